@@ -1,0 +1,163 @@
+r"""The paper's equations, one function each, in the paper's order.
+
+A. Botev, H. Ritter, D. Barber. *Practical Gauss-Newton Optimisation for Deep Learning*. ICML 2017.
+
+The paper writes columns: :math:`h_\lambda = W_\lambda a_{\lambda-1}`. Here examples are rows,
+:math:`h = a W + b`, so that W is the transpose of the paper's, a bias is the last row of
+:math:`[W; b]`, and a layer's block over row-major :math:`\mathrm{vec}[W; b]` is
+:math:`Q \otimes G`, as in the paper. N counts examples. Curvature is that of the loss itself,
+so that sums over examples carry whatever 1/N the loss has.
+
+The recursions (8), (22), (24) and (26) are written in the paper for one affine map after one
+elementwise transfer function. Here they are written for one step v = f(u) of any network, with
+local Jacobian J = dv/du: for :math:`h_{\lambda+1} = W_{\lambda+1} f(h_\lambda)`, J is
+:math:`W_{\lambda+1} B_\lambda`, taken as two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+Transpose = Callable[[TensorVariable], TensorVariable]
+
+
+def per_example_block(a: TensorVariable, H: TensorVariable) -> TensorVariable:
+    r"""Eq. (7): the exact block :math:`\sum_n a_n a_n^T \otimes H_n`, Kronecker products summed over examples.
+
+    With :math:`G_n` for :math:`H_n` it is the Gauss-Newton block, Eq. (14)-(16).
+
+    Parameters
+    ----------
+    a : TensorVariable
+        Inputs of the layer, of shape (N, T, d_in): T positions share the weight (T = 1 if none).
+    H : TensorVariable
+        Pre-activation curvature, of shape (N, T, d_out, T, d_out).
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (d_in * d_out, d_in * d_out), over row-major vec(W).
+    """
+    n, t, d_out = a.shape[0], a.shape[1], H.shape[2]
+    unit = pt.eye(d_out, dtype=a.type.dtype)
+    jacobian = a[:, :, None, :, None] * unit[None, None, :, None, :]
+    J = jacobian.reshape((n, t * d_out, a.shape[2] * d_out))
+    return (J.mT @ H.reshape((n, t * d_out, t * d_out)) @ J).sum(axis=0)
+
+
+def preactivation_hessian(congruent: TensorVariable, D: TensorVariable | None) -> TensorVariable:
+    r"""Eq. (8): :math:`\mathcal{H}_\lambda = B W^T \mathcal{H}_{\lambda+1} W B + D`.
+
+    Parameters
+    ----------
+    congruent : TensorVariable
+        :math:`J^T \mathcal{H} J` per example, of shape (N, d, d).
+    D : TensorVariable or None
+        The second-order term, of the same shape; None where the step is linear.
+    """
+    return congruent if D is None else congruent + D
+
+
+def diagonal_term(d: TensorVariable) -> TensorVariable:
+    r"""Eq. (9)-(10): the diagonal matrices, :math:`D = \mathrm{diag}(f''(h)\, \partial E / \partial a)`.
+
+    Parameters
+    ----------
+    d : TensorVariable
+        The diagonals, of shape (N, d).
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (N, d, d).
+    """
+    return d[:, :, None] * pt.eye(d.shape[1], dtype=d.type.dtype)[None]
+
+
+def input_factor(a: TensorVariable, bias: bool) -> TensorVariable:
+    r"""Eq. (18) and (21): :math:`E[Q] = \frac{1}{N} \sum_n a_n a_n^T`, a with a 1 appended if there is a bias.
+
+    Parameters
+    ----------
+    a : TensorVariable
+        Inputs of the layer, of shape (N, d_in).
+    bias : bool
+        Whether the layer has a bias.
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (d_in, d_in), or (d_in + 1, d_in + 1); the mean over the batch.
+    """
+    n = a.shape[0].astype(a.type.dtype)
+    a = with_unit(a) if bias else a
+    return a.T @ a / n
+
+
+def with_unit(a: TensorVariable) -> TensorVariable:
+    """Append the unit that carries the bias: (..., d) to (..., d + 1)."""
+    return pt.concatenate([a, pt.ones_like(a[..., :1])], axis=-1)
+
+
+def kronecker_block(Q: TensorVariable, G: TensorVariable) -> TensorVariable:
+    r"""Eq. (19)-(20): :math:`E[\mathcal{G}_\lambda] \approx E[Q_\lambda] \otimes E[G_\lambda]`."""
+    return pt.linalg.kron(Q, G)
+
+
+def congruence(left: Transpose, G: TensorVariable, right: Transpose) -> TensorVariable:
+    r"""Eq. (22): :math:`G_\lambda = J^T G_{\lambda+1} J` per example, with :math:`J = W B`.
+
+    Parameters
+    ----------
+    left, right : callable
+        :math:`X \mapsto J^T X` per example, on (N, d_out, m), giving (N, d_in, m); they
+        differ where a block couples two inputs of one step.
+    G : TensorVariable
+        Of shape (N, d_out, d_out).
+    """
+    return right(left(G).mT).mT
+
+
+def propagate_square_root(transpose: Transpose, C: TensorVariable) -> TensorVariable:
+    r"""Eq. (24): :math:`C_\lambda = B W^T C_{\lambda+1} = J^T C_{\lambda+1}`, for all columns at once."""
+    return transpose(C)
+
+
+def expected_from_square_root(C: TensorVariable) -> TensorVariable:
+    r"""Eq. (23) and (25): :math:`E[G] = \sum_n \sum_k C_n^k {C_n^k}^T`, exact.
+
+    Parameters
+    ----------
+    C : TensorVariable
+        Columns of the square root for all examples, of shape (K, N, d).
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (d, d); the sum over columns and examples.
+    """
+    stacked = C.reshape((-1, C.shape[2]))
+    return stacked.T @ stacked
+
+
+def expected_congruence(
+    G: TensorVariable, b_left: TensorVariable, b_right: TensorVariable
+) -> TensorVariable:
+    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T`, with G already expected.
+
+    The nested expectation of KFRA: for :math:`G = W^T E[G_{\lambda+1}] W` it gives
+    :math:`E[G_\lambda] \approx E[B W^T E[G_{\lambda+1}] W B]`.
+
+    Parameters
+    ----------
+    G : TensorVariable
+        Of shape (d, d).
+    b_left, b_right : TensorVariable
+        Diagonals of the two B, of shape (N, d); they differ where a block couples two
+        inputs of one step.
+    """
+    n = b_left.shape[0].astype(b_left.type.dtype)
+    return G * (b_left.T @ b_right / n)

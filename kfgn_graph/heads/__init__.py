@@ -1,0 +1,73 @@
+"""Loss heads: what the loss says of the network's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.heads.core import Head
+from kfgn_graph.heads.elementwise import BernoulliHead, DiagonalHead, SquaredErrorHead, match_elementwise
+from kfgn_graph.heads.generic import GenericHead
+from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
+from kfgn_graph.layers.graph import LayerGraph
+
+__all__ = [
+    "BernoulliHead",
+    "DiagonalHead",
+    "GenericHead",
+    "Head",
+    "SoftmaxHead",
+    "SquaredErrorHead",
+    "find_head",
+    "register_loss_head",
+    "split_at_head",
+]
+
+Matcher = Callable[[TensorVariable, TensorVariable, int], Head | None]
+
+_matchers: list[Matcher] = [match_elementwise, match_softmax]
+
+
+def register_loss_head(matcher: Matcher) -> Matcher:
+    """Register a function that recognises a loss; usable as a decorator.
+
+    Parameters
+    ----------
+    matcher : callable
+        ``matcher(loss, z, example_axes)`` gets the scalar data loss, a candidate output z and
+        its number of example axes. It returns a :class:`Head`, or None if the loss is not
+        its own. Matchers registered later are asked first.
+
+    Returns
+    -------
+    callable
+        ``matcher`` itself.
+    """
+    _matchers.insert(0, matcher)
+    return matcher
+
+
+def find_head(graph: LayerGraph) -> Head:
+    """Return the head of ``graph``'s loss at its output: a closed form, or the generic one."""
+    z, axes = graph.output, graph.example_axes[graph.output]
+    for matcher in _matchers:
+        head = matcher(graph.data_loss, z, axes)
+        if head is not None:
+            return head
+    return GenericHead(z, axes, graph.data_loss)
+
+
+def split_at_head(graph: LayerGraph) -> LayerGraph:
+    """Return ``graph`` split where its loss has a closed form, nearest to the network.
+
+    A squared error of ``tanh(h)``, say, is split at ``tanh(h)``, and a cross-entropy of
+    ``sigmoid(h)`` at the logits ``h``. Where no candidate has a closed form, the candidate
+    nearest to the network is kept.
+    """
+    for candidate in graph.candidates:
+        split = replace(graph, output=candidate)
+        if find_head(split).distribution is not None:
+            return split
+    return graph

@@ -1,0 +1,66 @@
+"""Any other loss: H_r by symbolic second derivatives, K at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import grad
+from pytensor.graph.replace import vectorize_graph
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.draws import Draws
+from kfgn_graph.heads.core import Head, rows
+
+
+@dataclass(frozen=True, eq=False)
+class GenericHead(Head):
+    """A loss known only through its second derivatives.
+
+    H_r is the autodiff Hessian of the loss with respect to each example's output. Where it
+    is not positive semi-definite, its negative eigenvalues are set to zero, which gives the
+    nearest such matrix in the Frobenius norm.
+    """
+
+    name = "generic"
+
+    def hessians(self) -> TensorVariable:
+        z = self.output
+        direction = z.type("direction")
+        product = grad((grad(self.loss, z) * direction).sum(), z, disconnected_inputs="ignore")
+        unit = self.basis(0, self.n_outputs) * pt.ones_like(z)[None]
+        stacked = vectorize_graph(product, {direction: unit})
+        flat = stacked.reshape((unit.shape[0], -1, self.n_outputs))
+        return flat.dimshuffle(1, 0, 2)
+
+    def _eigen(self) -> tuple[TensorVariable, TensorVariable]:
+        h = self.hessians()
+        values, vectors = pt.linalg.eigh((h + h.dimshuffle(0, 2, 1)) / np.asarray(2, h.dtype))
+        return pt.maximum(values, np.asarray(0, h.dtype)), vectors
+
+    def psd_hessians(self) -> TensorVariable:
+        values, vectors = self._eigen()
+        return (vectors * values[:, None, :]) @ vectors.dimshuffle(0, 2, 1)
+
+    def summed_hessian(self) -> TensorVariable:
+        return self.psd_hessians().sum(axis=0)
+
+    def _columns(self) -> TensorVariable:
+        """Return all columns of the root, of shape (K, R, K), column first."""
+        values, vectors = self._eigen()
+        return (vectors * pt.sqrt(values)[:, None, :]).dimshuffle(2, 0, 1)
+
+    def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
+        columns = self._columns()
+        padding = pt.zeros((count, columns.shape[1], columns.shape[2]), dtype=columns.dtype)
+        padded = pt.concatenate([columns, padding], axis=0)
+        return padded[start + pt.arange(count)].reshape((count, *self.lengths()))
+
+    def sampled(self, draws: Draws, samples: int) -> TensorVariable:
+        columns = self._columns()
+        n_rows = rows(self.output, self.example_axes).shape[0]
+        dtype = self.output.type.dtype
+        signs = draws.signs([samples, n_rows, 1, self.n_outputs], dtype)
+        mixed = (signs @ columns.dimshuffle(1, 0, 2)[None]) / np.sqrt(samples).astype(dtype)
+        return mixed.reshape((samples, *self.lengths()))

@@ -1,0 +1,97 @@
+"""Softmax cross-entropy: losses that are linear in log-softmax(z), or in logsumexp(z) and z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import grad
+from pytensor.graph.basic import Apply
+from pytensor.graph.traversal import toposort
+from pytensor.tensor.special import LogSoftmax, LogSumExp
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.draws import Draws
+from kfgn_graph.heads.core import Head
+from kfgn_graph.heads.elementwise import batched_diagonal
+from kfgn_graph.heads.linearity import is_linear
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxHead(Head):
+    r"""Cross-entropy of a categorical output from its logits z, of shape (N, ..., K).
+
+    loss :math:`= \sum_r s_r (\log \sum_k e^{z_k} - \sum_k y_k z_k)` with
+    :math:`\sum_k y_k = 1`, so :math:`H_r = s_r (\mathrm{diag}(p) - p p^T)` and its root has the
+    columns :math:`\sqrt{s_r p_k} (e_k - p)`, with :math:`p = \mathrm{softmax}(z)`, free of y.
+
+    Attributes
+    ----------
+    scale : TensorVariable
+        s, of shape z.shape[:-1]: the weight of each example in the loss.
+    """
+
+    scale: TensorVariable
+
+    name = "softmax cross-entropy"
+    distribution = "categorical"
+
+    def probabilities(self) -> TensorVariable:
+        """Return p, of z's shape."""
+        return pt.special.softmax(self.output, axis=-1)
+
+    def _rows(self) -> tuple[TensorVariable, TensorVariable]:
+        p = self.probabilities()
+        return p.reshape((-1, p.shape[-1])), self.scale.reshape((-1,))
+
+    def hessians(self) -> TensorVariable:
+        p, s = self._rows()
+        return s[:, None, None] * (batched_diagonal(p) - p[:, :, None] * p[:, None, :])
+
+    def psd_hessians(self) -> TensorVariable:
+        return self.hessians()
+
+    def summed_hessian(self) -> TensorVariable:
+        p, s = self._rows()
+        weighted = s[:, None] * p
+        return pt.diag(weighted.sum(axis=0)) - weighted.T @ p
+
+    def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
+        unit = self.basis(start, count)
+        p = self.probabilities()[None]
+        chosen = (unit * p).sum(axis=-1, keepdims=True)
+        return pt.sqrt(self.scale[None, ..., None] * chosen) * (unit - p)
+
+    def sampled(self, draws: Draws, samples: int) -> TensorVariable:
+        dtype = self.output.type.dtype
+        p = self.probabilities()
+        lengths = self.lengths()
+        u = draws.uniform([samples, *lengths[:-1], 1], dtype)
+        below = pt.cumsum(p, axis=-1)[None]
+        first = pt.concatenate([pt.zeros_like(below[..., :1]), below[..., :-1]], axis=-1)
+        last = pt.concatenate([below[..., :-1], pt.full_like(below[..., :1], 2.0)], axis=-1)
+        label = (pt.ge(u, first) & pt.lt(u, last)).astype(dtype)
+        return (label - p[None]) * pt.sqrt(self.scale / np.asarray(samples, dtype))[None, ..., None]
+
+
+def match_softmax(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head | None:
+    """Return the head of a softmax cross-entropy in z, or None."""
+    if z.type.ndim != example_axes + 1:
+        return None
+    nodes = [n for n in toposort([loss]) if isinstance(n.op, LogSoftmax | LogSumExp) and n.inputs[0] is z]
+    if len(nodes) != 1 or not _over_last_axis(nodes[0], z) or not _linear_beyond(loss, z, nodes[0]):
+        return None
+    value = nodes[0].outputs[0]
+    weight = grad(loss, value)
+    scale = weight if isinstance(nodes[0].op, LogSumExp) else -weight.sum(axis=-1)
+    return SoftmaxHead(z, example_axes, loss, scale)
+
+
+def _over_last_axis(node: Apply, z: TensorVariable) -> bool:
+    return node.op.axis is not None and tuple(a % z.type.ndim for a in node.op.axis) == (z.type.ndim - 1,)
+
+
+def _linear_beyond(loss: TensorVariable, z: TensorVariable, node: Apply) -> bool:
+    """Whether the loss is linear in the node's output and in whatever else it reads of z."""
+    return is_linear(loss, [node.outputs[0], z])

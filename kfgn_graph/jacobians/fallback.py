@@ -1,0 +1,30 @@
+"""Any differentiable Op, known only through its own pullback."""
+
+from __future__ import annotations
+
+from pytensor.gradient import grad
+from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.jacobians.core import LocalJacobian
+
+
+class PullbackJacobian(LocalJacobian):
+    """Knows only ``transpose_apply``: enough for KFLR, KFAC and the exact Gauss-Newton block."""
+
+    def transpose_apply(self, C: TensorVariable) -> list[TensorVariable]:
+        v, inputs = self.segment.output, self.segment.inputs
+        dummies = {u: u.type() for u in inputs}
+        copy = self.segment.node.clone_with_new_inputs([dummies.get(u, u) for u in self.segment.node.inputs])
+        out = copy.outputs[self.segment.node.outputs.index(v)]
+        g = v.type()
+        pulled = grad(
+            None, list(dummies.values()), known_grads={out: g}, disconnected_inputs="ignore"
+        )
+        pulled = clone_replace(pulled, {d: u for u, d in dummies.items()})
+        stacked = vectorize_graph(pulled, {g: C.reshape((C.shape[0], *(v.shape[k] for k in range(v.ndim))))})
+        return [
+            p.reshape((C.shape[0], C.shape[1], *self.segment.event(i))) for i, p in enumerate(stacked)
+        ]
+
+

@@ -1,0 +1,96 @@
+"""Ops that move, copy, drop or add up entries: constant Jacobians of zeros and ones."""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+from pytensor.tensor.basic import Join
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.math import Sum
+from pytensor.tensor.reshape import JoinDims, SplitDims
+from pytensor.tensor.shape import Reshape, SpecifyShape
+from pytensor.tensor.subtensor import Subtensor, indices_from_subtensor
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.jacobians.core import (
+    ConstantJacobian,
+    LocalJacobian,
+    Segment,
+    register_local_jacobian,
+)
+from kfgn_graph.layers.ir import NetworkOutput
+
+
+@register_local_jacobian(Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput)
+def local_jacobian_reshape(op: Reshape, segment: Segment) -> LocalJacobian:
+    """The entries of an example stay in order: a message takes the shape of the input."""
+
+    def pull(C: TensorVariable) -> TensorVariable:
+        return C.reshape((C.shape[0], C.shape[1], *segment.event(0)))
+
+    return ConstantJacobian(segment, [pull])
+
+
+@register_local_jacobian(DimShuffle)
+def local_jacobian_dimshuffle(op: DimShuffle, segment: Segment) -> LocalJacobian:
+    """Axes are permuted back; axes that were added are dropped again."""
+    lead_v, lead_u = segment.example_axes
+    order = op.new_order[lead_v:]
+
+    def pull(C: TensorVariable) -> TensorVariable:
+        added = tuple(2 + k for k, source in enumerate(order) if source == "x")
+        C = C.sum(axis=added) if added else C
+        kept = [source for source in order if source != "x"]
+        event = range(lead_u, segment.inputs[0].type.ndim)
+        return C.dimshuffle(0, 1, *(2 + kept.index(k) if k in kept else "x" for k in event))
+
+    return ConstantJacobian(segment, [pull])
+
+
+@register_local_jacobian(Join)
+def local_jacobian_join(op: Join, segment: Segment) -> LocalJacobian:
+    """Each input takes its slice of the message."""
+    axis = int(segment.node.inputs[0].data) % segment.output.type.ndim
+    event_axis = 2 + axis - segment.example_axes[0]
+    start, pulls = 0, {}
+    for piece in segment.node.inputs[1:]:
+        length = piece.type.shape[axis] if piece.type.shape[axis] is not None else piece.shape[axis]
+        pulls.setdefault(piece, []).append((start, start + length))
+        start = start + length
+
+    def pull_for(spans):
+        def pull(C: TensorVariable) -> TensorVariable:
+            before = (slice(None),) * event_axis
+            pieces = [C[(*before, slice(first, last))] for first, last in spans]
+            return pieces[0] if len(pieces) == 1 else pt.add(*pieces)
+
+        return pull
+
+    return ConstantJacobian(segment, [pull_for(pulls[u]) for u in segment.inputs])
+
+
+@register_local_jacobian(Subtensor)
+def local_jacobian_subtensor(op: Subtensor, segment: Segment) -> LocalJacobian:
+    """The message is put where the slice came from, among zeros."""
+    indices = indices_from_subtensor(segment.node.inputs[1:], op.idx_list)
+    picked = tuple(indices[segment.example_axes[1] :])
+
+    def pull(C: TensorVariable) -> TensorVariable:
+        zeros = pt.zeros((C.shape[0], C.shape[1], *segment.event(0)), dtype=C.type.dtype)
+        return pt.set_subtensor(zeros[(slice(None), slice(None), *picked)], C)
+
+    return ConstantJacobian(segment, [pull])
+
+
+@register_local_jacobian(Sum)
+def local_jacobian_sum(op: Sum, segment: Segment) -> LocalJacobian:
+    """What a sum receives goes to each of its terms."""
+    lead_u = segment.example_axes[1]
+    summed = range(segment.inputs[0].type.ndim) if op.axis is None else op.axis
+
+    def pull(C: TensorVariable) -> TensorVariable:
+        axes = tuple(sorted(2 + axis - lead_u for axis in summed))
+        full = pt.ones((C.shape[0], C.shape[1], *segment.event(0)), dtype=C.type.dtype)
+        return pt.expand_dims(C, axes) * full
+
+    return ConstantJacobian(segment, [pull])
+

@@ -1,0 +1,125 @@
+r"""The algebra of a layer's block :math:`Q \otimes G`, and of the exact block it approximates.
+
+With row-major flattening of V, of shape (d_in, d_out),
+:math:`(Q \otimes G)\,\mathrm{vec}(V) = \mathrm{vec}(Q V G)` for symmetric Q and G.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.assumptions import POSITIVE_DEFINITE, SYMMETRIC
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph import equations
+
+
+@dataclass(frozen=True, eq=False)
+class KroneckerFactors:
+    r"""The Kronecker-factored block of one layer, Eq. (20).
+
+    Attributes
+    ----------
+    Q : TensorVariable
+        Mean over the batch of a a^T, of shape (d_in, d_in); with a bias, (d_in + 1, d_in + 1),
+        its coordinate last.
+    G : TensorVariable
+        Pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
+    """
+
+    Q: TensorVariable
+    G: TensorVariable
+
+    def matmul(self, V: TensorVariable) -> TensorVariable:
+        """Return Q V G, of V's shape (d_in[+1], d_out)."""
+        return self.Q @ V @ self.G
+
+    def trace(self) -> TensorVariable:
+        """Return the block's trace, tr(Q) tr(G)."""
+        return pt.linalg.trace(self.Q) * pt.linalg.trace(self.G)
+
+    def to_dense(self) -> TensorVariable:
+        """Return Q (x) G as a square matrix over row-major vec([W; b]): for tests and small nets."""
+        return equations.kronecker_block(self.Q, self.G)
+
+    def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
+        """Return :func:`kronecker_solve` of V."""
+        return kronecker_solve(self, V, gamma)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactBlock:
+    """The exact block of one layer, kept as its per-example parts.
+
+    Attributes
+    ----------
+    inputs : TensorVariable
+        The layer's inputs, of shape (R, T, d_in[+1]); T positions share the weight.
+    curvature : TensorVariable
+        Pre-activation curvature of each example, of shape (R, T, d_out, T, d_out).
+    """
+
+    inputs: TensorVariable
+    curvature: TensorVariable
+
+    def to_dense(self) -> TensorVariable:
+        """Return the block as a square matrix over row-major vec([W; b])."""
+        return equations.per_example_block(self.inputs, self.curvature)
+
+
+def norm_ratio(factors: KroneckerFactors) -> TensorVariable:
+    r"""Return pi, which shares the damping between the factors: the root of a ratio of mean eigenvalues.
+
+    :math:`\pi^2 = \frac{\mathrm{tr}(Q) / d_Q}{\mathrm{tr}(G) / d_G}`, and 1 if either trace is 0
+    (Martens and Grosse 2015, section 6.3).
+    """
+    dtype = factors.Q.type.dtype
+    q = pt.linalg.trace(factors.Q) / factors.Q.shape[0].astype(dtype)
+    g = pt.linalg.trace(factors.G) / factors.G.shape[0].astype(dtype)
+    one = np.asarray(1, dtype)
+    usable = pt.gt(q, 0) & pt.gt(g, 0)
+    return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))
+
+
+def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
+    r"""Return factored Tikhonov damping: :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
+    pi = norm_ratio(factors)
+    gamma = pt.as_tensor(gamma).astype(factors.Q.type.dtype)
+    return KroneckerFactors(_shifted(factors.Q, pi * gamma), _shifted(factors.G, gamma / pi))
+
+
+def _shifted(M: TensorVariable, by: TensorVariable) -> TensorVariable:
+    return M + by * pt.eye(M.shape[0], dtype=M.type.dtype)
+
+
+def kronecker_solve(
+    factors: KroneckerFactors, V: TensorVariable, gamma: TensorVariable | float
+) -> TensorVariable:
+    r"""Solve with the damped block: :math:`(Q + \pi\gamma I)^{-1}\, V\, (G + (\gamma/\pi) I)^{-1}`.
+
+    Parameters
+    ----------
+    factors : KroneckerFactors
+        Q and G of one layer.
+    V : TensorVariable
+        Of shape (d_in, d_out), or (d_in + 1, d_out) with a bias, whose row is last.
+    gamma : scalar
+        The damping's square root: :math:`\gamma^2` damps the block.
+
+    Returns
+    -------
+    TensorVariable
+        Of V's shape. Both systems are declared symmetric positive definite, so that PyTensor
+        solves them by Cholesky factorisation; a factor that is not gives NaN.
+    """
+    shifted = damped(factors, gamma)
+    left = solve_symmetric(shifted.Q, V)
+    return solve_symmetric(shifted.G, left.T).T
+
+
+def solve_symmetric(A: TensorVariable, B: TensorVariable) -> TensorVariable:
+    """Return A^-1 B for a symmetric positive definite A, (d, d), and B, (d, m)."""
+    declared = POSITIVE_DEFINITE.assume(SYMMETRIC.assume(A))
+    return pt.linalg.solve(declared, B, assume_a="pos", check_finite=False)

@@ -1,0 +1,267 @@
+"""Reading a loss graph: its layers, its penalty and the candidates for its output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.traversal import ancestors, toposort
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.type import TensorType
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.errors import (
+    CurvatureRuleNotFound,
+    NotABatchLossError,
+    ParameterError,
+    SpecError,
+    UnmatchedParameterError,
+)
+from kfgn_graph.layers.examples import count_example_axes
+from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
+from kfgn_graph.layers.penalties import split_penalty
+from kfgn_graph.layers.rewriting import parameter_behind, rewrite_to_layers
+from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
+from kfgn_graph.layers.walking import bottlenecks, dependents
+from kfgn_graph.printing import describe, name_of
+
+UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One affine map h = a W + b of the network.
+
+    Attributes
+    ----------
+    name : str
+        The weight's name, or ``layer<k>``.
+    weight, bias : shared variable
+        The user's own parameters; ``bias`` is None where there is none.
+    input : TensorVariable
+        a, of shape (N, ..., d_in).
+    preactivation : TensorVariable
+        h, of shape (N, ..., d_out).
+    """
+
+    name: str
+    weight: TensorSharedVariable
+    bias: TensorSharedVariable | None
+    input: TensorVariable
+    preactivation: TensorVariable
+
+    @property
+    def matrix(self) -> TensorVariable:
+        """W, of shape (d_in, d_out), as the affine map reads it."""
+        return self.preactivation.owner.inputs[1]
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the user's weight is stored as (d_out, d_in)."""
+        node = self.matrix.owner
+        return node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0)
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGraph:
+    """A loss in the intermediate representation, over the user's own inputs and parameters.
+
+    Attributes
+    ----------
+    loss : TensorVariable
+        The scalar loss.
+    data_loss : TensorVariable
+        Its part that reads the layers.
+    penalty : TensorVariable or None
+        Its part that reads parameters alone; ``loss`` is the sum of the two.
+    parameters : tuple of shared variables
+        In the user's order.
+    layers : tuple of Layer
+        In forward order.
+    output : TensorVariable
+        The variable z at which the loss is split from the network.
+    candidates : tuple of TensorVariable
+        The variables at which it could be split, nearest to the network first.
+    example_axes : mapping
+        For each variable that varies with the layers, the number of leading axes that
+        enumerate examples (0 once summed over).
+    unmatched : mapping of parameter to str
+        Parameters that no layer holds, with the reason.
+    """
+
+    loss: TensorVariable
+    data_loss: TensorVariable
+    penalty: TensorVariable | None
+    parameters: tuple[TensorSharedVariable, ...]
+    layers: tuple[Layer, ...]
+    output: TensorVariable
+    candidates: tuple[TensorVariable, ...]
+    example_axes: Mapping[Variable, int]
+    unmatched: Mapping[Variable, str]
+
+    def layer_of(self, parameter: Variable) -> Layer | None:
+        """Return the layer whose weight or bias is ``parameter``."""
+        return next((la for la in self.layers if parameter in (la.weight, la.bias)), None)
+
+
+def check_loss(loss: object) -> None:
+    """Raise :class:`NotABatchLossError` unless ``loss`` is a real symbolic scalar."""
+    if not isinstance(loss, Variable) or not isinstance(loss.type, TensorType):
+        raise NotABatchLossError(f"loss must be a PyTensor scalar, not {type(loss).__name__}.")
+    if loss.type.ndim != 0:
+        raise NotABatchLossError(
+            f"loss {describe(loss)} has {loss.type.ndim} axes; it must be a scalar: take its sum or "
+            "its mean over the batch."
+        )
+    if not loss.type.dtype.startswith("float"):
+        raise NotABatchLossError(f"loss {describe(loss)} has dtype {loss.type.dtype}, not a real one.")
+
+
+def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
+    """Return the parameters' common dtype, or raise :class:`ParameterError`."""
+    if len(params) == 0:
+        raise ParameterError("params is empty: name the shared variables to train.")
+    if len(set(params)) != len(params):
+        raise ParameterError("params names the same variable twice.")
+    reached = set(ancestors([loss]))
+    for p in params:
+        if not isinstance(p, SharedVariable) or not isinstance(p.type, TensorType):
+            raise ParameterError(
+                f"parameter {p if not isinstance(p, Variable) else describe(p)} is not a shared tensor "
+                "variable: make it one with pytensor.shared(value, name=...)."
+            )
+        if not p.type.dtype.startswith("float"):
+            raise ParameterError(
+                f"parameter {describe(p)} has dtype {p.type.dtype}; only real floating-point "
+                "parameters can be trained: cast its value."
+            )
+        if p not in reached:
+            raise ParameterError(
+                f"parameter {describe(p)} is not in the graph of the loss: check that the loss was "
+                "built from this variable, or leave it out of `params`."
+            )
+    dtypes = {p.type.dtype for p in params}
+    if len(dtypes) > 1:
+        raise ParameterError(f"parameters have several dtypes, {sorted(dtypes)}: use one.")
+    return dtypes.pop()
+
+
+def recognise(
+    loss: TensorVariable,
+    params: Sequence[TensorSharedVariable],
+    output: TensorVariable | None = None,
+    unmatched: str = "error",
+) -> LayerGraph:
+    """Read ``loss``: find its layers, prove that they explain every parameter, set penalties apart.
+
+    Without ``output``, the returned graph is split at the candidate nearest to the network.
+    See :func:`kfgn_graph.trace_layers` for the parameters and errors.
+    """
+    if unmatched not in UNMATCHED_TREATMENTS:
+        raise SpecError(f"unmatched={unmatched!r} is not one of {UNMATCHED_TREATMENTS}.")
+    check_loss(loss)
+    dtype = check_parameters(loss, params)
+    rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
+    return _assemble(rewritten, tuple(params), output, unmatched)
+
+
+def _marked(loss: TensorVariable, output: TensorVariable | None) -> TensorVariable:
+    """Put the opaque identity at the split that the user chose."""
+    if output is None:
+        return loss
+    if output not in set(ancestors([loss])):
+        raise CurvatureRuleNotFound(
+            f"output {describe(output)} is not in the graph of the loss: pass the very variable from "
+            "which the loss was computed."
+        )
+    from pytensor.graph.replace import graph_replace
+
+    return graph_replace(loss, {output: network_output(output)})
+
+
+def _assemble(
+    loss: TensorVariable,
+    parameters: tuple[TensorSharedVariable, ...],
+    output: TensorVariable | None,
+    unmatched: str,
+) -> LayerGraph:
+    nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
+    data_loss, penalty = split_penalty(
+        loss, dependents([loss], parameters), dependents([loss], [n.outputs[0] for n in nodes])
+    )
+    reasons = find_unmatched(data_loss, parameters) if data_loss is not None else {}
+    if reasons and unmatched == "error":
+        raise_unmatched(reasons)
+    matched = [p for p in parameters if p not in reasons]
+    if data_loss is None or not matched:
+        raise UnmatchedParameterError(
+            "the loss has no affine map a @ W of a parameter: there is no curvature to factor."
+        )
+    layers = _layers(nodes, frozenset(matched))
+    nodes = [layer.preactivation.owner for layer in layers]
+    example_axes = count_example_axes(data_loss, nodes)
+    candidates = _candidates(data_loss, nodes, example_axes, output)
+    return LayerGraph(
+        loss=loss,
+        data_loss=data_loss,
+        penalty=penalty,
+        parameters=parameters,
+        layers=layers,
+        output=candidates[0],
+        candidates=candidates,
+        example_axes=example_axes,
+        unmatched=reasons,
+    )
+
+
+def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    for node in nodes:
+        a, W, *bias = node.inputs
+        weight = parameter_behind(W, parameters)
+        if weight is None:
+            continue
+        name = weight.name or f"layer{len(layers)}"
+        if any(layer.name == name for layer in layers):
+            name = f"{name}_{len(layers)}"
+        h = node.outputs[0]
+        h.name = h.name or f"{name}_preactivation"
+        layers.append(Layer(name, weight, parameter_behind(bias[0], parameters) if bias else None, a, h))
+    return tuple(layers)
+
+
+def _candidates(
+    data_loss: TensorVariable,
+    nodes: Sequence[Apply],
+    example_axes: Mapping[Variable, int],
+    output: TensorVariable | None,
+) -> tuple[TensorVariable, ...]:
+    """Return the variables that split loss from network, nearest to the network first."""
+    varying = dependents([data_loss], [node.outputs[0] for node in nodes])
+    through = bottlenecks(data_loss, varying, nodes)
+    if output is not None:
+        through = [v for v in through if v.owner is not None and isinstance(v.owner.op, NetworkOutput)]
+        if not through:
+            raise CurvatureRuleNotFound(
+                f"the loss reads the layers by other ways than output={name_of(output)}: choose a "
+                "variable through which all of the network feeds the loss."
+            )
+    split = tuple(v for v in reversed(through) if example_axes[v] > 0)
+    if not split:
+        raise CurvatureRuleNotFound(
+            "the loss reads several outputs of the network, and no single variable with a leading "
+            "example axis lies between: concatenate them into one, and pass it as output=."
+        )
+    return split
+
+
+def value_shape(parameter: TensorSharedVariable) -> tuple[int, ...]:
+    """Return the current shape of a shared variable's value, without copying it."""
+    return tuple(np.shape(parameter.get_value(borrow=True)))

@@ -1,0 +1,76 @@
+"""The marker Ops of the intermediate representation.
+
+Both are inline :class:`~pytensor.compile.builders.SymbolicOp`: they are visible to
+``dprint`` and to our rewrites, and vanish when the graph is compiled, so that no backend
+needs a rule for them.
+"""
+
+from __future__ import annotations
+
+import pytensor.tensor as pt
+from pytensor.compile.builders import SymbolicOp
+from pytensor.graph.basic import Variable
+from pytensor.tensor.variable import TensorVariable
+
+
+def as_rows(x: TensorVariable) -> TensorVariable:
+    """Flatten all axes of ``x`` but the last: (..., d) to (n, d)."""
+    return x if x.type.ndim == 2 else x.reshape((-1, x.shape[-1]))
+
+
+class Affine(SymbolicOp):
+    """The affine map h = a W + b of one layer.
+
+    Inputs are ``a`` (..., d_in), ``W`` (d_in, d_out) and, optionally, ``b`` (d_out,); the
+    output ``h`` is (..., d_out). All axes of ``a`` but the last count as examples.
+    """
+
+    inline = True
+
+    def build_inner_graph(self, a: Variable, W: Variable, b: Variable | None = None) -> list[Variable]:
+        """Return ``[h]``, by one matrix product whatever the number of axes."""
+        h = as_rows(a) @ W
+        if a.type.ndim != 2:
+            h = h.reshape((*(a.shape[i] for i in range(a.type.ndim - 1)), W.shape[1]))
+        return [h if b is None else h + b]
+
+    def pullback(
+        self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]
+    ) -> list[Variable]:
+        """Return the gradients with respect to ``a``, ``W`` and ``b``."""
+        a, W, *bias = inputs
+        (g,) = output_grads
+        rows = as_rows(g)
+        to_a = rows @ W.T
+        if a.type.ndim != 2:
+            to_a = to_a.reshape(tuple(a.shape[i] for i in range(a.type.ndim)))
+        return [to_a, as_rows(a).T @ rows, *(rows.sum(axis=0) for _ in bias)]
+
+    def __str__(self) -> str:
+        return "Affine"
+
+
+class NetworkOutput(SymbolicOp):
+    """The identity, at the variable where the user splits the loss from the network.
+
+    It keeps canonicalisation from simplifying the loss across the split.
+    """
+
+    inline = True
+
+    def build_inner_graph(self, z: Variable) -> list[Variable]:
+        """Return ``[z]``, unchanged."""
+        return [pt.tensor_copy(z)]
+
+    def pullback(
+        self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]
+    ) -> list[Variable]:
+        """Return the gradient unchanged."""
+        return list(output_grads)
+
+    def __str__(self) -> str:
+        return "NetworkOutput"
+
+
+affine = Affine()
+network_output = NetworkOutput()

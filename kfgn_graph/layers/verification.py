@@ -1,0 +1,92 @@
+"""Proof that every use of every parameter was recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytensor.graph.basic import Apply, Variable
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
+
+from kfgn_graph.errors import UnmatchedParameterError
+from kfgn_graph.layers.ir import Affine
+from kfgn_graph.layers.walking import clients_of
+from kfgn_graph.printing import describe, describe_path
+
+Clients = Mapping[Variable, list[tuple[Apply, int]]]
+
+
+def affine_uses(parameter: Variable, clients: Clients) -> list[tuple[Apply, int]]:
+    """Return the uses of ``parameter`` as the weight or bias of an :class:`Affine`."""
+    uses = []
+    for node, index in clients.get(parameter, []):
+        if isinstance(node.op, Affine) and index > 0:
+            uses.append((node, index))
+        elif isinstance(node.op, DimShuffle | SpecifyShape) and index == 0:
+            uses.extend(affine_uses(node.outputs[0], clients))
+    return uses
+
+
+def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
+    """Return the path from ``parameter`` to its first use that is not affine, or None."""
+    for node, index in clients.get(parameter, []):
+        if isinstance(node.op, Shape | Shape_i) or (isinstance(node.op, Affine) and index > 0):
+            continue
+        if not isinstance(node.op, DimShuffle | SpecifyShape):
+            return [node]
+        rest = unmatched_path(node.outputs[0], clients)
+        if rest is not None:
+            return [node, *rest]
+    return None
+
+
+def find_unmatched(loss: Variable, parameters: Sequence[Variable]) -> dict[Variable, str]:
+    """Return, for each parameter that the layers do not wholly explain, the reason.
+
+    Parameters
+    ----------
+    loss
+        The part of the loss that reads data, in the intermediate representation.
+    parameters
+        The shared variables being trained.
+    """
+    clients = clients_of([loss])
+    reasons = {}
+    for parameter in parameters:
+        uses = affine_uses(parameter, clients)
+        path = unmatched_path(parameter, clients)
+        if path is not None:
+            reasons[parameter] = f"first use that no pattern matches: {describe_path(path)}"
+        elif len(uses) > 1:
+            where = "; ".join(str(node) for node, _ in uses)
+            reasons[parameter] = f"it is shared (tied) among {len(uses)} affine maps: {where}"
+        elif not uses:
+            reasons[parameter] = "no layer reads it"
+    for parameter in parameters:
+        if parameter not in reasons:
+            reasons |= _orphaned_bias(parameter, clients, parameters, reasons)
+    return reasons
+
+
+def _orphaned_bias(
+    parameter: Variable, clients: Clients, parameters: Sequence[Variable], reasons: Mapping[Variable, str]
+) -> dict[Variable, str]:
+    """A bias has no block of its own: its layer's weight must be matched too."""
+    ((node, index),) = affine_uses(parameter, clients)
+    if index == 1:
+        return {}
+    unmatched = [v for v in reasons if affine_uses(v, clients)[:1] == [(node, 1)]]
+    if not unmatched:
+        return {}
+    return {parameter: f"it is the bias of a layer whose weight is unmatched ({describe(unmatched[0])})"}
+
+
+def raise_unmatched(reasons: Mapping[Variable, str]) -> None:
+    """Raise :class:`UnmatchedParameterError` for the first parameter of ``reasons``."""
+    parameter, reason = next(iter(reasons.items()))
+    raise UnmatchedParameterError(
+        f"parameter {describe(parameter)} is not the weight or bias of exactly one affine map "
+        f"a @ W + b: {reason}. Rewrite the use as such a map, leave the parameter out of `params`, "
+        "or choose another treatment for it with unmatched='gradient' (plain gradient steps) or "
+        "unmatched='freeze' (left as it is)."
+    )

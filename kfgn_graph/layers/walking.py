@@ -1,0 +1,55 @@
+"""Which variables depend on which, with derivatives in mind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.traversal import toposort
+
+from kfgn_graph.layers.dtypes import is_float
+
+
+def dependents(
+    outputs: Sequence[Variable], sources: Collection[Variable]
+) -> dict[Variable, None]:
+    """Return, in forward order, the real-valued variables of ``outputs``' graph that vary with ``sources``.
+
+    Integers and booleans (sizes, labels, comparisons) carry no derivative and end a path.
+    The sources themselves are included.
+    """
+    found: dict[Variable, None] = dict.fromkeys(sources)
+    for node in toposort(outputs):
+        if any(v in found for v in node.inputs):
+            found.update(dict.fromkeys(v for v in node.outputs if is_float(v)))
+    return found
+
+
+def clients_of(outputs: Sequence[Variable]) -> dict[Variable, list[tuple[Apply, int]]]:
+    """Return, for each variable of ``outputs``' graph, the nodes that read it and where."""
+    clients: dict[Variable, list[tuple[Apply, int]]] = {}
+    for node in toposort(outputs):
+        for index, variable in enumerate(node.inputs):
+            clients.setdefault(variable, []).append((node, index))
+    return clients
+
+
+def bottlenecks(output: Variable, varying: Collection[Variable], stop: Iterable[Apply]) -> list[Variable]:
+    """Return the variables that every path to ``output`` runs through, nearest to it first.
+
+    Nodes are visited from ``output`` backwards; whenever a single varying variable is left
+    to visit, all of the dependence runs through it. The walk ends at the nodes ``stop``.
+    """
+    stop_nodes = set(stop)
+    live = {output}
+    single = []
+    for node in reversed(list(toposort([output]))):
+        if not live.intersection(node.outputs):
+            continue
+        if len(live) == 1:
+            single.extend(live)
+        if node in stop_nodes:
+            break
+        live.difference_update(node.outputs)
+        live.update(v for v in node.inputs if v in varying)
+    return single

@@ -1,0 +1,40 @@
+"""How errors and reports name variables, Apply nodes and paths through a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytensor.graph.basic import Apply, Variable
+
+
+def name_of(variable: Variable) -> str:
+    """Return a short name: the variable's own, or the Op that makes it."""
+    if variable.name:
+        return f"'{variable.name}'"
+    if variable.owner is not None:
+        return f"the result of {variable.owner.op}"
+    return f"an unnamed variable of type {variable.type}"
+
+
+def created_at(variable: Variable) -> str:
+    """Return ``' (created at FILE:LINE)'`` where PyTensor kept the line, else ``''``."""
+    stacks = getattr(variable.tag, "trace", None) or []
+    for stack in reversed(stacks):
+        for frame in reversed(stack):
+            return f" (created at {frame[0]}:{frame[1]})"
+    return ""
+
+
+def describe(variable: Variable) -> str:
+    """Return the variable's name and, where known, its creation line."""
+    return name_of(variable) + created_at(variable)
+
+
+def describe_path(nodes: Iterable[Apply]) -> str:
+    """Return ``Op -> Op -> ...`` for a path of Apply nodes."""
+    return " -> ".join(str(node.op) for node in nodes)
+
+
+def names(variables: Iterable[Variable]) -> str:
+    """Return a comma-separated list of names."""
+    return ", ".join(name_of(v) for v in variables)

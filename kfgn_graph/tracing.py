@@ -1,0 +1,54 @@
+"""From the user's loss to a graph whose layers and output are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.heads import split_at_head
+from kfgn_graph.layers.graph import LayerGraph, recognise
+
+
+def trace_layers(
+    loss: TensorVariable,
+    params: Sequence[TensorSharedVariable],
+    output: TensorVariable | None = None,
+    unmatched: str = "error",
+) -> LayerGraph:
+    """Find the affine layers of a loss and prove that they explain every parameter.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        Sum or mean over a batch of terms that each read one example, plus terms that depend
+        on parameters alone (penalties, log priors). Examples lie along the leading axis.
+    params : sequence of shared variables
+        The parameters to train.
+    output : TensorVariable, optional
+        The variable at which the loss is split from the network. By default the split with
+        which the loss has a closed form (squared error, Bernoulli, softmax), nearest to the
+        network; else the variable nearest to the network that all of it runs through.
+    unmatched : {'error', 'gradient', 'freeze'}
+        What to do with a parameter that is not the weight or bias of exactly one affine map:
+        refuse it, train it by plain gradient steps, or leave it as it is.
+
+    Returns
+    -------
+    LayerGraph
+        Over the user's own input variables and parameters; nothing of theirs is changed.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not a shared real tensor variable, or not in the loss's graph.
+    UnmatchedParameterError
+        If a use of a parameter is not recognised and ``unmatched`` is 'error'.
+    NotABatchLossError
+        If the loss is not a scalar, or may mix examples.
+    CurvatureRuleNotFound
+        If no single output splits the loss from the network.
+    """
+    graph = recognise(loss, params, output, unmatched)
+    return graph if output is not None else split_at_head(graph)
