@@ -1,6 +1,69 @@
-"""Practical Gauss-Newton optimisation, compiled from ordinary PyTensor graphs."""
+"""Practical Gauss-Newton optimisation, compiled from ordinary PyTensor graphs.
 
+The main door is :func:`compile_update`; :func:`trace_layers`, :func:`curvature_factors` and
+:func:`kronecker_solve` are its stages, each to be used alone.
+"""
+
+from kfgn_graph._version import __version__
+from kfgn_graph.compile import Update, compile_update
+from kfgn_graph.damping import ConstantDamping
+from kfgn_graph.errors import (
+    BackendError,
+    BatchError,
+    CheckpointError,
+    CurvatureRuleNotFound,
+    KfgnError,
+    NotABatchLossError,
+    ParameterError,
+    SpecError,
+    UnmatchedParameterError,
+)
+from kfgn_graph.heads import register_loss_head
+from kfgn_graph.jacobians import register_local_jacobian
 from kfgn_graph.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
+from kfgn_graph.layers.examples import register_example_axes
 from kfgn_graph.layers.graph import Layer, LayerGraph
-from kfgn_graph.methods import KFAC, KFLR, KFRA, BlockGaussNewton, BlockHessian, curvature_factors
+from kfgn_graph.methods import (
+    KFAC,
+    KFLR,
+    KFRA,
+    BlockGaussNewton,
+    BlockHessian,
+    curvature_factors,
+)
+from kfgn_graph.stats import UpdateStats
 from kfgn_graph.tracing import trace_layers
+from kfgn_graph.updates import kfgn_updates
+
+__all__ = [
+    "KFAC",
+    "KFLR",
+    "KFRA",
+    "BackendError",
+    "BatchError",
+    "BlockGaussNewton",
+    "BlockHessian",
+    "CheckpointError",
+    "ConstantDamping",
+    "CurvatureRuleNotFound",
+    "ExactBlock",
+    "KfgnError",
+    "KroneckerFactors",
+    "Layer",
+    "LayerGraph",
+    "NotABatchLossError",
+    "ParameterError",
+    "SpecError",
+    "UnmatchedParameterError",
+    "Update",
+    "UpdateStats",
+    "__version__",
+    "compile_update",
+    "curvature_factors",
+    "kfgn_updates",
+    "kronecker_solve",
+    "register_example_axes",
+    "register_local_jacobian",
+    "register_loss_head",
+    "trace_layers",
+]

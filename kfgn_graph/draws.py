@@ -58,7 +58,7 @@ class Draws:
     def signs(self, shape: Sequence[TensorVariable | int], dtype: str) -> TensorVariable:
         """Return numbers that are +1 or -1 with probability one half each."""
         half = np.asarray(0.5, dtype)
-        return pt.sgn(self.uniform(shape, dtype) - half)
+        return pt.sign(self.uniform(shape, dtype) - half)
 
     def normal(self, shape: Sequence[TensorVariable | int], dtype: str) -> TensorVariable:
         """Return standard normal numbers, by the transform of Box and Muller (1958)."""

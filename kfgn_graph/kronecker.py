@@ -38,7 +38,7 @@ class KroneckerFactors:
 
     def trace(self) -> TensorVariable:
         """Return the block's trace, tr(Q) tr(G)."""
-        return pt.linalg.trace(self.Q) * pt.linalg.trace(self.G)
+        return pt.trace(self.Q) * pt.linalg.trace(self.G)
 
     def to_dense(self) -> TensorVariable:
         """Return Q (x) G as a square matrix over row-major vec([W; b]): for tests and small nets."""
@@ -76,8 +76,8 @@ def norm_ratio(factors: KroneckerFactors) -> TensorVariable:
     (Martens and Grosse 2015, section 6.3).
     """
     dtype = factors.Q.type.dtype
-    q = pt.linalg.trace(factors.Q) / factors.Q.shape[0].astype(dtype)
-    g = pt.linalg.trace(factors.G) / factors.G.shape[0].astype(dtype)
+    q = pt.trace(factors.Q) / factors.Q.shape[0].astype(dtype)
+    g = pt.trace(factors.G) / factors.G.shape[0].astype(dtype)
     one = np.asarray(1, dtype)
     usable = pt.gt(q, 0) & pt.gt(g, 0)
     return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))

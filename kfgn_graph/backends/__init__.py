@@ -1,0 +1,47 @@
+"""What each compile backend needs: how to choose one, and how to compile for it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from kfgn_graph.backends.base import Backend
+from kfgn_graph.errors import BackendError
+
+NAMES = ("auto", "jax", "numba", "c")
+
+
+def resolve_backend(name: str) -> Backend:
+    """Return the backend of that name, checked to be usable here.
+
+    Parameters
+    ----------
+    name : {'auto', 'jax', 'numba', 'c'}
+        ``auto`` takes JAX where it is installed, else Numba.
+
+    Raises
+    ------
+    BackendError
+        If the name is unknown, the backend is not installed, or C has no BLAS to link.
+    """
+    if name not in NAMES:
+        raise BackendError(f"backend={name!r} is not one of {NAMES}.")
+    if name == "auto":
+        name = "jax" if find_spec("jax") is not None else "numba"
+    if name == "jax":
+        if find_spec("jax") is None:
+            raise BackendError("backend='jax' needs JAX: install the extra with `pip install kfgn_graph[jax]`.")
+        from kfgn_graph.backends.jax import JAXBackend
+
+        return JAXBackend()
+    if name == "numba":
+        if find_spec("numba") is None:
+            raise BackendError("backend='numba' needs Numba: `pip install numba`.")
+        from kfgn_graph.backends.numba import NumbaBackend
+
+        return NumbaBackend()
+    from kfgn_graph.backends.c import CBackend
+
+    return CBackend()
+
+
+__all__ = ["NAMES", "Backend", "resolve_backend"]

@@ -11,7 +11,7 @@ must prove, or the loss is not a batch loss. A new Op is taught by::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
 
 from pytensor.graph.basic import Apply, Constant, Variable
@@ -342,3 +342,26 @@ def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: 
 def _only_unknown(x: Variable, axis: int, axes: Axes) -> bool:
     """Whether axis 0 alone is unknown, so that -1 can only stand for it."""
     return axis == 0 and axes[x] == 1 and all(s is not None for s in x.type.shape[1:])
+
+
+def register_example_axes(*op_types: type[Op]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register how some Op types carry examples along; used as a decorator.
+
+    Parameters
+    ----------
+    *op_types : type
+        The Op classes that the rule covers.
+
+    Returns
+    -------
+    callable
+        A decorator for ``rule(op, node, axes) -> int``; see :func:`example_axes`. The rule
+        raises :class:`Mixes` where the Op may mix examples.
+    """
+
+    def register(rule: Callable[..., int]) -> Callable[..., int]:
+        for op_type in op_types:
+            example_axes.register(op_type)(rule)
+        return rule
+
+    return register

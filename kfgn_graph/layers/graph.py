@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.sharedvar import TensorSharedVariable
@@ -94,6 +95,8 @@ class LayerGraph:
         enumerate examples (0 once summed over).
     unmatched : mapping of parameter to str
         Parameters that no layer holds, with the reason.
+    unmatched_treatment : {'error', 'gradient', 'freeze'}
+        What becomes of them.
     """
 
     loss: TensorVariable
@@ -105,6 +108,7 @@ class LayerGraph:
     candidates: tuple[TensorVariable, ...]
     example_axes: Mapping[Variable, int]
     unmatched: Mapping[Variable, str]
+    unmatched_treatment: str
 
     def layer_of(self, parameter: Variable) -> Layer | None:
         """Return the layer whose weight or bias is ``parameter``."""
@@ -181,8 +185,6 @@ def _marked(loss: TensorVariable, output: TensorVariable | None) -> TensorVariab
             f"output {describe(output)} is not in the graph of the loss: pass the very variable from "
             "which the loss was computed."
         )
-    from pytensor.graph.replace import graph_replace
-
     return graph_replace(loss, {output: network_output(output)})
 
 
@@ -218,6 +220,7 @@ def _assemble(
         candidates=candidates,
         example_axes=example_axes,
         unmatched=reasons,
+        unmatched_treatment=unmatched,
     )
 
 

@@ -1,0 +1,57 @@
+"""C: PyTensor's virtual machine over compiled C Ops, which must have a BLAS to link."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytensor
+from pytensor.compile.mode import Mode, get_mode
+
+from kfgn_graph.backends.base import Backend
+from kfgn_graph.errors import BackendError
+
+
+class CBackend(Backend):
+    """PyTensor's C mode, refused where it would be silently slow.
+
+    Raises
+    ------
+    BackendError
+        If there is no C++ compiler, or no BLAS to link.
+    """
+
+    name = "c"
+    static_batch = False
+
+    def __init__(self) -> None:
+        if not pytensor.config.cxx or shutil.which(pytensor.config.cxx.split()[0]) is None:
+            raise BackendError(
+                "backend='c' needs a C++ compiler: install g++ or clang, or choose backend='numba'."
+            )
+        if not pytensor.config.blas__ldflags:
+            pytensor.config.blas__ldflags = find_blas_flags()
+
+    def mode(self) -> Mode:
+        return get_mode("CVM")
+
+
+def find_blas_flags() -> str:
+    """Return linker flags for the BLAS of the ``mkl`` package in this environment.
+
+    Raises
+    ------
+    BackendError
+        If there is none; PyTensor itself looks for the system's BLAS before.
+    """
+    for library in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
+        ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL | os.RTLD_NOW)
+        return f"-L{library.parent} -l:{library.name} -Wl,-rpath,{library.parent}"
+    raise BackendError(
+        "backend='c' found no BLAS to link, and would be many times slower without one: "
+        "`pip install mkl`, or install the system's libopenblas-dev, or set PyTensor's "
+        "blas__ldflags; or choose backend='numba' or 'jax'."
+    )

@@ -1,0 +1,266 @@
+"""One compiled function that trains: :func:`compile_update`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+from pytensor.compile.executor import Function
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.type import TensorType
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.backends import Backend, resolve_backend
+from kfgn_graph.batches import check_batch, check_inputs
+from kfgn_graph.checkpoint import read_state, save_state
+from kfgn_graph.damping import Damping
+from kfgn_graph.errors import CheckpointError
+from kfgn_graph.explaining import explain
+from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.methods import KroneckerMethod
+from kfgn_graph.stats import UpdateStats
+from kfgn_graph.tracing import trace_layers
+from kfgn_graph.updates import STATISTICS, Settings, State, build_step, make_settings
+
+
+class Update:
+    """A compiled training step; made by :func:`compile_update`.
+
+    Calling it with a batch, one array per input variable, updates the parameters in place
+    and returns :class:`UpdateStats`. It is compiled at the first call; where the backend
+    needs the number of examples, once for each number.
+
+    Attributes
+    ----------
+    graph : LayerGraph
+        What was recognised.
+    backend : str
+        The backend in use.
+    """
+
+    def __init__(
+        self,
+        loss: TensorVariable,
+        params: Sequence[TensorSharedVariable],
+        inputs: Sequence[Variable],
+        output: TensorVariable | None,
+        unmatched: str,
+        settings: Settings,
+        backend: Backend,
+    ) -> None:
+        self.graph: LayerGraph = trace_layers(loss, params, output, unmatched)
+        check_inputs(loss, inputs)
+        self._source = (loss, output, unmatched)
+        self._inputs = tuple(inputs)
+        self._settings = settings
+        self._backend = backend
+        self._state = State(self.graph, settings)
+        self._functions: dict[tuple[Any, ...], Function] = {}
+        build_step(self.graph, settings, self._state)
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend in use."""
+        return self._backend.name
+
+    def __call__(self, *batch: Any) -> UpdateStats:
+        """Take one step on a batch.
+
+        Parameters
+        ----------
+        *batch : arrays
+            One for each input variable, examples along the leading axis.
+
+        Raises
+        ------
+        BatchError
+            If the batch does not fit the inputs; nothing is changed.
+        """
+        arrays = check_batch(self._inputs, batch)
+        function = self.function_for(arrays)
+        values = function(*self._backend.place(arrays))
+        return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
+
+    def function_for(self, batch: Sequence[Any]) -> Function:
+        """Return the PyTensor function that serves batches of this size, compiling it if need be.
+
+        Parameters
+        ----------
+        batch : sequence of arrays
+            A batch as the update is called with.
+        """
+        key = tuple(a.shape for a in batch) if self._backend.static_batch else ()
+        if key not in self._functions:
+            self._functions[key] = self._compile(batch)
+        return self._functions[key]
+
+    def _compile(self, batch: Sequence[Any]) -> Function:
+        """Compile over variables with static shapes, which share the user's own values."""
+        loss, output, unmatched = self._source
+        static_inputs = {v: self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)}
+        static_params = {p: static_alias(p) for p in self.graph.parameters}
+        targets = [loss] if output is None else [loss, output]
+        copies = clone_replace(targets, static_inputs | static_params, rebuild_strict=False)
+        graph = trace_layers(
+            copies[0], list(static_params.values()), None if output is None else copies[1], unmatched
+        )
+        step = build_step(graph, self._settings, self._state)
+        function = pytensor.function(
+            list(static_inputs.values()),
+            [step.statistics[name] for name in STATISTICS],
+            updates=step.updates,
+            mode=self._backend.mode(),
+            on_unused_input="ignore",
+            name="kfgn_update",
+        )
+        function.trust_input = True
+        return function
+
+    def _static_input(self, variable: Variable, array: Any) -> Variable:
+        shape = array.shape
+        if not self._backend.static_batch:
+            shape = (variable.type.shape[:1] + shape[1:]) if shape else shape
+        return TensorType(variable.type.dtype, shape)(name=variable.name)
+
+    def _persistent(self) -> dict[str, SharedVariable]:
+        named = {}
+        for index, p in enumerate(self.graph.parameters):
+            name = f"parameters/{p.name or index}"
+            named[name if name not in named else f"{name}_{index}"] = p
+        return named | self._state.variables
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that persists: parameters, factors, counters.
+
+        Returns
+        -------
+        dict
+            NumPy arrays by name: ``parameters/<name>``, ``factors/<layer>/Q`` and so on.
+        """
+        return {name: np.array(v.get_value(borrow=True)) for name, v in self._persistent().items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what :meth:`state` returned.
+
+        Raises
+        ------
+        CheckpointError
+            If names, shapes or dtypes do not fit this update; nothing is changed.
+        """
+        own = self._persistent()
+        if set(state) != set(own):
+            raise CheckpointError(
+                f"the state does not fit: missing {sorted(set(own) - set(state))}, unknown "
+                f"{sorted(set(state) - set(own))}. It must come from the same network and settings."
+            )
+        for name, v in own.items():
+            there, here = np.asarray(state[name]), np.asarray(v.get_value(borrow=True))
+            if there.shape != here.shape or there.dtype != here.dtype:
+                raise CheckpointError(
+                    f"the state does not fit: {name} is {there.dtype} {there.shape}, but {here.dtype} "
+                    f"{here.shape} is wanted."
+                )
+        for name, v in own.items():
+            v.set_value(np.array(state[name]), borrow=True)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`state` to a safetensors file, atomically."""
+        save_state(self.state(), path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Restore what :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be read or does not fit; nothing is changed.
+        """
+        self.load_state(read_state(path))
+
+    def explain(self) -> str:
+        """Return a table of the layers, factors, shapes, flops and memory, and how they are used."""
+        return explain(self.graph, self._settings, self._backend.name)
+
+
+def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
+    """Return a variable that shares the parameter's value, with the value's shape in its type."""
+    alias_type = TensorType(parameter.type.dtype, value_shape(parameter))
+    return TensorSharedVariable(
+        type=alias_type, value=None, strict=None, container=parameter.container, name=parameter.name
+    )
+
+
+def compile_update(
+    loss: TensorVariable,
+    params: Sequence[TensorSharedVariable],
+    inputs: Sequence[Variable],
+    *,
+    method: KroneckerMethod | None = None,
+    damping: Damping | None = None,
+    step: float = 1.0,
+    output: TensorVariable | None = None,
+    l2: float = 0.0,
+    curvature_decay: float = 0.95,
+    refresh_every: int = 1,
+    inverse: str = "cholesky",
+    backend: str = "auto",
+    seed: int = 0,
+    unmatched: str = "error",
+) -> Update:
+    """Compile one function that trains a loss by a practical Gauss-Newton method.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        Sum or mean over a batch of terms that each read one example, plus penalties on
+        parameters alone.
+    params : sequence of shared variables
+        The parameters to train. Their values are updated in place.
+    inputs : sequence of variables
+        What a batch consists of, examples along the leading axis.
+    method : KFRA, KFLR or KFAC, optional
+        The curvature. By default ``KFRA()``.
+    damping : Damping, optional
+        By default ``ConstantDamping(1e-3)``.
+    step : float
+        What the preconditioned gradient is multiplied with.
+    output : TensorVariable, optional
+        Where the loss is split from the network; found by itself where it can be.
+    l2 : float
+        eta of an added (eta / 2) ||theta||^2, biases included: in gradient and curvature.
+    curvature_decay : float
+        Weight of the old factors in their moving average; 0 keeps none.
+    refresh_every : int
+        How many updates apart the factors' inverses are computed anew.
+    inverse : {'cholesky'}
+        How the damped factors are inverted.
+    backend : {'auto', 'jax', 'numba', 'c'}
+        What to compile with; ``auto`` takes JAX where it is installed, else Numba.
+    seed : int
+        Of KFAC's draws.
+    unmatched : {'error', 'gradient', 'freeze'}
+        See :func:`trace_layers`.
+
+    Returns
+    -------
+    Update
+        A callable: ``stats = update(x_batch, y_batch)``.
+
+    Raises
+    ------
+    KfgnError
+        ParameterError, UnmatchedParameterError, NotABatchLossError, CurvatureRuleNotFound
+        for what cannot be read; BatchError for incomplete inputs; SpecError for a setting
+        that is not allowed; BackendError for a backend that cannot be used.
+    """
+    chosen = {"step": step, "l2": l2, "curvature_decay": curvature_decay, "seed": seed}
+    chosen |= {"refresh_every": refresh_every, "inverse": inverse}
+    chosen |= {k: v for k, v in (("method", method), ("damping", damping)) if v is not None}
+    settings = make_settings(chosen)
+    return Update(loss, params, inputs, output, unmatched, settings, resolve_backend(backend))

@@ -1,0 +1,47 @@
+"""A readable account of what an update will do."""
+
+from __future__ import annotations
+
+from kfgn_graph.heads import find_head
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.printing import name_of
+from kfgn_graph.updates import Settings, factor_sizes
+
+EQUATIONS = {"KFRA": "(21), (26)", "KFLR": "(21), (23)-(25)", "KFAC": "(21), (24)-(25) sampled"}
+BYTES = {"float64": 8, "float32": 4, "float16": 2}
+
+
+def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
+    """Return a table of layers with the shapes, work and memory of their factors."""
+    head = find_head(graph)
+    method = type(settings.method).__name__
+    dtype = graph.loss.type.dtype
+    lines = [
+        f"{method} (Eq. {EQUATIONS.get(method, '-')}) on {backend}, {dtype}",
+        f"loss: {head.name}, split at {name_of(graph.output)}"
+        + (f", {head.distribution} targets" if head.distribution else ""),
+        f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
+        f"factors: moving average {settings.curvature_decay}, inverses by {settings.inverse} every "
+        f"{settings.refresh_every} update(s)",
+        "",
+        _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
+    ]
+    total_flops, total_bytes = 0.0, 0.0
+    for layer in graph.layers:
+        q, g = factor_sizes(layer)
+        flops = (q**3 + g**3) / 3 + 2.0 * q * g * (q + g)
+        size = BYTES[dtype] * (q * q + g * g)
+        total_flops, total_bytes = total_flops + flops, total_bytes + size
+        shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
+        lines.append(_row(layer.name, name_of(layer.weight), "yes" if layer.bias is not None else "no", *shapes))
+    lines.append(_row("total", "", "", "", "", f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}"))
+    for parameter, reason in graph.unmatched.items():
+        lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
+    if graph.penalty is not None:
+        lines.append("penalty: terms in parameters alone count in loss and gradient; quadratic ones damp")
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    widths = (14, 14, 5, 10, 10, 26, 14)
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,48 @@
+"""What an update reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class UpdateStats:
+    """The statistics of one update; a value is fetched from the device when it is read.
+
+    Attributes
+    ----------
+    loss : float
+        The loss on the batch, before the step; penalties within the loss included, ``l2`` not.
+    damping, gamma : float
+        lambda, and the gamma that damps the factors.
+    reduction_ratio : float
+        rho; NaN where the update does not measure it.
+    step_scale : float
+        What the preconditioned gradient was multiplied with.
+    gradient_norm, update_norm : float
+        Euclidean norms over all parameters; the update's is 0 where it was skipped.
+    skipped : bool
+        Whether the loss, gradient or step was not finite, and nothing was changed.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> float | bool:
+        if name.startswith("_") or name not in self._values:
+            raise AttributeError(name)
+        value = self._values[name]
+        return bool(value) if name == "skipped" else float(value)
+
+    def as_dict(self) -> dict[str, float | bool]:
+        """Return all statistics as Python numbers."""
+        return {name: getattr(self, name) for name in self._values}
+
+    def __repr__(self) -> str:
+        body = ", ".join(
+            f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self.as_dict().items()
+        )
+        return f"UpdateStats({body})"
