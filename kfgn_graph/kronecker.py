@@ -38,7 +38,7 @@ class KroneckerFactors:
 
     def trace(self) -> TensorVariable:
         """Return the block's trace, tr(Q) tr(G)."""
-        return pt.trace(self.Q) * pt.linalg.trace(self.G)
+        return pt.trace(self.Q) * pt.trace(self.G)
 
     def to_dense(self) -> TensorVariable:
         """Return Q (x) G as a square matrix over row-major vec([W; b]): for tests and small nets."""

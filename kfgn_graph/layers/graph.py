@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.replace import graph_replace
-from pytensor.graph.traversal import ancestors, toposort
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs, toposort
+from pytensor.tensor.elemwise import CAReduce, DimShuffle
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
@@ -22,13 +22,14 @@ from kfgn_graph.errors import (
     SpecError,
     UnmatchedParameterError,
 )
+from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
 from kfgn_graph.layers.penalties import split_penalty
 from kfgn_graph.layers.rewriting import parameter_behind, rewrite_to_layers
 from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
 from kfgn_graph.layers.walking import bottlenecks, dependents
-from kfgn_graph.printing import describe, name_of
+from kfgn_graph.printing import describe, name_of, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
 
@@ -132,8 +133,9 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
     """Return the parameters' common dtype, or raise :class:`ParameterError`."""
     if len(params) == 0:
         raise ParameterError("params is empty: name the shared variables to train.")
-    if len(set(params)) != len(params):
-        raise ParameterError("params names the same variable twice.")
+    for index, p in enumerate(params):
+        if p in params[:index]:
+            raise ParameterError(f"params names {describe(p)} twice: name it once.")
     reached = set(ancestors([loss]))
     for p in params:
         if not isinstance(p, SharedVariable) or not isinstance(p.type, TensorType):
@@ -195,16 +197,18 @@ def _assemble(
     unmatched: str,
 ) -> LayerGraph:
     nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
+    data = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0] + [n.outputs[0] for n in nodes]
     data_loss, penalty = split_penalty(
-        loss, dependents([loss], parameters), dependents([loss], [n.outputs[0] for n in nodes])
+        loss, dependents([loss], parameters), dependents([loss], data)
     )
-    reasons = find_unmatched(data_loss, parameters) if data_loss is not None else {}
+    reasons = find_unmatched(data_loss, parameters)
     if reasons and unmatched == "error":
         raise_unmatched(reasons)
     matched = [p for p in parameters if p not in reasons]
     if data_loss is None or not matched:
         raise UnmatchedParameterError(
-            "the loss has no affine map a @ W of a parameter: there is no curvature to factor."
+            f"no parameter of the loss is matched by an affine map a @ W ({names(parameters)}): there is no "
+            "curvature to factor. Train them by a first-order method."
         )
     layers = _layers(nodes, frozenset(matched))
     nodes = [layer.preactivation.owner for layer in layers]
@@ -256,13 +260,36 @@ def _candidates(
                 f"the loss reads the layers by other ways than output={name_of(output)}: choose a "
                 "variable through which all of the network feeds the loss."
             )
-    split = tuple(v for v in reversed(through) if example_axes[v] > 0)
+    split = [v for v in reversed(through) if example_axes[v] > 0]
     if not split:
         raise CurvatureRuleNotFound(
             "the loss reads several outputs of the network, and no single variable with a leading "
             "example axis lies between: concatenate them into one, and pass it as output=."
         )
-    return split
+    return tuple(v for v in split if _is_output_function(v, split[0], varying))
+
+
+def _is_output_function(
+    v: TensorVariable, nearest: TensorVariable, varying: Mapping[Variable, None]
+) -> bool:
+    """Whether v is a function of ``nearest`` alone, keeping all of its entries: tanh(h), say.
+
+    What also reads a target, or adds entries up, belongs to the loss.
+    """
+    pending = [v]
+    while pending:
+        u = pending.pop()
+        if u is nearest:
+            continue
+        node = u.owner
+        if isinstance(node.op, CAReduce):
+            return False
+        for w in node.inputs:
+            if w in varying:
+                pending.append(w)
+            elif is_float(w) and not isinstance(w, Constant):
+                return False
+    return True
 
 
 def value_shape(parameter: TensorSharedVariable) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ Parts = tuple[TensorVariable | None, TensorVariable | None]
 
 
 def split_penalty(
-    loss: TensorVariable, from_parameters: Collection[Variable], from_layers: Collection[Variable]
+    loss: TensorVariable, from_parameters: Collection[Variable], from_data: Collection[Variable]
 ) -> Parts:
-    """Split ``loss`` into (the terms that read the layers, the terms that read parameters alone).
+    """Split ``loss`` into (the terms that read data, the terms that read parameters alone).
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def split_penalty(
         A scalar in the intermediate representation.
     from_parameters
         The variables that vary with a parameter, directly or through a layer.
-    from_layers
-        The variables that vary with the output of a layer.
+    from_data
+        The variables that vary with data: with a batch input, or with a layer's output.
 
     Returns
     -------
@@ -33,14 +33,14 @@ def split_penalty(
         Data part and penalty; either is None where the loss has no such term. A term that
         reads neither is counted with the data part. Their sum is ``loss``.
     """
-    if loss not in from_parameters or loss not in from_layers:
+    if loss not in from_parameters or loss not in from_data:
         return (None, loss) if loss in from_parameters else (loss, None)
-    parts = _split(loss, from_parameters, from_layers)
+    parts = _split(loss, from_parameters, from_data)
     return parts if parts[1] is not None else (loss, None)
 
 
 def _split(
-    loss: TensorVariable, from_parameters: Collection[Variable], from_layers: Collection[Variable]
+    loss: TensorVariable, from_parameters: Collection[Variable], from_data: Collection[Variable]
 ) -> Parts:
     """Split a varying Elemwise result; a part that is None is absent."""
     node = loss.owner
@@ -48,11 +48,11 @@ def _split(
         return loss, None
     scalar_op = node.op.scalar_op
     if isinstance(scalar_op, Add | Sub):
-        return _split_sum(node.inputs, isinstance(scalar_op, Sub), from_parameters, from_layers)
+        return _split_sum(node.inputs, isinstance(scalar_op, Sub), from_parameters, from_data)
     factor_index = _linear_operand(scalar_op, node.inputs, from_parameters)
     if factor_index is None:
         return loss, None
-    parts = split_penalty(node.inputs[factor_index], from_parameters, from_layers)
+    parts = split_penalty(node.inputs[factor_index], from_parameters, from_data)
     return _map_parts(parts, lambda part: _with_input(node, factor_index, part))
 
 
@@ -76,8 +76,8 @@ def _map_parts(parts: Parts, function) -> Parts:
     return tuple(None if part is None else function(part) for part in parts)
 
 
-def _split_sum(inputs, negate_rest, from_parameters, from_layers) -> Parts:
-    split = [split_penalty(v, from_parameters, from_layers) for v in inputs]
+def _split_sum(inputs, negate_rest, from_parameters, from_data) -> Parts:
+    split = [split_penalty(v, from_parameters, from_data) for v in inputs]
     if negate_rest:
         split[1:] = [_map_parts(parts, pt.neg) for parts in split[1:]]
     data = [part for part, _ in split if part is not None]

@@ -180,7 +180,7 @@ def _is_size_of(size: Variable, a: Variable, axis: int) -> bool:
 
 @node_rewriter([Elemwise])
 def find_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find a bias parameter added, in any order, to a product that is used nowhere else."""
+    """Find a bias parameter added, in any order, to a product that is not used without it."""
     if not isinstance(node.op.scalar_op, Add):
         return None
     bias = next((v for v in node.inputs if _is_bias(v, fgraph.parameter_set)), None)
@@ -212,16 +212,24 @@ def _awaits_bias(fgraph: FunctionGraph, variable: Variable, bias: Variable | Non
         and node is not None
         and isinstance(node.op, Affine)
         and len(node.inputs) == 2
-        and len(fgraph.clients[variable]) == 1
         and node.outputs[0].type.ndim == bias.type.ndim
+        and all(_adds(client, bias) for client, _ in fgraph.clients[variable])
     )
 
 
-PRODUCT_RULES: tuple[Callable[..., Any], ...] = (find_dot, find_matmul)
-PATTERN_RULES: tuple[Callable[..., Any], ...] = (find_dot, find_matmul, find_tensordot, find_bias)
+def _adds(client: Apply, bias: Variable) -> bool:
+    return (
+        isinstance(client.op, Elemwise)
+        and isinstance(client.op.scalar_op, Add)
+        and bias in client.inputs
+    )
 
-#: Canonicalisations that would hide a layer or a loss head from the patterns.
-EXCLUDED = ("local_elemwise_fusion",)
+
+PRODUCT_RULES: tuple[Callable[..., Any], ...] = (find_dot, find_matmul, find_bias)
+PATTERN_RULES: tuple[Callable[..., Any], ...] = (*PRODUCT_RULES, find_tensordot)
+
+#: Canonicalisations that would merge sums across layers, or hide a layer from the patterns.
+EXCLUDED = ("local_elemwise_fusion", "local_add_canonizer", "local_mul_canonizer")
 
 
 def _layer_patterns(rules: Sequence[Callable[..., Any]]) -> EquilibriumDB:

@@ -40,17 +40,17 @@ def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
     return None
 
 
-def find_unmatched(loss: Variable, parameters: Sequence[Variable]) -> dict[Variable, str]:
+def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dict[Variable, str]:
     """Return, for each parameter that the layers do not wholly explain, the reason.
 
     Parameters
     ----------
     loss
-        The part of the loss that reads data, in the intermediate representation.
+        The part of the loss that reads data, in the intermediate representation, or None.
     parameters
         The shared variables being trained.
     """
-    clients = clients_of([loss])
+    clients = clients_of([] if loss is None else [loss])
     reasons = {}
     for parameter in parameters:
         uses = affine_uses(parameter, clients)
