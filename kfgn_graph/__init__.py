@@ -31,6 +31,7 @@ from kfgn_graph.methods import (
     BlockHessian,
     curvature_factors,
 )
+from kfgn_graph.products import gauss_newton_product
 from kfgn_graph.stats import UpdateStats
 from kfgn_graph.tracing import trace_layers
 from kfgn_graph.updates import kfgn_updates
@@ -60,6 +61,7 @@ __all__ = [
     "__version__",
     "compile_update",
     "curvature_factors",
+    "gauss_newton_product",
     "kfgn_updates",
     "kronecker_solve",
     "register_example_axes",

@@ -22,6 +22,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 Transpose = Callable[[TensorVariable], TensorVariable]
+Vectors = list[TensorVariable]
 
 
 def per_example_block(a: TensorVariable, H: TensorVariable) -> TensorVariable:
@@ -75,6 +76,28 @@ def diagonal_term(d: TensorVariable) -> TensorVariable:
         Of shape (N, d, d).
     """
     return d[:, :, None] * pt.eye(d.shape[1], dtype=d.type.dtype)[None]
+
+
+def gauss_newton(
+    pushforward: Callable[[Vectors], TensorVariable],
+    curvature: Transpose,
+    pullback: Callable[[TensorVariable], Vectors],
+    v: Vectors,
+) -> Vectors:
+    r"""Eq. (12)-(13): :math:`\bar G v = \sum_n J_n^T H_{L,n} J_n v`, J the Jacobian of the output in all parameters.
+
+    Parameters
+    ----------
+    pushforward : callable
+        :math:`v \mapsto J v`, from one vector a parameter to the output's shape.
+    curvature : callable
+        :math:`u \mapsto H_L u`, example by example; H_L carries the loss's own 1/N.
+    pullback : callable
+        :math:`u \mapsto J^T u`, one vector a parameter, summed over examples.
+    v : list of TensorVariable
+        One for each parameter, of its shape.
+    """
+    return pullback(curvature(pushforward(v)))
 
 
 def input_factor(a: TensorVariable, bias: bool) -> TensorVariable:

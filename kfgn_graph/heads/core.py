@@ -89,6 +89,10 @@ class Head(ABC):
         else random +-1 combinations of the columns of the square root.
         """
 
+    @abstractmethod
+    def curvature_times(self, direction: TensorVariable) -> TensorVariable:
+        """Return H_r times a direction at each row, of z's shape, with :meth:`psd_hessians`."""
+
     def basis(self, start: TensorVariable | int, count: int) -> TensorVariable:
         """Return unit vectors e_k for k in ``start : start + count``, as (count, 1, ..., *event)."""
         z = self.output

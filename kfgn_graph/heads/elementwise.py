@@ -66,6 +66,9 @@ class DiagonalHead(Head):
         noise = self.noise(draws, [samples, *self.lengths()])
         return noise * (pt.sqrt(self.weights()) / np.sqrt(samples).astype(self.output.dtype))[None]
 
+    def curvature_times(self, direction: TensorVariable) -> TensorVariable:
+        return self.weights() * direction
+
     def noise(self, draws: Draws, shape: list[TensorVariable | int]) -> TensorVariable:
         """Return independent numbers of mean 0 and variance 1: here +-1."""
         return draws.signs(shape, self.output.type.dtype)

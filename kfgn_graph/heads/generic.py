@@ -57,6 +57,10 @@ class GenericHead(Head):
         padded = pt.concatenate([columns, padding], axis=0)
         return padded[start + pt.arange(count)].reshape((count, *self.lengths()))
 
+    def curvature_times(self, direction: TensorVariable) -> TensorVariable:
+        product = self.psd_hessians() @ rows(direction, self.example_axes)[:, :, None]
+        return product.reshape(tuple(self.lengths()))
+
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         columns = self._columns()
         n_rows = rows(self.output, self.example_axes).shape[0]

@@ -63,6 +63,12 @@ class SoftmaxHead(Head):
         chosen = (unit * p).sum(axis=-1, keepdims=True)
         return pt.sqrt(self.scale[None, ..., None] * chosen) * (unit - p)
 
+    def curvature_times(self, direction: TensorVariable) -> TensorVariable:
+        weighted = self.probabilities() * direction
+        return self.scale[..., None] * (
+            weighted - self.probabilities() * weighted.sum(axis=-1, keepdims=True)
+        )
+
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         dtype = self.output.type.dtype
         p = self.probabilities()
