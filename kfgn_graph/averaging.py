@@ -22,6 +22,8 @@ def average_weight(count: TensorVariable, decay: float, dtype: str) -> TensorVar
     return pt.minimum(one - one / count.astype(dtype), np.asarray(decay, dtype))
 
 
-def moving_average(old: TensorVariable, new: TensorVariable, weight: TensorVariable) -> TensorVariable:
+def moving_average(
+    old: TensorVariable, new: TensorVariable, weight: TensorVariable
+) -> TensorVariable:
     """Return weight * old + (1 - weight) * new."""
     return weight * old + (np.asarray(1, weight.type.dtype) - weight) * new

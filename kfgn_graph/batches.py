@@ -19,9 +19,13 @@ def check_inputs(loss: Variable, inputs: Sequence[Variable]) -> None:
     """Raise :class:`BatchError` unless ``inputs`` are the variables that the loss still needs."""
     for v in inputs:
         if not isinstance(v, Variable) or not isinstance(v.type, TensorType):
-            raise BatchError(f"inputs must be symbolic tensor variables, not {type(v).__name__} {v!r}.")
+            raise BatchError(
+                f"inputs must be symbolic tensor variables, not {type(v).__name__} {v!r}."
+            )
         if isinstance(v, SharedVariable | Constant) or v.owner is not None:
-            raise BatchError(f"input {describe(v)} is not an input variable: it has a value already.")
+            raise BatchError(
+                f"input {describe(v)} is not an input variable: it has a value already."
+            )
     missing = [
         v
         for v in explicit_graph_inputs([loss])
@@ -44,12 +48,16 @@ def check_batch(inputs: Sequence[Variable], batch: Sequence[Any]) -> list[Any]:
         examples.
     """
     if len(batch) != len(inputs):
-        raise BatchError(f"the update takes {len(inputs)} arrays ({names(inputs)}), but got {len(batch)}.")
+        raise BatchError(
+            f"the update takes {len(inputs)} arrays ({names(inputs)}), but got {len(batch)}."
+        )
     arrays = [_as_array(v, value) for v, value in zip(inputs, batch, strict=True)]
     sizes = {v: a.shape[0] for v, a in zip(inputs, arrays, strict=True) if a.ndim}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name_of(v)} has {n}" for v, n in sizes.items())
-        raise BatchError(f"inputs disagree on the number of examples along their leading axis: {listed}.")
+        raise BatchError(
+            f"inputs disagree on the number of examples along their leading axis: {listed}."
+        )
     n_examples = next(iter(sizes.values()), 0)
     if n_examples == 0:
         raise BatchError("the batch has no examples: skip it.")
@@ -74,5 +82,7 @@ def _as_array(variable: Variable, value: Any) -> Any:
     )
     if not fits:
         expected = tuple("N" if s is None else s for s in wanted.shape)
-        raise BatchError(f"input {name_of(variable)} has shape {array.shape}, but {expected} is wanted.")
+        raise BatchError(
+            f"input {name_of(variable)} has shape {array.shape}, but {expected} is wanted."
+        )
     return array if array.dtype == wanted.dtype else array.astype(wanted.dtype)

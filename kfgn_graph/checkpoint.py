@@ -35,7 +35,9 @@ def save_state(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) ->
     data = save({name: np.ascontiguousarray(a) for name, a in state.items()}, {"format": FORMAT})
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=target.name, delete=False
+        ) as file:
             temporary = Path(file.name)
             file.write(data)
             file.flush()
@@ -59,6 +61,6 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with safe_open(str(path), framework="numpy") as file:
             if (file.metadata() or {}).get("format") != FORMAT:
                 raise CheckpointError(f"{path} is not a state saved by kfgn_graph ({FORMAT}).")
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read a state from {path}: {error}.") from error

@@ -19,14 +19,14 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.backends import Backend, resolve_backend
 from kfgn_graph.batches import check_batch, check_inputs
 from kfgn_graph.checkpoint import read_state, save_state
-from kfgn_graph.damping import Damping
+from kfgn_graph.damping import ConstantDamping, Damping
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.explaining import explain
 from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.methods import KroneckerMethod
+from kfgn_graph.methods import KFRA, KroneckerMethod
 from kfgn_graph.stats import UpdateStats
 from kfgn_graph.tracing import trace_layers
-from kfgn_graph.updates import STATISTICS, Settings, State, build_step, make_settings
+from kfgn_graph.updates import STATISTICS, Settings, State, build_step
 
 
 class Update:
@@ -103,12 +103,17 @@ class Update:
     def _compile(self, batch: Sequence[Any]) -> Function:
         """Compile over variables with static shapes, which share the user's own values."""
         loss, output, unmatched = self._source
-        static_inputs = {v: self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)}
+        static_inputs = {
+            v: self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)
+        }
         static_params = {p: static_alias(p) for p in self.graph.parameters}
         targets = [loss] if output is None else [loss, output]
         copies = clone_replace(targets, static_inputs | static_params, rebuild_strict=False)
         graph = trace_layers(
-            copies[0], list(static_params.values()), None if output is None else copies[1], unmatched
+            copies[0],
+            list(static_params.values()),
+            None if output is None else copies[1],
+            unmatched,
         )
         step = build_step(graph, self._settings, self._state)
         function = pytensor.function(
@@ -192,7 +197,11 @@ def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
     """Return a variable that shares the parameter's value, with the value's shape in its type."""
     alias_type = TensorType(parameter.type.dtype, value_shape(parameter))
     return TensorSharedVariable(
-        type=alias_type, value=None, strict=None, container=parameter.container, name=parameter.name
+        type=alias_type,
+        value=None,
+        strict=None,
+        container=parameter.container,
+        name=parameter.name,
     )
 
 
@@ -201,8 +210,8 @@ def compile_update(
     params: Sequence[TensorSharedVariable],
     inputs: Sequence[Variable],
     *,
-    method: KroneckerMethod | None = None,
-    damping: Damping | None = None,
+    method: KroneckerMethod = KFRA(),
+    damping: Damping = ConstantDamping(),
     step: float = 1.0,
     output: TensorVariable | None = None,
     l2: float = 0.0,
@@ -224,10 +233,10 @@ def compile_update(
         The parameters to train. Their values are updated in place.
     inputs : sequence of variables
         What a batch consists of, examples along the leading axis.
-    method : KFRA, KFLR or KFAC, optional
-        The curvature. By default ``KFRA()``.
-    damping : Damping, optional
-        By default ``ConstantDamping(1e-3)``.
+    method : KFRA, KFLR or KFAC
+        The curvature.
+    damping : Damping
+        What is added to the curvature before it is inverted.
     step : float
         What the preconditioned gradient is multiplied with.
     output : TensorVariable, optional
@@ -259,8 +268,5 @@ def compile_update(
         for what cannot be read; BatchError for incomplete inputs; SpecError for a setting
         that is not allowed; BackendError for a backend that cannot be used.
     """
-    chosen = {"step": step, "l2": l2, "curvature_decay": curvature_decay, "seed": seed}
-    chosen |= {"refresh_every": refresh_every, "inverse": inverse}
-    chosen |= {k: v for k, v in (("method", method), ("damping", damping)) if v is not None}
-    settings = make_settings(chosen)
+    settings = Settings(method, damping, step, l2, curvature_decay, refresh_every, inverse, seed)
     return Update(loss, params, inputs, output, unmatched, settings, resolve_backend(backend))

@@ -99,15 +99,12 @@ def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerLayer:
         if segment.output not in messages:
             continue
         jacobian = local_jacobian(segment.node.op, segment)
-        pulled = _transposes(jacobian, messages[segment.output])
+        pulled = equations.propagate_square_root(
+            jacobian.transpose_apply, messages[segment.output]
+        )
         for u, C in zip(segment.inputs, pulled, strict=True):
             messages[u] = messages[u] + C if u in messages else C
     return {layer: messages[layer.preactivation] for layer in graph.layers}
-
-
-def _transposes(jacobian: LocalJacobian, C: TensorVariable) -> list[TensorVariable]:
-    pulled = jacobian.transpose_apply(C)
-    return [equations.propagate_square_root(lambda _, result=result: result, C) for result in pulled]
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,9 @@ class LiveCut:
     """
 
     def __init__(self, output: Variable, curvature: TensorVariable) -> None:
-        self._blocks: dict[tuple[Variable, Variable], TensorVariable] = {(output, output): curvature}
+        self._blocks: dict[tuple[Variable, Variable], TensorVariable] = {
+            (output, output): curvature
+        }
 
     def __contains__(self, v: Variable) -> bool:
         return (v, v) in self._blocks
@@ -211,10 +210,16 @@ def sweep_joint(graph: LayerGraph, curvature: TensorVariable, algebra: BlockAlge
     return {layer: found[layer] for layer in graph.layers}
 
 
-EXPECTED = BlockAlgebra(
-    one_sided=lambda jacobian, M: jacobian.mean_transpose_apply(M),
-    two_sided=lambda jacobian, G: jacobian.mean_congruence(G),
-)
+def _mean_transpose_apply(jacobian: LocalJacobian, M: TensorVariable) -> list[TensorVariable]:
+    return jacobian.mean_transpose_apply(M)
+
+
+def _mean_congruence(jacobian: LocalJacobian, G: TensorVariable) -> list[list[TensorVariable]]:
+    return jacobian.mean_congruence(G)
+
+
+#: KFRA's algebra, on blocks (D, D).
+EXPECTED = BlockAlgebra(_mean_transpose_apply, _mean_congruence)
 
 
 def per_example_algebra(gradients: dict[Variable, TensorVariable] | None) -> BlockAlgebra:

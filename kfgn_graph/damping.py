@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.tensor import TensorLike
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import SpecError
@@ -41,6 +42,6 @@ class ConstantDamping(Damping):
         return pt.constant(np.asarray(self.damping, dtype), name="lambda")
 
 
-def factored_gamma(damping: TensorVariable, penalty: TensorVariable) -> TensorVariable:
+def factored_gamma(damping: TensorVariable, penalty: TensorLike) -> TensorVariable:
     r"""Return :math:`\gamma = \sqrt{\lambda + \eta}` (Martens and Grosse 2015, section 6.6)."""
     return pt.sqrt(damping + penalty)

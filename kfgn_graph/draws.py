@@ -15,8 +15,6 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-_MASK = np.uint32(0xFFFFFFFF)
-
 
 def _constant(value: int) -> TensorVariable:
     return pt.constant(np.uint32(value))
@@ -26,7 +24,7 @@ def mix(x: TensorVariable) -> TensorVariable:
     """Return a well-mixed 32-bit integer for each 32-bit integer of ``x``."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = pt.bitwise_xor(x, x // _constant(1 << shift))
-        x = pt.bitwise_and(x * _constant(factor), _constant(_MASK))
+        x = pt.bitwise_and(x * _constant(factor), _constant(0xFFFFFFFF))
     return pt.bitwise_xor(x, x // _constant(1 << 16))
 
 

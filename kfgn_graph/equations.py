@@ -144,9 +144,19 @@ def congruence(left: Transpose, G: TensorVariable, right: Transpose) -> TensorVa
     return right(left(G).mT).mT
 
 
-def propagate_square_root(transpose: Transpose, C: TensorVariable) -> TensorVariable:
-    r"""Eq. (24): :math:`C_\lambda = B W^T C_{\lambda+1} = J^T C_{\lambda+1}`, for all columns at once."""
-    return transpose(C)
+def propagate_square_root(
+    transposes: Callable[[TensorVariable], Vectors], C: TensorVariable
+) -> Vectors:
+    r"""Eq. (24): :math:`C_\lambda = B W^T C_{\lambda+1} = J^T C_{\lambda+1}`, all columns at once.
+
+    Parameters
+    ----------
+    transposes : callable
+        :math:`X \mapsto J_i^T X` per example, one result for each input of the step.
+    C : TensorVariable
+        Columns at the step's result, of shape (K, N, ...).
+    """
+    return transposes(C)
 
 
 def expected_from_square_root(C: TensorVariable) -> TensorVariable:

@@ -33,12 +33,23 @@ def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
         size = BYTES[dtype] * (q * q + g * g)
         total_flops, total_bytes = total_flops + flops, total_bytes + size
         shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
-        lines.append(_row(layer.name, name_of(layer.weight), "yes" if layer.bias is not None else "no", *shapes))
-    lines.append(_row("total", "", "", "", "", f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}"))
+        lines.append(
+            _row(
+                layer.name,
+                name_of(layer.weight),
+                "yes" if layer.bias is not None else "no",
+                *shapes,
+            )
+        )
+    lines.append(
+        _row("total", "", "", "", "", f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
+    )
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
     if graph.penalty is not None:
-        lines.append("penalty: terms in parameters alone count in loss and gradient; quadratic ones damp")
+        lines.append(
+            "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
+        )
     return "\n".join(lines)
 
 

@@ -74,7 +74,9 @@ class KroneckerMethod(Method):
             raise SpecError(f"sharing={self.sharing!r} is not 'expand' or 'reduce'.")
 
     @abstractmethod
-    def preactivation_factors(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+    def preactivation_factors(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> PerLayer:
         """Return G of every layer, of shape (d_out, d_out)."""
 
     def blocks(
@@ -82,8 +84,16 @@ class KroneckerMethod(Method):
     ) -> dict[Layer, KroneckerFactors]:
         factors = self.preactivation_factors(graph, head, draws)
         return {
-            layer: KroneckerFactors(self.input_factor(graph, layer), G) for layer, G in factors.items()
+            layer: KroneckerFactors(self.input_factor(graph, layer), G)
+            for layer, G in factors.items()
         }
+
+    def factors(self, graph: LayerGraph, draws: Draws | None) -> dict[Layer, KroneckerFactors]:
+        """Return the factors of every layer of a graph, whose head is found first."""
+        blocks = self.blocks(graph, find_head(graph), draws)
+        for layer, block in blocks.items():
+            block.Q.name, block.G.name = f"{layer.name}_Q", f"{layer.name}_G"
+        return blocks
 
     def input_factor(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
         """Return Q of a layer, Eq. (21)."""
@@ -95,7 +105,10 @@ class KroneckerMethod(Method):
 
     def from_columns(self, columns: PerLayer) -> PerLayer:
         """Return G of every layer from columns (K, R, *event) at it, Eq. (25)."""
-        return {layer: equations.expected_from_square_root(self._flat(C)) for layer, C in columns.items()}
+        return {
+            layer: equations.expected_from_square_root(self._flat(C))
+            for layer, C in columns.items()
+        }
 
     def _flat(self, C: TensorVariable) -> TensorVariable:
         if C.type.ndim == 3:
@@ -112,7 +125,9 @@ class KFRA(KroneckerMethod):
     Deterministic, at a cost that depends on the batch only through products of activations.
     """
 
-    def preactivation_factors(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+    def preactivation_factors(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> PerLayer:
         joint = sweep_joint(graph, head.summed_hessian(), EXPECTED)
         return {layer: self._shared(graph, layer, G) for layer, G in joint.items()}
 
@@ -145,7 +160,9 @@ class KFLR(KroneckerMethod):
         if self.chunk_size is not None and self.chunk_size < 1:
             raise SpecError(f"chunk_size={self.chunk_size} must be at least 1.")
 
-    def preactivation_factors(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+    def preactivation_factors(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> PerLayer:
         n_columns = head.n_outputs
         if isinstance(n_columns, int) and n_columns <= (self.chunk_size or DEFAULT_CHUNK):
             return self._chunk(graph, head, 0, n_columns)
@@ -165,7 +182,9 @@ class KFLR(KroneckerMethod):
         )
         return {layer: total[-1] for layer, total in zip(graph.layers, sums, strict=True)}
 
-    def _chunk(self, graph: LayerGraph, head: Head, start: TensorVariable | int, count: int) -> PerLayer:
+    def _chunk(
+        self, graph: LayerGraph, head: Head, start: TensorVariable | int, count: int
+    ) -> PerLayer:
         return self.from_columns(sweep_square_root(graph, head.square_root(start, count)))
 
 
@@ -195,7 +214,9 @@ class KFAC(KroneckerMethod):
         if self.samples < 1:
             raise SpecError(f"samples={self.samples} must be at least 1.")
 
-    def preactivation_factors(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+    def preactivation_factors(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> PerLayer:
         if draws is None:
             raise SpecError("KFAC draws random numbers: give it a source of draws.")
         return self.from_columns(sweep_square_root(graph, head.sampled(draws, self.samples)))
@@ -205,7 +226,9 @@ class KFAC(KroneckerMethod):
 class BlockGaussNewton(Method):
     """The exact Gauss-Newton block of every layer, Eq. (14)-(18) and (22): for small nets."""
 
-    def blocks(self, graph: LayerGraph, head: Head, draws: Draws | None) -> dict[Layer, ExactBlock]:
+    def blocks(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> dict[Layer, ExactBlock]:
         curvature = sweep_joint(graph, head.psd_hessians(), per_example_algebra(None))
         return _exact_blocks(graph, curvature)
 
@@ -214,7 +237,9 @@ class BlockGaussNewton(Method):
 class BlockHessian(Method):
     """The exact Hessian block of every layer, Eq. (7)-(10), second-order term included: for small nets."""
 
-    def blocks(self, graph: LayerGraph, head: Head, draws: Draws | None) -> dict[Layer, ExactBlock]:
+    def blocks(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> dict[Layer, ExactBlock]:
         algebra = per_example_algebra(output_gradients(graph))
         return _exact_blocks(graph, sweep_joint(graph, head.hessians(), algebra))
 
@@ -269,8 +294,6 @@ def curvature_factors(
     """
     if method.random and draws is None:
         draws = Draws(self_advancing_counter())
-    blocks = method.blocks(graph, find_head(graph), draws)
-    for layer, block in blocks.items():
-        if isinstance(block, KroneckerFactors):
-            block.Q.name, block.G.name = f"{layer.name}_Q", f"{layer.name}_G"
-    return blocks
+    if isinstance(method, KroneckerMethod):
+        return method.factors(graph, draws)
+    return method.blocks(graph, find_head(graph), draws)

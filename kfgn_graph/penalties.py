@@ -33,10 +33,14 @@ def penalty_curvature(graph: LayerGraph, layer: Layer) -> TensorVariable | None:
         return None
     sizes = [p.size.astype(p.type.dtype) for p in parameters]
     total = [d.sum() for d in diagonals if d is not None]
-    return (total[0] if len(total) == 1 else pt.add(*total)) / pt.add(*sizes, np.asarray(0, sizes[0].dtype))
+    return (total[0] if len(total) == 1 else pt.add(*total)) / pt.add(
+        *sizes, np.asarray(0, sizes[0].dtype)
+    )
 
 
-def _quadratic_diagonal(penalty: TensorVariable | None, parameter: Variable) -> TensorVariable | None:
+def _quadratic_diagonal(
+    penalty: TensorVariable | None, parameter: Variable
+) -> TensorVariable | None:
     """Return the constant diagonal of the penalty's Hessian in one parameter, or None."""
     if penalty is None or parameter not in set(ancestors([penalty])):
         return None

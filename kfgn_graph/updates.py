@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.gradient import grad
 from pytensor.conditional.op import ifelse
+from pytensor.gradient import grad
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
@@ -20,7 +21,7 @@ from kfgn_graph.draws import Draws
 from kfgn_graph.errors import SpecError
 from kfgn_graph.kronecker import KroneckerFactors, damped, kronecker_solve, solve_symmetric
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
-from kfgn_graph.methods import KFRA, KroneckerMethod, curvature_factors
+from kfgn_graph.methods import KFRA, KroneckerMethod
 from kfgn_graph.penalties import penalty_curvature
 from kfgn_graph.tracing import trace_layers
 
@@ -36,6 +37,9 @@ STATISTICS = (
     "skipped",
 )
 INVERSES = ("cholesky",)
+
+#: One expression for each shared variable.
+Values = dict[SharedVariable, TensorVariable]
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,15 @@ class Settings:
                 "KFAC(); the exact blocks are for curvature_factors."
             )
         if not isinstance(self.damping, Damping):
-            raise SpecError(f"damping={self.damping!r} is not a damping rule such as ConstantDamping(1e-3).")
+            raise SpecError(
+                f"damping={self.damping!r} is not a damping rule such as ConstantDamping(1e-3)."
+            )
         if not 0 <= self.curvature_decay < 1:
             raise SpecError(f"curvature_decay={self.curvature_decay} must be in [0, 1).")
         if not (isinstance(self.refresh_every, int) and self.refresh_every >= 1):
-            raise SpecError(f"refresh_every={self.refresh_every} must be a whole number of at least 1.")
+            raise SpecError(
+                f"refresh_every={self.refresh_every} must be a whole number of at least 1."
+            )
         if self.inverse not in INVERSES:
             raise SpecError(f"inverse={self.inverse!r} is not one of {INVERSES}.")
         if not (np.isfinite(self.l2) and self.l2 >= 0):
@@ -86,7 +94,9 @@ class State:
         self.variables: dict[str, TensorSharedVariable] = {}
         dtype = graph.loss.type.dtype
         self.count = self._new("count", np.int32(0))
-        self.draws = self._new("draws", np.uint32(settings.seed)) if settings.method.random else None
+        self.draws = (
+            self._new("draws", np.uint32(settings.seed)) if settings.method.random else None
+        )
         for layer in graph.layers:
             for factor, size in zip("QG", factor_sizes(layer), strict=True):
                 if settings.curvature_decay > 0:
@@ -124,7 +134,7 @@ class Step:
         Scalars by the names of :data:`STATISTICS`.
     """
 
-    updates: dict[SharedVariable, TensorVariable]
+    updates: Values
     statistics: dict[str, TensorVariable]
 
 
@@ -140,74 +150,92 @@ def build_step(graph: LayerGraph, settings: Settings, state: State) -> Step:
     state : State
         The variables that persist; read here and given new values in the result.
     """
-    dtype = graph.loss.type.dtype
-    count = state.count + np.int32(1)
-    draws = Draws(state.draws) if state.draws is not None else None
-    damping = settings.damping.value(dtype)
-    l2 = np.asarray(settings.l2, dtype)
-    gradients = {
-        p: g + l2 * p
-        for p, g in zip(graph.parameters, grad(graph.loss, list(graph.parameters)), strict=True)
-    }
-    fresh = curvature_factors(graph, settings.method, draws)
-    kept: dict[SharedVariable, TensorVariable] = {state.count: count}
-    if state.draws is not None:
-        kept[state.draws] = state.draws + np.uint32(1)
-    steps = {p: _plain_step(graph, settings, g) for p, g in gradients.items() if p in graph.unmatched}
-    for layer in graph.layers:
-        factors = _averaged(layer, fresh[layer], state, settings, count, kept)
-        gamma = factored_gamma(damping, _penalty(graph, layer, l2))
-        direction = _solved(layer, factors, _joined(layer, gradients), gamma, state, settings, kept)
-        steps |= _separated(layer, -np.asarray(settings.step, dtype) * direction)
-    return _guarded(graph, settings, gradients, steps, kept, damping, factored_gamma(damping, l2))
+    return StepBuilder(graph, settings, state).build()
 
 
-def _plain_step(graph: LayerGraph, settings: Settings, g: TensorVariable) -> TensorVariable:
-    """Return the step of a parameter that no layer holds."""
-    factor = -settings.step if graph.unmatched_treatment == "gradient" else 0.0
-    return np.asarray(factor, g.type.dtype) * g
+class StepBuilder:
+    """Builds one :class:`Step`; ``kept`` gathers the new values of the state."""
 
+    def __init__(self, graph: LayerGraph, settings: Settings, state: State) -> None:
+        self.graph, self.settings, self.state = graph, settings, state
+        self.dtype = graph.loss.type.dtype
+        self.l2 = self._number(settings.l2)
+        self.damping = settings.damping.value(self.dtype)
+        self.count = state.count + np.int32(1)
+        self.kept: Values = {state.count: self.count}
+        if state.draws is not None:
+            self.kept[state.draws] = state.draws + np.uint32(1)
 
-def _penalty(graph: LayerGraph, layer: Layer, l2: np.ndarray) -> TensorVariable:
-    curvature = penalty_curvature(graph, layer)
-    return pt.constant(l2) if curvature is None else curvature + l2
+    def _number(self, value: float) -> np.ndarray:
+        return np.asarray(value, self.dtype)
 
+    def build(self) -> Step:
+        """Return the step: gradient, factors, damped solves, and the guard around them."""
+        parameters = list(self.graph.parameters)
+        gradients: Values = {
+            p: g + self.l2 * p
+            for p, g in zip(parameters, grad(self.graph.loss, parameters), strict=True)
+        }
+        draws = Draws(self.state.draws) if self.state.draws is not None else None
+        blocks = self.settings.method.factors(self.graph, draws)
+        steps = {p: self._plain_step(gradients[p]) for p in self.graph.unmatched}
+        for layer in self.graph.layers:
+            factors = self._averaged(layer, blocks[layer])
+            direction = self._solved(layer, factors, joined(layer, gradients))
+            steps |= separated(layer, self._number(-self.settings.step) * direction)
+        return self._guarded(gradients, steps)
 
-def _averaged(
-    layer: Layer,
-    fresh: KroneckerFactors,
-    state: State,
-    settings: Settings,
-    count: TensorVariable,
-    kept: dict[SharedVariable, TensorVariable],
-) -> KroneckerFactors:
-    old = state.factors("factors", layer)
-    if old is None:
-        return fresh
-    weight = average_weight(count, settings.curvature_decay, fresh.Q.type.dtype)
-    new = KroneckerFactors(moving_average(old.Q, fresh.Q, weight), moving_average(old.G, fresh.G, weight))
-    kept |= {old.Q: new.Q, old.G: new.G}
-    return new
+    def _plain_step(self, gradient: TensorVariable) -> TensorVariable:
+        """Return the step of a parameter that no layer holds."""
+        frozen = self.graph.unmatched_treatment == "freeze"
+        return self._number(0.0 if frozen else -self.settings.step) * gradient
 
+    def _averaged(self, layer: Layer, fresh: KroneckerFactors) -> KroneckerFactors:
+        """Return the moving average of a layer's factors, this batch included."""
+        old = self.state.factors("factors", layer)
+        if old is None:
+            return fresh
+        weight = average_weight(self.count, self.settings.curvature_decay, self.dtype)
+        new = KroneckerFactors(
+            moving_average(old.Q, fresh.Q, weight), moving_average(old.G, fresh.G, weight)
+        )
+        self.kept |= {old.Q: new.Q, old.G: new.G}
+        return new
 
-def _solved(
-    layer: Layer,
-    factors: KroneckerFactors,
-    V: TensorVariable,
-    gamma: TensorVariable,
-    state: State,
-    settings: Settings,
-    kept: dict[SharedVariable, TensorVariable],
-) -> TensorVariable:
-    """Return the damped block's inverse times V, refreshing kept inverses when they are due."""
-    old = state.factors("inverses", layer)
-    if old is None:
-        return kronecker_solve(factors, V, gamma)
-    shifted = damped(factors, gamma)
-    due = pt.eq(state.count % np.int32(settings.refresh_every), 0)
-    Q, G = ifelse(due, [inverse_of(shifted.Q), inverse_of(shifted.G)], [old.Q, old.G])
-    kept |= {old.Q: Q, old.G: G}
-    return KroneckerFactors(Q, G).matmul(V)
+    def _solved(
+        self, layer: Layer, factors: KroneckerFactors, V: TensorVariable
+    ) -> TensorVariable:
+        """Return the damped block's inverse times V, refreshing kept inverses when due."""
+        penalty = penalty_curvature(self.graph, layer)
+        gamma = factored_gamma(self.damping, self.l2 if penalty is None else penalty + self.l2)
+        old = self.state.factors("inverses", layer)
+        if old is None:
+            return kronecker_solve(factors, V, gamma)
+        shifted = damped(factors, gamma)
+        due = pt.eq(self.state.count % np.int32(self.settings.refresh_every), 0)
+        Q, G = ifelse(due, [inverse_of(shifted.Q), inverse_of(shifted.G)], [old.Q, old.G])
+        self.kept |= {old.Q: Q, old.G: G}
+        return KroneckerFactors(Q, G).matmul(V)
+
+    def _guarded(self, gradients: Values, steps: Values) -> Step:
+        """Take the step only if the loss, the gradient and the step are finite."""
+        loss = self.graph.loss
+        gradient_norm, update_norm = norm(gradients.values()), norm(steps.values())
+        norms = [loss, gradient_norm, update_norm]
+        finite = pt.all(pt.stack([~(pt.isnan(v) | pt.isinf(v)) for v in norms]))
+        new = {p: p + step for p, step in steps.items()} | self.kept
+        statistics = {
+            "loss": loss,
+            "damping": self.damping,
+            "gamma": factored_gamma(self.damping, self.l2),
+            "reduction_ratio": pt.constant(self._number(np.nan)),
+            "step_scale": pt.constant(self._number(self.settings.step)),
+            "gradient_norm": gradient_norm,
+            "update_norm": pt.switch(finite, update_norm, self._number(0)),
+            "skipped": ~finite,
+        }
+        updates = {v: pt.switch(finite, value, v).astype(v.type.dtype) for v, value in new.items()}
+        return Step(updates, statistics)
 
 
 def inverse_of(A: TensorVariable) -> TensorVariable:
@@ -216,7 +244,7 @@ def inverse_of(A: TensorVariable) -> TensorVariable:
     return pt.specify_shape(inverse, A.type.shape)
 
 
-def _joined(layer: Layer, values: dict[SharedVariable, TensorVariable]) -> TensorVariable:
+def joined(layer: Layer, values: Values) -> TensorVariable:
     """Return [W; b] as the affine map reads it, of shape (d_in[+1], d_out)."""
     W = values[layer.weight]
     W = W.T if layer.transposed else W.reshape((W.shape[0], layer.matrix.shape[1]))
@@ -225,8 +253,8 @@ def _joined(layer: Layer, values: dict[SharedVariable, TensorVariable]) -> Tenso
     return pt.concatenate([W, values[layer.bias].reshape((1, -1))], axis=0)
 
 
-def _separated(layer: Layer, joint: TensorVariable) -> dict[SharedVariable, TensorVariable]:
-    """Undo :func:`_joined`."""
+def separated(layer: Layer, joint: TensorVariable) -> Values:
+    """Undo :func:`joined`."""
     d_in = factor_sizes(layer)[0] - (layer.bias is not None)
     W = joint[:d_in].T if layer.transposed else joint[:d_in]
     separated = {layer.weight: W.reshape(value_shape(layer.weight))}
@@ -235,39 +263,10 @@ def _separated(layer: Layer, joint: TensorVariable) -> dict[SharedVariable, Tens
     return separated
 
 
-def _norm(values: Sequence[TensorVariable]) -> TensorVariable:
+def norm(values: Iterable[TensorVariable]) -> TensorVariable:
+    """Return the Euclidean norm over all entries of all values."""
     squares = [(v**2).sum() for v in values]
     return pt.sqrt(squares[0] if len(squares) == 1 else pt.add(*squares))
-
-
-def _guarded(
-    graph: LayerGraph,
-    settings: Settings,
-    gradients: dict[SharedVariable, TensorVariable],
-    steps: dict[SharedVariable, TensorVariable],
-    kept: dict[SharedVariable, TensorVariable],
-    damping: TensorVariable,
-    gamma: TensorVariable,
-) -> Step:
-    """Take the step only if the loss, the gradient and the step are finite."""
-    dtype = graph.loss.type.dtype
-    gradient_norm, update_norm = _norm(list(gradients.values())), _norm(list(steps.values()))
-    norms = [graph.loss, gradient_norm, update_norm]
-    finite = pt.all(pt.stack([~(pt.isnan(v) | pt.isinf(v)) for v in norms]))
-    new = {p: p + step for p, step in steps.items()} | kept
-    return Step(
-        updates={v: pt.switch(finite, value, v).astype(v.type.dtype) for v, value in new.items()},
-        statistics={
-            "loss": graph.loss,
-            "damping": damping,
-            "gamma": gamma,
-            "reduction_ratio": pt.constant(np.asarray(np.nan, dtype)),
-            "step_scale": pt.constant(np.asarray(settings.step, dtype)),
-            "gradient_norm": gradient_norm,
-            "update_norm": pt.switch(finite, update_norm, np.asarray(0, dtype)),
-            "skipped": ~finite,
-        },
-    )
 
 
 def kfgn_updates(
@@ -276,7 +275,7 @@ def kfgn_updates(
     *,
     output: TensorVariable | None = None,
     unmatched: str = "error",
-    **settings: object,
+    **settings: Any,
 ) -> dict[SharedVariable, TensorVariable]:
     """Return one update as a PyTensor updates dictionary.
 
@@ -303,14 +302,10 @@ def kfgn_updates(
     KfgnError
         As :func:`trace_layers`; SpecError for a setting that is not allowed.
     """
-    chosen = make_settings(settings)
-    graph = trace_layers(loss, params, output, unmatched)
-    return build_step(graph, chosen, State(graph, chosen)).updates
-
-
-def make_settings(settings: dict[str, object]) -> Settings:
-    """Return checked settings, or raise :class:`SpecError` for an unknown name."""
     unknown = sorted(set(settings) - set(Settings.__dataclass_fields__))
     if unknown:
-        raise SpecError(f"unknown settings {unknown}; known are {sorted(Settings.__dataclass_fields__)}.")
-    return Settings(**settings)  # type: ignore[arg-type]
+        known = sorted(Settings.__dataclass_fields__)
+        raise SpecError(f"unknown settings {unknown}; known are {known}.")
+    chosen = Settings(**settings)
+    graph = trace_layers(loss, params, output, unmatched)
+    return build_step(graph, chosen, State(graph, chosen)).updates

@@ -29,7 +29,9 @@ def resolve_backend(name: str) -> Backend:
         name = "jax" if find_spec("jax") is not None else "numba"
     if name == "jax":
         if find_spec("jax") is None:
-            raise BackendError("backend='jax' needs JAX: install the extra with `pip install kfgn_graph[jax]`.")
+            raise BackendError(
+                "backend='jax' needs JAX: install the extra with `pip install kfgn_graph[jax]`."
+            )
         from kfgn_graph.backends.jax import JAXBackend
 
         return JAXBackend()

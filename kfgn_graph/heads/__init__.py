@@ -8,7 +8,12 @@ from dataclasses import replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import BernoulliHead, DiagonalHead, SquaredErrorHead, match_elementwise
+from kfgn_graph.heads.elementwise import (
+    BernoulliHead,
+    DiagonalHead,
+    SquaredErrorHead,
+    match_elementwise,
+)
 from kfgn_graph.heads.generic import GenericHead
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
 from kfgn_graph.layers.graph import LayerGraph

@@ -57,7 +57,7 @@ class DiagonalHead(Head):
         return batched_diagonal(rows(self.weights(), self.example_axes))
 
     def summed_hessian(self) -> TensorVariable:
-        return pt.diag(rows(self.weights(), self.example_axes).sum(axis=0))
+        return diagonal(rows(self.weights(), self.example_axes).sum(axis=0))
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         return self.basis(start, count) * pt.sqrt(self.weights())[None]
@@ -113,6 +113,11 @@ class BernoulliHead(DiagonalHead):
         p = pt.sigmoid(self.output)[None]
         y = pt.lt(draws.uniform([samples, *self.lengths()], dtype), p).astype(dtype)
         return (p - y) * pt.sqrt(self.scale / np.asarray(samples, dtype))
+
+
+def diagonal(d: TensorVariable) -> TensorVariable:
+    """Return diag(d): (K,) to (K, K)."""
+    return d[:, None] * pt.eye(d.shape[0], dtype=d.type.dtype)
 
 
 def batched_diagonal(d: TensorVariable) -> TensorVariable:
@@ -186,15 +191,21 @@ def match_elementwise(loss: TensorVariable, z: TensorVariable, example_axes: int
     if terms is None:
         return None
     found = [_probe(term, z) for term in terms]
-    if all(kind in ("none", "constant") for kind, _ in found) and ("constant" in {k for k, _ in found}):
+    if all(kind in ("none", "constant") for kind, _ in found) and (
+        "constant" in {k for k, _ in found}
+    ):
         return SquaredErrorHead(z, example_axes, loss)
-    if all(kind in ("none", "logistic") for kind, _ in found) and ("logistic" in {k for k, _ in found}):
+    if all(kind in ("none", "logistic") for kind, _ in found) and (
+        "logistic" in {k for k, _ in found}
+    ):
         scales = [
             grad(loss, term.value) * np.asarray(c, z.type.dtype)
             for term, (kind, c) in zip(terms, found, strict=True)
             if kind == "logistic"
         ]
-        return BernoulliHead(z, example_axes, loss, scales[0] if len(scales) == 1 else pt.add(*scales))
+        return BernoulliHead(
+            z, example_axes, loss, scales[0] if len(scales) == 1 else pt.add(*scales)
+        )
     return DiagonalHead(z, example_axes, loss)
 
 
@@ -237,7 +248,11 @@ def _probe_values(variable: Variable, seed: int) -> tuple[np.ndarray, TensorVari
 
 
 def _second_derivative(
-    term: ElementwiseTerm, z: TensorVariable, at: TensorVariable, seed: int, hold_leaves: bool = False
+    term: ElementwiseTerm,
+    z: TensorVariable,
+    at: TensorVariable,
+    seed: int,
+    hold_leaves: bool = False,
 ) -> np.ndarray:
     """Evaluate e''(z) at probe points, with random values for whatever else the term reads."""
     probe = at.type()
@@ -251,7 +266,9 @@ def _second_derivative(
     first = grad(e.sum(), probe, disconnected_inputs="ignore")
     second = grad(first.sum(), probe, disconnected_inputs="ignore")
     mode = Mode(linker="py", optimizer=None)
-    return np.asarray(pytensor.function([probe], second + pt.zeros_like(probe), mode=mode)(at.data))
+    return np.asarray(
+        pytensor.function([probe], second + pt.zeros_like(probe), mode=mode)(at.data)
+    )
 
 
 def _constant_in_z(term: ElementwiseTerm, z: TensorVariable) -> bool:
@@ -265,7 +282,9 @@ def _leaves(term: ElementwiseTerm, z: Variable) -> list[Variable]:
     made = {node.outputs[0] for node in term.nodes} | {z}
     entrywise = [node for node in term.nodes if isinstance(node.op, Elemwise)]
     read = dict.fromkeys(v for node in entrywise for v in node.inputs)
-    return [v for v in read if v not in made and not (isinstance(v, Constant) and v.data.size == 1)]
+    return [
+        v for v in read if v not in made and not (isinstance(v, Constant) and v.data.size == 1)
+    ]
 
 
 def _rebuilt(term: ElementwiseTerm, replacements: dict[Variable, Variable]) -> TensorVariable:

@@ -14,7 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import batched_diagonal
+from kfgn_graph.heads.elementwise import batched_diagonal, diagonal
 from kfgn_graph.heads.linearity import is_linear
 
 
@@ -55,7 +55,7 @@ class SoftmaxHead(Head):
     def summed_hessian(self) -> TensorVariable:
         p, s = self._rows()
         weighted = s[:, None] * p
-        return pt.diag(weighted.sum(axis=0)) - weighted.T @ p
+        return diagonal(weighted.sum(axis=0)) - weighted.T @ p
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         unit = self.basis(start, count)
@@ -78,15 +78,25 @@ class SoftmaxHead(Head):
         first = pt.concatenate([pt.zeros_like(below[..., :1]), below[..., :-1]], axis=-1)
         last = pt.concatenate([below[..., :-1], pt.full_like(below[..., :1], 2.0)], axis=-1)
         label = (pt.ge(u, first) & pt.lt(u, last)).astype(dtype)
-        return (label - p[None]) * pt.sqrt(self.scale / np.asarray(samples, dtype))[None, ..., None]
+        return (label - p[None]) * pt.sqrt(self.scale / np.asarray(samples, dtype))[
+            None, ..., None
+        ]
 
 
 def match_softmax(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head | None:
     """Return the head of a softmax cross-entropy in z, or None."""
     if z.type.ndim != example_axes + 1:
         return None
-    nodes = [n for n in toposort([loss]) if isinstance(n.op, LogSoftmax | LogSumExp) and n.inputs[0] is z]
-    if len(nodes) != 1 or not _over_last_axis(nodes[0], z) or not _linear_beyond(loss, z, nodes[0]):
+    nodes = [
+        n
+        for n in toposort([loss])
+        if isinstance(n.op, LogSoftmax | LogSumExp) and n.inputs[0] is z
+    ]
+    if (
+        len(nodes) != 1
+        or not _over_last_axis(nodes[0], z)
+        or not _linear_beyond(loss, z, nodes[0])
+    ):
         return None
     value = nodes[0].outputs[0]
     weight = grad(loss, value)
@@ -95,7 +105,9 @@ def match_softmax(loss: TensorVariable, z: TensorVariable, example_axes: int) ->
 
 
 def _over_last_axis(node: Apply, z: TensorVariable) -> bool:
-    return node.op.axis is not None and tuple(a % z.type.ndim for a in node.op.axis) == (z.type.ndim - 1,)
+    return node.op.axis is not None and tuple(a % z.type.ndim for a in node.op.axis) == (
+        z.type.ndim - 1,
+    )
 
 
 def _linear_beyond(loss: TensorVariable, z: TensorVariable, node: Apply) -> bool:

@@ -6,7 +6,7 @@ methods know no Op. An Op is taught to all methods at once by::
 
     @register_local_jacobian(MyOp)
     def local_jacobian_MyOp(op, segment):
-        return ConstantJacobian(segment, pulls)   # or a subclass of LocalJacobian
+        return ConstantJacobian(segment, pulls)  # or a subclass of LocalJacobian
 
 Messages keep examples apart: a column message C at v is (K, R, *event), with K columns, R
 rows (examples, over all example axes) and v's remaining axes; D_v is their product.
@@ -130,6 +130,7 @@ class LocalJacobian(ABC):
 
 
 Pull = Callable[[TensorVariable], TensorVariable]
+Rule = Callable[..., LocalJacobian]
 
 
 class ConstantJacobian(LocalJacobian):
@@ -156,7 +157,8 @@ class ConstantJacobian(LocalJacobian):
     def mean_congruence(self, G: TensorVariable) -> Blocks:
         left = self.mean_transpose_apply(G)
         return [
-            [self._pull_matrix(j, left[i].T).T for j in range(i, len(left))] for i in range(len(left))
+            [self._pull_matrix(j, left[i].T).T for j in range(i, len(left))]
+            for i in range(len(left))
         ]
 
     def second_order(self, g: TensorVariable) -> Blocks | None:
@@ -189,7 +191,9 @@ def local_jacobian(op: Op, segment: Segment) -> LocalJacobian:
     return PullbackJacobian(segment)
 
 
-def register_local_jacobian(*op_types: type[Op]) -> Callable[[Callable[..., LocalJacobian]], Callable]:
+def register_local_jacobian(
+    *op_types: type[Op],
+) -> Callable[[Rule], Rule]:
     """Register the local Jacobian of some Op types; used as a decorator.
 
     Parameters
@@ -203,9 +207,9 @@ def register_local_jacobian(*op_types: type[Op]) -> Callable[[Callable[..., Loca
         A decorator for ``rule(op, segment) -> LocalJacobian``.
     """
 
-    def register(rule: Callable[..., LocalJacobian]) -> Callable[..., LocalJacobian]:
+    def register(rule: Rule) -> Rule:
         for op_type in op_types:
-            local_jacobian.register(op_type)(rule)
+            local_jacobian.register(op_type, rule)
         return rule
 
     return register

@@ -76,7 +76,10 @@ class DiagonalJacobian(LocalJacobian):
         n = len(self.slopes)
         flat = [slope.reshape((-1, product(self.segment.event()))) for slope in self.slopes]
         return [
-            [self._collapse_both(i, j, equations.expected_congruence(G, flat[i], flat[j])) for j in range(i, n)]
+            [
+                self._collapse_both(i, j, equations.expected_congruence(G, flat[i], flat[j]))
+                for j in range(i, n)
+            ]
             for i in range(n)
         ]
 
@@ -101,7 +104,9 @@ class DiagonalJacobian(LocalJacobian):
         lead = [M.shape[k] for k in range(M.type.ndim - 2)]
         full = M.reshape((*lead, *event, M.shape[M.type.ndim - 1]))
         summed = full.sum(axis=tuple(len(lead) + k for k in repeated))
-        return summed.reshape((*lead, product(self.segment.event(index)), M.shape[M.type.ndim - 1]))
+        return summed.reshape(
+            (*lead, product(self.segment.event(index)), M.shape[M.type.ndim - 1])
+        )
 
     def _collapse_both(self, i: int, j: int, M: TensorVariable) -> TensorVariable:
         return self._collapse(j, self._collapse(i, M).mT).mT

@@ -15,16 +15,19 @@ class PullbackJacobian(LocalJacobian):
     def transpose_apply(self, C: TensorVariable) -> list[TensorVariable]:
         v, inputs = self.segment.output, self.segment.inputs
         dummies = {u: u.type() for u in inputs}
-        copy = self.segment.node.clone_with_new_inputs([dummies.get(u, u) for u in self.segment.node.inputs])
+        copy = self.segment.node.clone_with_new_inputs(
+            [dummies.get(u, u) for u in self.segment.node.inputs]
+        )
         out = copy.outputs[self.segment.node.outputs.index(v)]
         g = v.type()
         pulled = grad(
             None, list(dummies.values()), known_grads={out: g}, disconnected_inputs="ignore"
         )
         pulled = clone_replace(pulled, {d: u for u, d in dummies.items()})
-        stacked = vectorize_graph(pulled, {g: C.reshape((C.shape[0], *(v.shape[k] for k in range(v.ndim))))})
+        stacked = vectorize_graph(
+            pulled, {g: C.reshape((C.shape[0], *(v.shape[k] for k in range(v.ndim))))}
+        )
         return [
-            p.reshape((C.shape[0], C.shape[1], *self.segment.event(i))) for i, p in enumerate(stacked)
+            p.reshape((C.shape[0], C.shape[1], *self.segment.event(i)))
+            for i, p in enumerate(stacked)
         ]
-
-

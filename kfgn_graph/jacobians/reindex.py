@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
 from pytensor.tensor.basic import Join
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Sum
@@ -14,15 +15,18 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.jacobians.core import (
     ConstantJacobian,
     LocalJacobian,
+    Pull,
     Segment,
     register_local_jacobian,
 )
 from kfgn_graph.layers.ir import NetworkOutput
 
+Span = tuple[TensorVariable | int, TensorVariable | int]
+
 
 @register_local_jacobian(Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput)
 def local_jacobian_reshape(op: Reshape, segment: Segment) -> LocalJacobian:
-    """The entries of an example stay in order: a message takes the shape of the input."""
+    """Give a message the input's shape: the entries of an example stay in order."""
 
     def pull(C: TensorVariable) -> TensorVariable:
         return C.reshape((C.shape[0], C.shape[1], *segment.event(0)))
@@ -51,26 +55,29 @@ def local_jacobian_join(op: Join, segment: Segment) -> LocalJacobian:
     """Each input takes its slice of the message."""
     axis = int(segment.node.inputs[0].data) % segment.output.type.ndim
     event_axis = 2 + axis - segment.example_axes[0]
-    start, pulls = 0, {}
+    start: TensorVariable | int = 0
+    spans: dict[Variable, list[Span]] = {}
     for piece in segment.node.inputs[1:]:
-        length = piece.type.shape[axis] if piece.type.shape[axis] is not None else piece.shape[axis]
-        pulls.setdefault(piece, []).append((start, start + length))
+        length = (
+            piece.type.shape[axis] if piece.type.shape[axis] is not None else piece.shape[axis]
+        )
+        spans.setdefault(piece, []).append((start, start + length))
         start = start + length
 
-    def pull_for(spans):
+    def pull_for(u: Variable) -> Pull:
         def pull(C: TensorVariable) -> TensorVariable:
             before = (slice(None),) * event_axis
-            pieces = [C[(*before, slice(first, last))] for first, last in spans]
+            pieces = [C[(*before, slice(first, last))] for first, last in spans[u]]
             return pieces[0] if len(pieces) == 1 else pt.add(*pieces)
 
         return pull
 
-    return ConstantJacobian(segment, [pull_for(pulls[u]) for u in segment.inputs])
+    return ConstantJacobian(segment, [pull_for(u) for u in segment.inputs])
 
 
 @register_local_jacobian(Subtensor)
 def local_jacobian_subtensor(op: Subtensor, segment: Segment) -> LocalJacobian:
-    """The message is put where the slice came from, among zeros."""
+    """Put a message where the slice came from, among zeros."""
     indices = indices_from_subtensor(segment.node.inputs[1:], op.idx_list)
     picked = tuple(indices[segment.example_axes[1] :])
 
@@ -83,7 +90,7 @@ def local_jacobian_subtensor(op: Subtensor, segment: Segment) -> LocalJacobian:
 
 @register_local_jacobian(Sum)
 def local_jacobian_sum(op: Sum, segment: Segment) -> LocalJacobian:
-    """What a sum receives goes to each of its terms."""
+    """Give what a sum receives to each of its terms."""
     lead_u = segment.example_axes[1]
     summed = range(segment.inputs[0].type.ndim) if op.axis is None else op.axis
 
@@ -93,4 +100,3 @@ def local_jacobian_sum(op: Sum, segment: Segment) -> LocalJacobian:
         return pt.expand_dims(C, axes) * full
 
     return ConstantJacobian(segment, [pull])
-

@@ -1,0 +1,1 @@
+"""Reading a loss graph: its affine layers, its penalty, its examples."""

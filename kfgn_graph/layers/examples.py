@@ -39,6 +39,7 @@ FLATTENED = -1
 
 LINEAR = (Add, Sub, Neg, Cast, Identity, Second)
 Axes = Mapping[Variable, int]
+Rule = Callable[..., int]
 
 
 class Mixes(Exception):
@@ -133,16 +134,19 @@ def example_axes(op: Op, node: Apply, axes: Axes) -> int:
 @example_axes.register(Affine)
 @example_axes.register(NetworkOutput)
 def example_axes_affine(op: Op, node: Apply, axes: Axes) -> int:
+    """Keep the rows of the input."""
     return _unmixed(node, {v: axes[v] for v in node.inputs[:1]})
 
 
 @example_axes.register(SpecifyShape)
 def example_axes_specify_shape(op: Op, node: Apply, axes: Axes) -> int:
+    """Keep the state."""
     return _same(node, axes)
 
 
 @example_axes.register(Elemwise)
 def example_axes_elemwise(op: Elemwise, node: Apply, axes: Axes) -> int:
+    """Keep examples apart entry by entry, or a sum in a linear operation."""
     state = _same(node, axes)
     if state == SUMMED:
         return _linear_in_sums(op, node, axes)
@@ -165,6 +169,7 @@ def _linear_in_sums(op: Elemwise, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(DimShuffle)
 def example_axes_dimshuffle(op: DimShuffle, node: Apply, axes: Axes) -> int:
+    """Keep the example axes, which must stay in front."""
     state = _same(node, axes)
     if state == FLATTENED:
         return _unmixed(node, axes)
@@ -175,6 +180,7 @@ def example_axes_dimshuffle(op: DimShuffle, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(CAReduce)
 def example_axes_reduction(op: CAReduce, node: Apply, axes: Axes) -> int:
+    """Keep the example axes, unless a sum runs over them."""
     state = _same(node, axes)
     reduced = range(node.inputs[0].type.ndim) if op.axis is None else op.axis
     if state == FLATTENED:
@@ -190,6 +196,7 @@ def example_axes_reduction(op: CAReduce, node: Apply, axes: Axes) -> int:
 @example_axes.register(LogSoftmax)
 @example_axes.register(LogSumExp)
 def example_axes_softmax(op: Softmax, node: Apply, axes: Axes) -> int:
+    """Keep the example axes, over which nothing may be normalised."""
     state = _unmixed(node, axes)
     over = range(node.inputs[0].type.ndim) if op.axis is None else op.axis
     if any(axis < state for axis in over):
@@ -199,6 +206,7 @@ def example_axes_softmax(op: Softmax, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(Dot)
 def example_axes_dot(op: Dot, node: Apply, axes: Axes) -> int:
+    """Keep the rows of the left operand."""
     if node.inputs[1] in axes:
         raise Mixes(f"{op} contracts the examples of {describe(node.inputs[1])}")
     return _unmixed(node, axes)
@@ -206,6 +214,7 @@ def example_axes_dot(op: Dot, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(Blockwise)
 def example_axes_blockwise(op: Blockwise, node: Apply, axes: Axes) -> int:
+    """Keep the example axes where they are batch axes of every varying operand."""
     state = _unmixed(node, axes)
     for v, core in zip(node.inputs, op.inputs_sig, strict=True):
         n_batch = v.type.ndim - len(core)
@@ -216,6 +225,7 @@ def example_axes_blockwise(op: Blockwise, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(Join)
 def example_axes_join(op: Join, node: Apply, axes: Axes) -> int:
+    """Keep the example axes, along which nothing may be joined."""
     state = _unmixed(node, axes)
     if len(_carried(node, axes)) == 0 or not isinstance(node.inputs[0], Constant):
         raise Mixes(f"{op} joins along an axis that is not constant")
@@ -227,6 +237,7 @@ def example_axes_join(op: Join, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(Split)
 def example_axes_split(op: Split, node: Apply, axes: Axes) -> int:
+    """Keep the example axes, along which nothing may be split."""
     state = _unmixed(node, axes)
     if not isinstance(node.inputs[1], Constant):
         raise Mixes(f"{op} splits along an axis that is not constant")
@@ -237,6 +248,7 @@ def example_axes_split(op: Split, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(Subtensor)
 def example_axes_subtensor(op: Subtensor, node: Apply, axes: Axes) -> int:
+    """Keep the example axes, along which all must be taken."""
     state = _unmixed(node, axes)
     indices = indices_from_subtensor(node.inputs[1:], op.idx_list)
     if any(index != slice(None) for index in indices[:state]):
@@ -282,9 +294,7 @@ def example_axes_reshape(op: Op, node: Apply, axes: Axes) -> int:
         return state
     n_features = x.type.ndim - state
     kept = len(sizes) - n_features
-    if kept >= 1 and all(
-        _same_size(sizes[kept + k], x, state + k) for k in range(n_features)
-    ):
+    if kept >= 1 and all(_same_size(sizes[kept + k], x, state + k) for k in range(n_features)):
         return kept
     if y.type.ndim == 1:
         return FLATTENED
@@ -344,7 +354,9 @@ def _only_unknown(x: Variable, axis: int, axes: Axes) -> bool:
     return axis == 0 and axes[x] == 1 and all(s is not None for s in x.type.shape[1:])
 
 
-def register_example_axes(*op_types: type[Op]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def register_example_axes(
+    *op_types: type[Op],
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register how some Op types carry examples along; used as a decorator.
 
     Parameters
@@ -359,9 +371,9 @@ def register_example_axes(*op_types: type[Op]) -> Callable[[Callable[..., int]],
         raises :class:`Mixes` where the Op may mix examples.
     """
 
-    def register(rule: Callable[..., int]) -> Callable[..., int]:
+    def register(rule: Rule) -> Rule:
         for op_type in op_types:
-            example_axes.register(op_type)(rule)
+            example_axes.register(op_type, rule)
         return rule
 
     return register

@@ -126,7 +126,9 @@ def check_loss(loss: object) -> None:
             "its mean over the batch."
         )
     if not loss.type.dtype.startswith("float"):
-        raise NotABatchLossError(f"loss {describe(loss)} has dtype {loss.type.dtype}, not a real one.")
+        raise NotABatchLossError(
+            f"loss {describe(loss)} has dtype {loss.type.dtype}, not a real one."
+        )
 
 
 def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
@@ -197,7 +199,9 @@ def _assemble(
     unmatched: str,
 ) -> LayerGraph:
     nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
-    data = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0] + [n.outputs[0] for n in nodes]
+    data = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0] + [
+        n.outputs[0] for n in nodes
+    ]
     data_loss, penalty = split_penalty(
         loss, dependents([loss], parameters), dependents([loss], data)
     )
@@ -240,7 +244,9 @@ def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[La
             name = f"{name}_{len(layers)}"
         h = node.outputs[0]
         h.name = h.name or f"{name}_preactivation"
-        layers.append(Layer(name, weight, parameter_behind(bias[0], parameters) if bias else None, a, h))
+        layers.append(
+            Layer(name, weight, parameter_behind(bias[0], parameters) if bias else None, a, h)
+        )
     return tuple(layers)
 
 
@@ -254,7 +260,9 @@ def _candidates(
     varying = dependents([data_loss], [node.outputs[0] for node in nodes])
     through = bottlenecks(data_loss, varying, nodes)
     if output is not None:
-        through = [v for v in through if v.owner is not None and isinstance(v.owner.op, NetworkOutput)]
+        through = [
+            v for v in through if v.owner is not None and isinstance(v.owner.op, NetworkOutput)
+        ]
         if not through:
             raise CurvatureRuleNotFound(
                 f"the loss reads the layers by other ways than output={name_of(output)}: choose a "

@@ -27,7 +27,9 @@ class Affine(SymbolicOp):
 
     inline = True
 
-    def build_inner_graph(self, a: Variable, W: Variable, b: Variable | None = None) -> list[Variable]:
+    def build_inner_graph(
+        self, a: Variable, W: Variable, b: Variable | None = None
+    ) -> list[Variable]:
         """Return ``[h]``, by one matrix product whatever the number of axes."""
         h = as_rows(a) @ W
         if a.type.ndim != 2:

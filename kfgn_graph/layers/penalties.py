@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Apply, Variable
 from pytensor.scalar import Add, Cast, Mul, Neg, Sub, TrueDiv
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
@@ -66,17 +66,26 @@ def _linear_operand(
     return None if isinstance(scalar_op, TrueDiv) and indices[0] == 1 else indices[0]
 
 
-def _with_input(node, index, replacement):
+def _with_input(node: Apply, index: int, replacement: TensorVariable) -> TensorVariable:
     inputs = list(node.inputs)
     inputs[index] = replacement
     return node.op(*inputs)
 
 
-def _map_parts(parts: Parts, function) -> Parts:
-    return tuple(None if part is None else function(part) for part in parts)
+def _map_parts(parts: Parts, function: Callable[[TensorVariable], TensorVariable]) -> Parts:
+    data, penalty = parts
+    return (
+        None if data is None else function(data),
+        None if penalty is None else function(penalty),
+    )
 
 
-def _split_sum(inputs, negate_rest, from_parameters, from_data) -> Parts:
+def _split_sum(
+    inputs: list[Variable],
+    negate_rest: bool,
+    from_parameters: Collection[Variable],
+    from_data: Collection[Variable],
+) -> Parts:
     split = [split_penalty(v, from_parameters, from_data) for v in inputs]
     if negate_rest:
         split[1:] = [_map_parts(parts, pt.neg) for parts in split[1:]]
@@ -85,7 +94,7 @@ def _split_sum(inputs, negate_rest, from_parameters, from_data) -> Parts:
     return _total(data), _total(penalty)
 
 
-def _total(terms):
+def _total(terms: list[TensorVariable]) -> TensorVariable | None:
     if not terms:
         return None
     return terms[0] if len(terms) == 1 else pt.add(*terms)

@@ -27,6 +27,7 @@ from pytensor.graph.basic import (
 )
 from pytensor.graph.features import Feature
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.replace import clone_replace
 from pytensor.graph.rewriting.basic import (
     EquilibriumGraphRewriter,
     GraphRewriter,
@@ -34,7 +35,6 @@ from pytensor.graph.rewriting.basic import (
     node_rewriter,
 )
 from pytensor.graph.rewriting.db import EquilibriumDB, RewriteDatabaseQuery, SequenceDB
-from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import graph_inputs
 from pytensor.scalar import Add
 from pytensor.tensor.blockwise import Blockwise
@@ -239,10 +239,11 @@ def _layer_patterns(rules: Sequence[Callable[..., Any]]) -> EquilibriumDB:
     return db
 
 
-
 def _pytensor_canonical() -> GraphRewriter:
     """Return PyTensor's canonicalisation and stabilisation, in PyTensor's own order."""
-    return optdb.query(RewriteDatabaseQuery(include=["canonicalize", "stabilize"], exclude=EXCLUDED))
+    return optdb.query(
+        RewriteDatabaseQuery(include=["canonicalize", "stabilize"], exclude=EXCLUDED)
+    )
 
 
 layer_ir_db = SequenceDB(failure_callback=None)
@@ -252,7 +253,9 @@ layer_ir_db.register("canonicalize", _pytensor_canonical(), "layers", position=2
 layer_ir_db.register("find_layers", _layer_patterns(PATTERN_RULES), "layers", position=3)
 
 
-def _rewritten(outputs: Sequence[Variable], parameters: Sequence[Variable], stage: str) -> list[Variable]:
+def _rewritten(
+    outputs: Sequence[Variable], parameters: Sequence[Variable], stage: str
+) -> list[Variable]:
     roots = [v for v in graph_inputs(outputs) if not isinstance(v, Constant)]
     fgraph = FunctionGraph(roots, list(outputs), clone=False)
     fgraph.attach_feature(ParameterSet(parameters))
@@ -276,7 +279,9 @@ def rewrite_to_layers(
     return clone_replace(found, {g: v for v, g in general.items()}, rebuild_strict=False)
 
 
-def _single_example_roots(outputs: Sequence[Variable], parameters: Sequence[Variable]) -> list[Variable]:
+def _single_example_roots(
+    outputs: Sequence[Variable], parameters: Sequence[Variable]
+) -> list[Variable]:
     return [
         v
         for v in graph_inputs(outputs)

@@ -69,16 +69,21 @@ def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dic
 
 
 def _orphaned_bias(
-    parameter: Variable, clients: Clients, parameters: Sequence[Variable], reasons: Mapping[Variable, str]
+    parameter: Variable,
+    clients: Clients,
+    parameters: Sequence[Variable],
+    reasons: Mapping[Variable, str],
 ) -> dict[Variable, str]:
-    """A bias has no block of its own: its layer's weight must be matched too."""
+    """Return a reason against a bias whose layer's weight is unmatched: it has no block alone."""
     ((node, index),) = affine_uses(parameter, clients)
     if index == 1:
         return {}
     unmatched = [v for v in reasons if affine_uses(v, clients)[:1] == [(node, 1)]]
     if not unmatched:
         return {}
-    return {parameter: f"it is the bias of a layer whose weight is unmatched ({describe(unmatched[0])})"}
+    return {
+        parameter: f"it is the bias of a layer whose weight is unmatched ({describe(unmatched[0])})"
+    }
 
 
 def raise_unmatched(reasons: Mapping[Variable, str]) -> None:

@@ -10,10 +10,8 @@ from pytensor.graph.traversal import toposort
 from kfgn_graph.layers.dtypes import is_float
 
 
-def dependents(
-    outputs: Sequence[Variable], sources: Collection[Variable]
-) -> dict[Variable, None]:
-    """Return, in forward order, the real-valued variables of ``outputs``' graph that vary with ``sources``.
+def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> dict[Variable, None]:
+    """Return, in forward order, the real-valued variables that vary with ``sources``.
 
     Integers and booleans (sizes, labels, comparisons) carry no derivative and end a path.
     The sources themselves are included.
@@ -34,7 +32,9 @@ def clients_of(outputs: Sequence[Variable]) -> dict[Variable, list[tuple[Apply, 
     return clients
 
 
-def bottlenecks(output: Variable, varying: Collection[Variable], stop: Iterable[Apply]) -> list[Variable]:
+def bottlenecks(
+    output: Variable, varying: Collection[Variable], stop: Iterable[Apply]
+) -> list[Variable]:
     """Return the variables that every path to ``output`` runs through, nearest to it first.
 
     Nodes are visited from ``output`` backwards; whenever a single varying variable is left
@@ -42,7 +42,7 @@ def bottlenecks(output: Variable, varying: Collection[Variable], stop: Iterable[
     """
     stop_nodes = set(stop)
     live = {output}
-    single = []
+    single: list[Variable] = []
     for node in reversed(list(toposort([output]))):
         if not live.intersection(node.outputs):
             continue
