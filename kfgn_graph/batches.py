@@ -33,8 +33,8 @@ def check_inputs(loss: Variable, inputs: Sequence[Variable]) -> None:
     ]
     if missing:
         raise BatchError(
-            f"inputs leave the graph incomplete: the loss also reads {names(missing)}. Add what is "
-            "missing to `inputs`, in the order in which batches will be given."
+            f"inputs leave the graph incomplete: the loss also reads {names(missing)}. Add what "
+            "is missing to `inputs`, in the order in which batches will be given."
         )
 
 
@@ -74,8 +74,8 @@ def _as_array(variable: Variable, value: Any) -> Any:
     wanted = variable.type
     if array.dtype != wanted.dtype and not np.can_cast(array.dtype, wanted.dtype, "safe"):
         raise BatchError(
-            f"input {name_of(variable)} has dtype {array.dtype}, but {wanted.dtype} is wanted: convert it "
-            f"with .astype({wanted.dtype!r})."
+            f"input {name_of(variable)} has dtype {array.dtype}, but {wanted.dtype} is "
+            f"wanted: convert it with .astype({wanted.dtype!r})."
         )
     fits = array.ndim == wanted.ndim and all(
         s is None or s == n for s, n in zip(wanted.shape, array.shape, strict=True)

@@ -162,14 +162,14 @@ class Update:
         if set(state) != set(own):
             raise CheckpointError(
                 f"the state does not fit: missing {sorted(set(own) - set(state))}, unknown "
-                f"{sorted(set(state) - set(own))}. It must come from the same network and settings."
+                f"{sorted(set(state) - set(own))}. It must be of the same network and settings."
             )
         for name, v in own.items():
             there, here = np.asarray(state[name]), np.asarray(v.get_value(borrow=True))
             if there.shape != here.shape or there.dtype != here.dtype:
                 raise CheckpointError(
-                    f"the state does not fit: {name} is {there.dtype} {there.shape}, but {here.dtype} "
-                    f"{here.shape} is wanted."
+                    f"the state does not fit: {name} is {there.dtype} {there.shape}, but "
+                    f"{here.dtype} {here.shape} is wanted."
                 )
         for name, v in own.items():
             v.set_value(np.array(state[name]), borrow=True)
@@ -189,7 +189,7 @@ class Update:
         self.load_state(read_state(path))
 
     def explain(self) -> str:
-        """Return a table of the layers, factors, shapes, flops and memory, and how they are used."""
+        """Return a table of the layers: their factors, shapes, flops and memory."""
         return explain(self.graph, self._settings, self._backend.name)
 
 

@@ -22,7 +22,7 @@ PerLayer = dict[Layer, TensorVariable]
 
 
 def segments_of(graph: LayerGraph) -> list[Segment]:
-    """Cut the network between its first pre-activations and its output into segments, in forward order.
+    """Cut the network, from pre-activations to output, into segments in forward order.
 
     A composition of elementwise Ops is one segment, cut only where a value is also read by
     another kind of Op.

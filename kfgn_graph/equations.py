@@ -26,7 +26,7 @@ Vectors = list[TensorVariable]
 
 
 def per_example_block(a: TensorVariable, H: TensorVariable) -> TensorVariable:
-    r"""Eq. (7): the exact block :math:`\sum_n a_n a_n^T \otimes H_n`, Kronecker products summed over examples.
+    r"""Eq. (7): the exact block :math:`\sum_n a_n a_n^T \otimes H_n`, summed over examples.
 
     With :math:`G_n` for :math:`H_n` it is the Gauss-Newton block, Eq. (14)-(16).
 
@@ -63,7 +63,7 @@ def preactivation_hessian(congruent: TensorVariable, D: TensorVariable | None) -
 
 
 def diagonal_term(d: TensorVariable) -> TensorVariable:
-    r"""Eq. (9)-(10): the diagonal matrices, :math:`D = \mathrm{diag}(f''(h)\, \partial E / \partial a)`.
+    r"""Eq. (9)-(10): diagonals, :math:`D = \mathrm{diag}(f''(h)\, \partial E / \partial a)`.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def gauss_newton(
     pullback: Callable[[TensorVariable], Vectors],
     v: Vectors,
 ) -> Vectors:
-    r"""Eq. (12)-(13): :math:`\bar G v = \sum_n J_n^T H_{L,n} J_n v`, J the Jacobian of the output in all parameters.
+    r"""Eq. (12)-(13): :math:`\bar G v = \sum_n J_n^T H_{L,n} J_n v`, for all parameters at once.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def gauss_newton(
 
 
 def input_factor(a: TensorVariable, bias: bool) -> TensorVariable:
-    r"""Eq. (18) and (21): :math:`E[Q] = \frac{1}{N} \sum_n a_n a_n^T`, a with a 1 appended if there is a bias.
+    r"""Eq. (18) and (21): :math:`E[Q] = \frac{1}{N} \sum_n a_n a_n^T`, 1 appended for a bias.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def expected_from_square_root(C: TensorVariable) -> TensorVariable:
 def expected_congruence(
     G: TensorVariable, b_left: TensorVariable, b_right: TensorVariable
 ) -> TensorVariable:
-    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T`, with G already expected.
+    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T`, G already a mean.
 
     The nested expectation of KFRA: for :math:`G = W^T E[G_{\lambda+1}] W` it gives
     :math:`E[G_\lambda] \approx E[B W^T E[G_{\lambda+1}] W B]`.

@@ -21,8 +21,8 @@ def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
         f"loss: {head.name}, split at {name_of(graph.output)}"
         + (f", {head.distribution} targets" if head.distribution else ""),
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
-        f"factors: moving average {settings.curvature_decay}, inverses by {settings.inverse} every "
-        f"{settings.refresh_every} update(s)",
+        f"factors: moving average {settings.curvature_decay}, inverses by "
+        f"{settings.inverse} every {settings.refresh_every} update(s)",
         "",
         _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]

@@ -41,7 +41,7 @@ class KroneckerFactors:
         return pt.trace(self.Q) * pt.trace(self.G)
 
     def to_dense(self) -> TensorVariable:
-        """Return Q (x) G as a square matrix over row-major vec([W; b]): for tests and small nets."""
+        """Return Q (x) G, a square matrix over row-major vec([W; b]): for tests and small nets."""
         return equations.kronecker_block(self.Q, self.G)
 
     def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
@@ -70,7 +70,7 @@ class ExactBlock:
 
 
 def norm_ratio(factors: KroneckerFactors) -> TensorVariable:
-    r"""Return pi, which shares the damping between the factors: the root of a ratio of mean eigenvalues.
+    r"""Return pi, the root of a ratio of mean eigenvalues, which splits damping in two.
 
     :math:`\pi^2 = \frac{\mathrm{tr}(Q) / d_Q}{\mathrm{tr}(G) / d_G}`, and 1 if either trace is 0
     (Martens and Grosse 2015, section 6.3).
@@ -84,7 +84,7 @@ def norm_ratio(factors: KroneckerFactors) -> TensorVariable:
 
 
 def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
-    r"""Return factored Tikhonov damping: :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
+    r"""Return the factors damped: :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
     pi = norm_ratio(factors)
     gamma = pt.as_tensor(gamma).astype(factors.Q.type.dtype)
     return KroneckerFactors(_shifted(factors.Q, pi * gamma), _shifted(factors.G, gamma / pi))
@@ -97,7 +97,7 @@ def _shifted(M: TensorVariable, by: TensorVariable) -> TensorVariable:
 def kronecker_solve(
     factors: KroneckerFactors, V: TensorVariable, gamma: TensorVariable | float
 ) -> TensorVariable:
-    r"""Solve with the damped block: :math:`(Q + \pi\gamma I)^{-1}\, V\, (G + (\gamma/\pi) I)^{-1}`.
+    r"""Solve damped: :math:`(Q + \pi\gamma I)^{-1}\, V\, (G + (\gamma/\pi) I)^{-1}`.
 
     Parameters
     ----------

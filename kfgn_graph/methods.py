@@ -235,7 +235,7 @@ class BlockGaussNewton(Method):
 
 @dataclass(frozen=True)
 class BlockHessian(Method):
-    """The exact Hessian block of every layer, Eq. (7)-(10), second-order term included: for small nets."""
+    """The exact Hessian block of every layer, Eq. (7)-(10), D included: for small nets."""
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
@@ -245,7 +245,7 @@ class BlockHessian(Method):
 
 
 def positions_of(graph: LayerGraph, layer: Layer) -> TensorVariable:
-    """Return a layer's inputs as (R, T, d_in): examples, positions that share the weight, features."""
+    """Return a layer's inputs as (R, T, d_in): examples, positions that share W, features."""
     a, axes = layer.input, graph.example_axes[layer.preactivation]
     n_positions = 1
     for length in event_lengths(a, axes)[:-1]:

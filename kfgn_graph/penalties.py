@@ -1,4 +1,4 @@
-"""The curvature of the penalty: what quadratic terms in the parameters add to a layer's damping."""
+"""The curvature of the penalty: what its quadratic terms add to a layer's damping."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ def gauss_newton_product(
     parameters = list(graph.parameters)
     if len(vectors) != len(parameters):
         raise ParameterError(
-            f"gauss_newton_product wants {len(parameters)} vectors, one for each parameter, not {len(vectors)}."
+            f"gauss_newton_product wants {len(parameters)} vectors, one for each parameter, not "
+            f"{len(vectors)}."
         )
     z = graph.output
     return equations.gauss_newton(

@@ -44,7 +44,7 @@ Values = dict[SharedVariable, TensorVariable]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to step: the keyword arguments that :func:`compile_update` and :func:`kfgn_updates` share."""
+    """How to step: the arguments that :func:`compile_update` and :func:`kfgn_updates` share."""
 
     method: KroneckerMethod = field(default_factory=KFRA)
     damping: Damping = field(default_factory=ConstantDamping)
@@ -58,8 +58,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.method, KroneckerMethod):
             raise SpecError(
-                f"method={self.method!r} gives no Kronecker factors to step with: use KFRA(), KFLR() or "
-                "KFAC(); the exact blocks are for curvature_factors."
+                f"method={self.method!r} gives no Kronecker factors to step with: use KFRA(), "
+                "KFLR() or KFAC(); the exact blocks are for curvature_factors."
             )
         if not isinstance(self.damping, Damping):
             raise SpecError(

@@ -30,7 +30,7 @@ class CBackend(Backend):
     def __init__(self) -> None:
         if not pytensor.config.cxx or shutil.which(pytensor.config.cxx.split()[0]) is None:
             raise BackendError(
-                "backend='c' needs a C++ compiler: install g++ or clang, or choose backend='numba'."
+                "backend='c' needs a C++ compiler: install g++, or choose backend='numba'."
             )
         if not pytensor.config.blas__ldflags:
             pytensor.config.blas__ldflags = find_blas_flags()

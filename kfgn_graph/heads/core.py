@@ -94,7 +94,7 @@ class Head(ABC):
         """Return H_r times a direction at each row, of z's shape, with :meth:`psd_hessians`."""
 
     def basis(self, start: TensorVariable | int, count: int) -> TensorVariable:
-        """Return unit vectors e_k for k in ``start : start + count``, as (count, 1, ..., *event)."""
+        """Return unit vectors e_k, k in ``start : start + count``, as (count, 1, ..., *event)."""
         z = self.output
         hot = pt.eq(
             (start + pt.arange(count))[:, None], pt.arange(self.n_outputs)[None, :]

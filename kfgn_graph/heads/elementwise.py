@@ -76,7 +76,7 @@ class DiagonalHead(Head):
 
 @dataclass(frozen=True, eq=False)
 class SquaredErrorHead(DiagonalHead):
-    r"""Squared error, :math:`\sum_i w_i (z_i - y_i)^2`: a Gaussian with H = diag(2 w), constant in z."""
+    r"""Squared error, :math:`\sum_i w_i (z_i - y_i)^2`: Gaussian, H = diag(2 w), constant in z."""
 
     name = "squared error"
     distribution = "Gaussian"
@@ -141,7 +141,7 @@ class ElementwiseTerm:
 
 
 def elementwise_terms(loss: TensorVariable, z: TensorVariable) -> list[ElementwiseTerm] | None:
-    """Cut ``loss`` into elementwise terms of z under sums, or return None if it is not of that form."""
+    """Cut ``loss`` into elementwise terms of z under sums; return None if it has another form."""
     varying = dependents([loss], [z])
     aligned: set[Variable] = {z}
     nodes: list[Apply] = []

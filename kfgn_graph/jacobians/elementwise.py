@@ -1,4 +1,4 @@
-"""Elementwise Ops and their compositions: diagonal Jacobians B = diag(b), b = f'(u) per example."""
+"""Elementwise Ops and their compositions: Jacobians B = diag(b), b = f'(u) per example."""
 
 from __future__ import annotations
 

@@ -105,7 +105,8 @@ def _unmixed(node: Apply, axes: Axes) -> int:
     state = _same(node, axes)
     if state == SUMMED:
         raise Mixes(
-            f"{node.op} is not linear, and reads a sum over examples, in {describe(node.outputs[0])}"
+            f"{node.op} is not linear, but reads a sum over examples, in "
+            f"{describe(node.outputs[0])}"
         )
     if state == FLATTENED:
         raise Mixes(f"{node.op} reads examples and outputs flattened together")

@@ -122,8 +122,8 @@ def check_loss(loss: object) -> None:
         raise NotABatchLossError(f"loss must be a PyTensor scalar, not {type(loss).__name__}.")
     if loss.type.ndim != 0:
         raise NotABatchLossError(
-            f"loss {describe(loss)} has {loss.type.ndim} axes; it must be a scalar: take its sum or "
-            "its mean over the batch."
+            f"loss {describe(loss)} has {loss.type.ndim} axes; it must be a scalar: take its sum "
+            "or its mean over the batch."
         )
     if not loss.type.dtype.startswith("float"):
         raise NotABatchLossError(
@@ -141,9 +141,10 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
     reached = set(ancestors([loss]))
     for p in params:
         if not isinstance(p, SharedVariable) or not isinstance(p.type, TensorType):
+            what = describe(p) if isinstance(p, Variable) else repr(p)
             raise ParameterError(
-                f"parameter {p if not isinstance(p, Variable) else describe(p)} is not a shared tensor "
-                "variable: make it one with pytensor.shared(value, name=...)."
+                f"parameter {what} is not a shared tensor variable: "
+                "make it one with pytensor.shared(value, name=...)."
             )
         if not p.type.dtype.startswith("float"):
             raise ParameterError(
@@ -152,8 +153,8 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
             )
         if p not in reached:
             raise ParameterError(
-                f"parameter {describe(p)} is not in the graph of the loss: check that the loss was "
-                "built from this variable, or leave it out of `params`."
+                f"parameter {describe(p)} is not in the graph of the loss: check that the loss "
+                "was built from this variable, or leave it out of `params`."
             )
     dtypes = {p.type.dtype for p in params}
     if len(dtypes) > 1:
@@ -167,7 +168,7 @@ def recognise(
     output: TensorVariable | None = None,
     unmatched: str = "error",
 ) -> LayerGraph:
-    """Read ``loss``: find its layers, prove that they explain every parameter, set penalties apart.
+    """Read ``loss``: find its layers, prove that they explain every parameter.
 
     Without ``output``, the returned graph is split at the candidate nearest to the network.
     See :func:`kfgn_graph.trace_layers` for the parameters and errors.
@@ -186,8 +187,8 @@ def _marked(loss: TensorVariable, output: TensorVariable | None) -> TensorVariab
         return loss
     if output not in set(ancestors([loss])):
         raise CurvatureRuleNotFound(
-            f"output {describe(output)} is not in the graph of the loss: pass the very variable from "
-            "which the loss was computed."
+            f"output {describe(output)} is not in the graph of the loss: pass the very variable "
+            "from which the loss was computed."
         )
     return graph_replace(loss, {output: network_output(output)})
 
@@ -211,8 +212,8 @@ def _assemble(
     matched = [p for p in parameters if p not in reasons]
     if data_loss is None or not matched:
         raise UnmatchedParameterError(
-            f"no parameter of the loss is matched by an affine map a @ W ({names(parameters)}): there is no "
-            "curvature to factor. Train them by a first-order method."
+            f"no parameter of the loss is matched by an affine map a @ W ({names(parameters)}): "
+            "there is no curvature to factor. Train them by a first-order method."
         )
     layers = _layers(nodes, frozenset(matched))
     nodes = [layer.preactivation.owner for layer in layers]

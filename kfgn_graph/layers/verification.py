@@ -82,7 +82,7 @@ def _orphaned_bias(
     if not unmatched:
         return {}
     return {
-        parameter: f"it is the bias of a layer whose weight is unmatched ({describe(unmatched[0])})"
+        parameter: f"it is the bias of a layer with an unmatched weight: {describe(unmatched[0])}"
     }
 
 
@@ -91,7 +91,7 @@ def raise_unmatched(reasons: Mapping[Variable, str]) -> None:
     parameter, reason = next(iter(reasons.items()))
     raise UnmatchedParameterError(
         f"parameter {describe(parameter)} is not the weight or bias of exactly one affine map "
-        f"a @ W + b: {reason}. Rewrite the use as such a map, leave the parameter out of `params`, "
-        "or choose another treatment for it with unmatched='gradient' (plain gradient steps) or "
-        "unmatched='freeze' (left as it is)."
+        f"a @ W + b: {reason}. Rewrite the use as such a map, leave the parameter out of "
+        "`params`, or choose another treatment with unmatched='gradient' (plain gradient steps) "
+        "or unmatched='freeze' (left as it is)."
     )
