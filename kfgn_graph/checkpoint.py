@@ -32,7 +32,7 @@ def save_state(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) ->
         If the file cannot be written; an older file at ``path`` is left as it was.
     """
     target = Path(path)
-    data = save({name: np.ascontiguousarray(a) for name, a in state.items()}, {"format": FORMAT})
+    data = save({name: np.asarray(a, order="C") for name, a in state.items()}, {"format": FORMAT})
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(

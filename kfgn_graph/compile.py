@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytensor
 from pytensor.compile.executor import Function
+from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
@@ -69,6 +70,15 @@ class Update:
         """The name of the backend in use."""
         return self._backend.name
 
+    @property
+    def mode(self) -> Mode:
+        """The PyTensor mode of the backend, for other functions of the trained parameters.
+
+        After an update with JAX the parameters' values are JAX arrays, which functions of
+        other modes do not take.
+        """
+        return self._backend.mode()
+
     def __call__(self, *batch: Any) -> UpdateStats:
         """Take one step on a batch.
 
@@ -83,8 +93,9 @@ class Update:
             If the batch does not fit the inputs; nothing is changed.
         """
         arrays = check_batch(self._inputs, batch)
+        placed = self._backend.place(arrays)
         function = self.function_for(arrays)
-        values = function(*self._backend.place(arrays))
+        values = function(*placed)
         return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
 
     def function_for(self, batch: Sequence[Any]) -> Function:
@@ -98,6 +109,7 @@ class Update:
         key = tuple(a.shape for a in batch) if self._backend.static_batch else ()
         if key not in self._functions:
             self._functions[key] = self._compile(batch)
+            self._backend.place_state(self._persistent().values())
         return self._functions[key]
 
     def _compile(self, batch: Sequence[Any]) -> Function:
@@ -220,6 +232,7 @@ def compile_update(
     inverse: str = "cholesky",
     backend: str = "auto",
     seed: int = 0,
+    devices: int | None = None,
     unmatched: str = "error",
 ) -> Update:
     """Compile one function that trains a loss by a practical Gauss-Newton method.
@@ -253,6 +266,8 @@ def compile_update(
         What to compile with; ``auto`` takes JAX where it is installed, else Numba.
     seed : int
         Of KFAC's draws.
+    devices : int, optional
+        With JAX: over how many devices each batch is divided. By default one, undivided.
     unmatched : {'error', 'gradient', 'freeze'}
         See :func:`trace_layers`.
 
@@ -269,4 +284,6 @@ def compile_update(
         that is not allowed; BackendError for a backend that cannot be used.
     """
     settings = Settings(method, damping, step, l2, curvature_decay, refresh_every, inverse, seed)
-    return Update(loss, params, inputs, output, unmatched, settings, resolve_backend(backend))
+    return Update(
+        loss, params, inputs, output, unmatched, settings, resolve_backend(backend, devices)
+    )

@@ -10,13 +10,15 @@ from kfgn_graph.errors import BackendError
 NAMES = ("auto", "jax", "numba", "c")
 
 
-def resolve_backend(name: str) -> Backend:
+def resolve_backend(name: str, devices: int | None = None) -> Backend:
     """Return the backend of that name, checked to be usable here.
 
     Parameters
     ----------
     name : {'auto', 'jax', 'numba', 'c'}
         ``auto`` takes JAX where it is installed, else Numba.
+    devices : int, optional
+        Over how many JAX devices batches are divided.
 
     Raises
     ------
@@ -34,7 +36,9 @@ def resolve_backend(name: str) -> Backend:
             )
         from kfgn_graph.backends.jax import JAXBackend
 
-        return JAXBackend()
+        return JAXBackend(devices)
+    if devices is not None:
+        raise BackendError(f"devices={devices} needs backend='jax', not {name!r}.")
     if name == "numba":
         if find_spec("numba") is None:
             raise BackendError("backend='numba' needs Numba: `pip install numba`.")

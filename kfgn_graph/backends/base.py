@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from pytensor.compile.mode import Mode
+from pytensor.compile.sharedvalue import SharedVariable
 
 
 class Backend(ABC):
@@ -22,3 +24,7 @@ class Backend(ABC):
     def place(self, batch: list[Any]) -> list[Any]:
         """Return the batch where the compiled function wants it."""
         return batch
+
+    def place_state(self, variables: Iterable[SharedVariable]) -> None:
+        """Put the values that persist where the compiled function wants them: here, leave them."""
+        return

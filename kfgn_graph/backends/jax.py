@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytensor.compile.mode import JAX, Mode
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
@@ -14,6 +15,7 @@ from pytensor.tensor.elemwise import CAReduce
 from pytensor.tensor.math import Prod, Sum
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.errors import BackendError, BatchError
 
 #: After PyTensor's own rewrites.
 LATE = 99.0
@@ -44,11 +46,58 @@ def accumulate_in_own_dtype(fgraph: FunctionGraph, node: Apply) -> list[Variable
 
 
 class JAXBackend(Backend):
-    """PyTensor's JAX mode with donation."""
+    """PyTensor's JAX mode with donation, on one device or several.
+
+    Parameters
+    ----------
+    devices : int, optional
+        Over how many devices each batch is divided; parameters and state are copied to each,
+        and XLA adds the sums over devices that the factors and gradients need.
+
+    Raises
+    ------
+    BackendError
+        If there are fewer devices.
+    """
 
     name = "jax"
     static_batch = True
 
+    def __init__(self, devices: int | None = None) -> None:
+        import jax
+
+        self._devices = devices
+        if devices is None:
+            return
+        if not 1 <= devices <= len(jax.devices()):
+            raise BackendError(f"devices={devices}, but JAX sees {len(jax.devices())} here.")
+        sharding: Any = jax.sharding
+        mesh = sharding.Mesh(jax.devices()[:devices], ("batch",))
+        self._sharded = sharding.NamedSharding(mesh, sharding.PartitionSpec("batch"))
+        self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
+
     def mode(self) -> Mode:
         mode = Mode(linker=DonatingJAXLinker(), optimizer=JAX._optimizer)
         return mode.register((dfs_rewriter(accumulate_in_own_dtype), LATE))
+
+    def place(self, batch: list[Any]) -> list[Any]:
+        if self._devices is None:
+            return batch
+        import jax
+
+        sizes = {a.shape[0] for a in batch if a.ndim}
+        if any(n % self._devices for n in sizes):
+            raise BatchError(
+                f"a batch of {max(sizes)} examples cannot be divided evenly over {self._devices} "
+                "devices: pass a multiple of their number."
+            )
+        return [jax.device_put(a, self._sharded if a.ndim else self._replicated) for a in batch]
+
+    def place_state(self, variables: Iterable[SharedVariable]) -> None:
+        if self._devices is None:
+            return
+        import jax
+
+        for v in variables:
+            value = v.get_value(borrow=True, return_internal_type=True)
+            v.container.storage[0] = jax.device_put(value, self._replicated)

@@ -1,0 +1,52 @@
+"""Sphinx configuration."""
+
+import re
+
+import kfgn_graph
+
+project = "kfgn_graph"
+author = "kfgn_graph developers"
+copyright = "2026, kfgn_graph developers"
+version = release = kfgn_graph.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "literal"
+
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# A public name is documented once, as kfgn_graph.NAME; the page of its module points there.
+autosummary_context = {"public": kfgn_graph.__all__}
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"kfgn_graph {version}"
+pygments_style = "friendly"
+
+
+def keep_stars(app, what, name, obj, options, lines):
+    """Escape the star of a shape such as (N, *event), which is no emphasis."""
+    for k, line in enumerate(lines):
+        parts = re.split(r"(``.*?``)", line)
+        parts[::2] = [
+            re.sub(r"(?<=\(|\s)\*(?=[\w(\[])(?!\w[^*]*\w\*)", r"\\*", text) for text in parts[::2]
+        ]
+        lines[k] = "".join(parts)
+
+
+def setup(app):
+    """Connect the hook, to come after the docstrings' own sections are read."""
+    app.connect("autodoc-process-docstring", keep_stars, priority=600)

@@ -1,0 +1,1 @@
+"""Benchmarks of kfgn_graph."""

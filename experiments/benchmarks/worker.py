@@ -1,0 +1,106 @@
+"""The process that measures one configuration: ``worker.py CONFIGURATION ANSWER``, both JSON."""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from experiments.benchmarks.configuration import GEMM_SIZE, Configuration
+from experiments.networks import autoencoder
+from experiments.optimisers import Backend, Step, optimiser
+
+BATCHES = 4
+
+
+def measure(configuration: Configuration) -> dict[str, object]:
+    """Compile the update, call it, and time it in turn with the matrix product.
+
+    Returns
+    -------
+    dict
+        Seconds of building and of the first call; medians and quartiles of the timed pairs, times
+        in milliseconds; peak memory in MiB, before compiling and in all.
+    """
+    rng = np.random.default_rng(0)
+    sizes, count = configuration.sizes, configuration.batch
+    network = autoencoder(sizes[0], sizes[1:-1])
+    batches = [rng.random((count, sizes[0]), dtype=np.float32) for _ in range(BATCHES)]
+    before = peak_memory()
+    backend = cast(Backend, configuration.backend)
+    start = time.perf_counter()
+    step = optimiser(configuration.method).compile(network, backend)
+    built = time.perf_counter()
+    step(batches[0])
+    called = time.perf_counter()
+    for index in range(configuration.warmup):
+        step(batches[index % BATCHES])
+    after = peak_memory()
+    return {
+        "build_seconds": built - start,
+        "first_call_seconds": called - start,
+        "memory_before_mib": before,
+        "memory_peak_mib": after,
+        **time_pairs(step, batches, configuration.repeats),
+    }
+
+
+def time_pairs(step: Step, batches: list[np.ndarray], repeats: int) -> dict[str, object]:
+    """Time a product, an update and a product again, ``repeats`` times.
+
+    An update's unit is the mean of the two products around it.
+    """
+    gemm = matrix_product()
+    gemm()
+    gemms, steps, ratios = [_timed(gemm)], [], []
+    for index in range(repeats):
+        steps.append(_timed(partial(step, batches[index % BATCHES])))
+        gemms.append(_timed(gemm))
+        ratios.append(2 * steps[-1] / (gemms[-2] + gemms[-1]))
+    return {
+        "step_in_gemms": statistics.median(ratios),
+        "step_in_gemms_quartiles": _quartiles(ratios),
+        "step_milliseconds": 1e3 * statistics.median(steps),
+        "gemm_milliseconds": 1e3 * statistics.median(gemms),
+        "gemm_milliseconds_quartiles": [1e3 * value for value in _quartiles(gemms)],
+        "gemm_gflops_per_second": 2e-9 * GEMM_SIZE**3 / statistics.median(gemms),
+    }
+
+
+def matrix_product() -> Callable[[], object]:
+    """Return the unit: a GEMM_SIZE^3 float32 product by NumPy, into memory that stays."""
+    rng = np.random.default_rng(1)
+    left, right = (rng.random((GEMM_SIZE, GEMM_SIZE), dtype=np.float32) for _ in range(2))
+    result = np.empty_like(left)
+    return lambda: np.matmul(left, right, out=result)
+
+
+def peak_memory() -> float:
+    """Return this process's largest resident size so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    first, _, third = statistics.quantiles(values, n=4)
+    return [first, third]
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    record = measure(Configuration(**{**asked, "sizes": tuple(asked["sizes"])}))
+    Path(sys.argv[2]).write_text(json.dumps(record), encoding="utf-8")

@@ -1,0 +1,65 @@
+"""Train one network with several methods, each from the same weights on the same batches."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.console import Console
+
+from experiments.networks import Network
+from experiments.optimisers import Backend, Optimiser
+from experiments.progress import progress_display
+from experiments.training import (
+    Budget,
+    Run,
+    compile_evaluation,
+    parameter_values,
+    set_parameter_values,
+    shuffled_batches,
+    train,
+)
+
+
+def compare(
+    methods: Sequence[Optimiser],
+    network: Network,
+    inputs: np.ndarray,
+    budget: Budget,
+    console: Console,
+    batch: int = 1000,
+    backend: Backend = "auto",
+    seed: int = 0,
+    parts: int = 6,
+) -> Iterator[Run]:
+    """Yield each method's run when it is done; the network then has its weights.
+
+    Parameters
+    ----------
+    methods : sequence of Optimiser
+        In the order of training.
+    network : Network
+        Its one input is the batch. It starts every run from the weights it has now.
+    inputs : ndarray, shape (N, D)
+        The training set.
+    budget : Budget
+        Of each method.
+    console : rich.console.Console
+        Shows the progress.
+    batch : int
+        Examples a batch.
+    backend : str
+        For all methods and the evaluations.
+    seed : int
+        Of the batches.
+    parts : int
+        Evaluations a run, besides the first.
+    """
+    initial = parameter_values(network)
+    evaluate = compile_evaluation(network, [inputs], batch, backend)
+    for method in methods:
+        set_parameter_values(network, initial)
+        batches = shuffled_batches([inputs], batch, seed)
+        with progress_display(f"{method.name} {method.settings}", console) as on_update:
+            run = train(
+                method, network, batches, evaluate, budget, backend, seed, parts, on_update
+            )
+        yield run

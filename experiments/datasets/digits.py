@@ -1,0 +1,59 @@
+"""Digits: 1,797 handwritten digits of 8x8 pixels, small enough for tests.
+
+UCI, *Optical Recognition of Handwritten Digits* (CC BY 4.0), in the file that scikit-learn ships.
+"""
+
+import importlib.util
+import os
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from experiments.datasets.dataset import Dataset
+from experiments.datasets.files import DataFile, DataNotFound, check_hash, find
+
+FILE = DataFile(
+    "digits/digits.csv.gz",
+    "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+    origin="sklearn/datasets/data/digits.csv.gz of scikit-learn",
+)
+
+
+def load_digits(count: int | None = None, folder: str | os.PathLike[str] | None = None) -> Dataset:
+    """Load the digits, pixels in [0, 1], and labels.
+
+    Parameters
+    ----------
+    count : int, optional
+        Keep the first ``count``; all 1,797 by default.
+    folder : path-like, optional
+        The data folder, the one that holds ``digits/``; by default looked for, the copy inside an
+        installed scikit-learn last.
+
+    Returns
+    -------
+    Dataset
+        ``inputs`` (N, 64) float32, ``targets`` (N,) int64.
+
+    Raises
+    ------
+    DataNotFound, DataCorrupt
+        The file is not to be had, or is not the known one.
+    """
+    path = _path(folder)
+    table = np.loadtxt(path, delimiter=",", dtype=np.float32)
+    inputs, targets = table[:, :-1] / np.float32(16), table[:, -1].astype(np.int64)
+    return Dataset("digits", inputs, targets, f"{path} (hash checked)").head(count)
+
+
+def _path(folder: str | os.PathLike[str] | None) -> Path:
+    """Return the file's path: in a data folder, else inside an installed scikit-learn."""
+    try:
+        return find(FILE, folder)
+    except DataNotFound:
+        if folder is not None or importlib.util.find_spec("sklearn") is None:
+            raise
+    shipped = Path(str(resources.files("sklearn.datasets.data") / "digits.csv.gz"))
+    check_hash(shipped, FILE.sha256)
+    return shipped

@@ -1,0 +1,109 @@
+"""MNIST: handwritten digits, 28x28 grey pixels.
+
+Y. LeCun, C. Cortes, C. Burges, *The MNIST database of handwritten digits*; commonly stated to be
+under CC BY-SA 3.0. The hashes are those of the four original ``.gz`` files.
+"""
+
+import gzip
+import os
+import struct
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from experiments.datasets.dataset import Dataset
+from experiments.datasets.files import DataCorrupt, DataFile, find
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+
+def _file(name: str, sha256: str) -> DataFile:
+    return DataFile(
+        f"mnist/{name}",
+        sha256,
+        tuple(mirror + name for mirror in MIRRORS),
+        "the MNIST database, original idx files",
+    )
+
+
+FILES = {
+    "train": (
+        _file(
+            "train-images-idx3-ubyte.gz",
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        ),
+        _file(
+            "train-labels-idx1-ubyte.gz",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        ),
+    ),
+    "test": (
+        _file(
+            "t10k-images-idx3-ubyte.gz",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        ),
+        _file(
+            "t10k-labels-idx1-ubyte.gz",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+    ),
+}
+
+
+def load_mnist(
+    split: Literal["train", "test"] = "train",
+    count: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Load MNIST's images, pixels in [0, 1], and labels.
+
+    Parameters
+    ----------
+    split : "train" or "test"
+        60,000 or 10,000 images.
+    count : int, optional
+        Keep the first ``count``; the paper trains on the first 50,000 of ``"train"``. All by
+        default.
+    folder : path-like, optional
+        The data folder, the one that holds ``mnist/``; looked for by default.
+
+    Returns
+    -------
+    Dataset
+        ``inputs`` (N, 784) float32, ``targets`` (N,) int64.
+
+    Raises
+    ------
+    DataNotFound, DataCorrupt
+        The files are not to be had, or are not the known ones.
+    """
+    images_path, labels_path = (find(file, folder) for file in FILES[split])
+    images = read_idx(images_path)
+    inputs = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    targets = read_idx(labels_path).astype(np.int64)
+    source = f"{images_path.parent}, {split} split (hash checked)"
+    return Dataset("mnist", inputs, targets, source).head(count)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Read a gzipped idx file of unsigned bytes.
+
+    Raises
+    ------
+    DataCorrupt
+        Not gzip, not idx, another element type, or fewer bytes than the header says.
+    """
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read()
+        zeros, kind, rank = struct.unpack_from(">HBB", content)
+        shape = struct.unpack_from(f">{rank}I", content, 4)
+        if (zeros, kind) != (0, 8):
+            raise ValueError("the header is not that of an idx file of unsigned bytes")
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error) as error:
+        raise DataCorrupt(f"{path} is not a readable idx.gz file: {error}") from error

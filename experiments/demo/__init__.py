@@ -1,0 +1,1 @@
+"""The demo: the paper's autoencoder trained with KFRA beside Adam."""

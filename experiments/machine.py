@@ -1,0 +1,72 @@
+"""What a measurement was taken on, and how results are written."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("kfgn_graph", "pytensor", "numpy", "scipy", "jax", "numba", "pytensor-ml")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "XLA_FLAGS",
+)
+
+
+def machine_record() -> dict[str, object]:
+    """Return the processor, its threads, the versions of what computes, and the command."""
+    return {
+        "processor": processor_name(),
+        "cpus": usable_cpus(),
+        "thread_settings": {
+            name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ
+        },
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "command": command_line(),
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's name as the system tells it."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def command_line() -> str:
+    """Return how this program was called, its own file relative to the checkout."""
+    checkout = Path(__file__).resolve().parents[1]
+    script = Path(sys.argv[0]).resolve()
+    inside = script.relative_to(checkout) if script.is_relative_to(checkout) else script.name
+    return " ".join(["python", str(inside), *sys.argv[1:]])
+
+
+def write_json(path: Path, record: Mapping[str, object]) -> Path:
+    """Write a record, readable, and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

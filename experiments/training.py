@@ -1,0 +1,243 @@
+"""Train a network with a step for a budget, keeping what a comparison needs.
+
+Only the steps count as a method's seconds: not the making of batches, not the evaluations.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytensor
+
+from experiments.networks import Network
+from experiments.optimisers import Backend, Optimiser, Step, backend_mode
+
+Evaluate = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: after so many updates or so many seconds, whichever comes first.
+
+    Attributes
+    ----------
+    updates : int or None
+        At most so many updates.
+    seconds : float or None
+        Stop after the update that reaches this many seconds.
+    """
+
+    updates: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.updates is None and self.seconds is None:
+            raise ValueError("A budget needs a number of updates, of seconds, or both.")
+        if any(limit is not None and limit <= 0 for limit in (self.updates, self.seconds)):
+            raise ValueError(f"A budget has to be positive; got {self}.")
+
+    def spent(self, updates: int, seconds: float) -> float:
+        """Return the share of the budget that is spent, 1 or more when it is used up."""
+        shares = [0.0]
+        if self.updates is not None:
+            shares.append(updates / self.updates)
+        if self.seconds is not None:
+            shares.append(seconds / self.seconds)
+        return max(shares)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The training-set loss at one moment of a run."""
+
+    updates: int
+    seconds: float
+    loss: float
+
+
+@dataclass
+class Run:
+    """What one method did.
+
+    Attributes
+    ----------
+    name, settings : str
+        Of the method.
+    compile_seconds : float
+        Building the step and its first call, which compiles; that call is also the first update.
+    seconds : list of float
+        When each update was done, in seconds of stepping since the end of the first call.
+    losses : list of float
+        Loss of each update's batch, before the update.
+    evaluations : list of Evaluation
+        Training-set loss before the first update, at equal shares of the budget, and at the end.
+    """
+
+    name: str
+    settings: str
+    compile_seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    @property
+    def updates(self) -> int:
+        """Number of updates done."""
+        return len(self.losses)
+
+    @property
+    def final(self) -> Evaluation:
+        """The last evaluation."""
+        return self.evaluations[-1]
+
+
+def shuffled_batches(
+    arrays: Sequence[np.ndarray], batch: int, seed: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield batches for ever, each epoch in a new order; what does not fill a batch is left out.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray
+        Equally long, examples in rows.
+    batch : int
+        Examples a batch.
+    seed : int
+        Of the order.
+
+    Raises
+    ------
+    ValueError
+        A batch holds more examples than there are.
+    """
+    count = len(arrays[0])
+    if not 0 < batch <= count:
+        raise ValueError(f"A batch of {batch} cannot be had from {count} examples.")
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(count)
+        for start in range(0, count - batch + 1, batch):
+            chosen = order[start : start + batch]
+            yield tuple(np.ascontiguousarray(array[chosen]) for array in arrays)
+
+
+def compile_evaluation(
+    network: Network, arrays: Sequence[np.ndarray], batch: int, backend: Backend = "auto"
+) -> Evaluate:
+    """Compile the loss over a whole data set, at the parameters' values of the moment.
+
+    Parameters
+    ----------
+    network : Network
+        Its loss has to be a mean over the batch.
+    arrays : sequence of ndarray
+        The data, in the order of ``network.inputs``.
+    batch : int
+        Examples at a time.
+    backend : str
+        As in :func:`kfgn_graph.compile_update`.
+
+    Returns
+    -------
+    callable
+        Without arguments; returns the mean over all examples.
+    """
+    loss = pytensor.function(
+        list(network.inputs), network.loss, mode=backend_mode(backend), on_unused_input="ignore"
+    )
+    count = len(arrays[0])
+
+    def evaluate() -> float:
+        total = 0.0
+        for start in range(0, count, batch):
+            part = [array[start : start + batch] for array in arrays]
+            total += float(loss(*part)) * len(part[0])
+        return total / count
+
+    return evaluate
+
+
+def train(
+    optimiser: Optimiser,
+    network: Network,
+    batches: Iterator[tuple[np.ndarray, ...]],
+    evaluate: Evaluate,
+    budget: Budget,
+    backend: Backend = "auto",
+    seed: int = 0,
+    parts: int = 6,
+    on_update: Callable[[Run, float], None] | None = None,
+) -> Run:
+    """Train until the budget is spent.
+
+    Parameters
+    ----------
+    optimiser : Optimiser
+        The method.
+    network : Network
+        Its parameters are trained in place.
+    batches : iterator
+        Gives a batch an update.
+    evaluate : callable
+        The training-set loss.
+    budget : Budget
+        When to stop.
+    backend, seed
+        For the compiled step.
+    parts : int
+        Evaluate whenever another 1/parts of the budget is spent.
+    on_update : callable, optional
+        Called after each update with the run so far and the share of the budget spent.
+
+    Returns
+    -------
+    Run
+    """
+    run = Run(optimiser.name, optimiser.settings)
+    run.evaluations.append(Evaluation(0, 0.0, evaluate()))
+    step = _first_update(run, optimiser, network, next(batches), backend, seed)
+    done, elapsed = 0, 0.0
+    while True:
+        spent = budget.spent(run.updates, elapsed)
+        if on_update is not None:
+            on_update(run, min(spent, 1.0))
+        if spent >= 1.0 or int(spent * parts) > done:
+            done = int(spent * parts)
+            run.evaluations.append(Evaluation(run.updates, elapsed, evaluate()))
+        if spent >= 1.0:
+            return run
+        batch = next(batches)
+        start = time.perf_counter()
+        loss = step(*batch)
+        elapsed += time.perf_counter() - start
+        run.losses.append(loss)
+        run.seconds.append(elapsed)
+
+
+def _first_update(
+    run: Run,
+    optimiser: Optimiser,
+    network: Network,
+    batch: tuple[np.ndarray, ...],
+    backend: Backend,
+    seed: int,
+) -> Step:
+    """Compile the step and call it once; its time is the compile time."""
+    start = time.perf_counter()
+    step = optimiser.compile(network, backend, seed)
+    run.losses.append(step(*batch))
+    run.compile_seconds = time.perf_counter() - start
+    run.seconds.append(0.0)
+    return step
+
+
+def parameter_values(network: Network) -> list[np.ndarray]:
+    """Return copies of the parameters' values."""
+    return [np.array(parameter.get_value()) for parameter in network.parameters]
+
+
+def set_parameter_values(network: Network, values: Sequence[np.ndarray]) -> None:
+    """Set the parameters; the arrays given are copied."""
+    for parameter, value in zip(network.parameters, values, strict=True):
+        parameter.set_value(np.array(value))

@@ -1,0 +1,1 @@
+"""Comparisons of kfgn_graph's numbers with other systems'."""

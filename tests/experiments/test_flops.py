@@ -1,0 +1,34 @@
+import pytest
+
+from experiments.benchmarks.flops import adam_terms, kfra_terms, totals
+
+SIZES, BATCH = (2, 3, 1), 10
+
+
+def test_adam_on_a_small_net_counted_by_hand() -> None:
+    # forward 2*10*(2*3 + 3*1) = 180; weights' gradients the same; the input of layer 2: 2*10*3*1
+    assert totals(adam_terms(SIZES, BATCH)) == (180 + 180 + 60, 180 + 180 + 60)
+
+
+def test_kfra_on_a_small_net_counted_by_hand() -> None:
+    by_name = {term.name: (term.full, term.half) for term in kfra_terms(SIZES, BATCH)}
+    q = 2 * 10 * (3 * 3 + 4 * 4)
+    # layer 2: W G is 3x1 times 1x1, (W G) W^T is 3x1 times 1x3, b b^T is 3x10 times 10x3
+    product, congruence, slopes = 2 * 3 * 1 * 1, 2 * 3 * 1 * 3, 2 * 10 * 3 * 3
+    assert by_name == {
+        "forward and backward": (420, 420),
+        "Q": (q, q / 2),
+        "recursion": (
+            product + congruence + slopes,
+            product + congruence / 2 + slopes / 2,
+        ),
+        "Cholesky": pytest.approx([(27 + 27 + 64 + 1) / 3] * 2),
+        "solves": (2 * 3 * 3 * 6 + 2 * 4 * 1 * 5,) * 2,
+    }
+
+
+def test_the_paper_s_autoencoder_needs_44_gigaflops() -> None:
+    sizes = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
+    full, half = totals(kfra_terms(sizes, 1000))
+    assert full == pytest.approx(44.2e9, rel=1e-3)
+    assert half < full

@@ -1,0 +1,156 @@
+"""A call that goes wrong says what and where, and changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kfgn_graph as kfgn
+from tests.cases import BY_NAME, Problem, build
+from tests.harness import MODES
+from tests.stepping import assert_identical, compile_case, on_backends, state_of, values_of
+
+D, K = 3, 2
+GOOD = np.zeros((4, D)), np.zeros((4, K))
+
+
+def bad_batches() -> list[object]:
+    """Return batches that fit nothing, and what the message must name."""
+    x, y = GOOD
+    rows = {
+        "one array": ((x,), r"2|two"),
+        "three arrays": ((x, y, y), r"2|two"),
+        "wrong width": ((np.zeros((4, D + 1)), y), r"\bx\b"),
+        "wrong target width": ((x, np.zeros((4, K + 3))), r"\by\b"),
+        "a vector": ((x[:, 0], y), r"\bx\b"),
+        "one axis too many": ((x[None], y), r"\bx\b"),
+        "lengths that differ": ((x, y[:2]), r"\by\b"),
+        "no example": ((x[:0], y[:0]), "no example"),
+        "one example": ((x[:1], y[:1]), "one example"),
+        "complex": ((x + 1j, y), r"\bx\b"),
+        "text": ((np.full((4, D), "a"), y), r"\bx\b"),
+        "objects": ((np.full((4, D), None), y), r"\bx\b"),
+    }
+    return [pytest.param(*row, id=name.replace(" ", "_")) for name, row in rows.items()]
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Problem, kfgn.Update]:
+    """A net in training, two good updates old."""
+    rng = np.random.default_rng(5)
+    case = BY_NAME["tanh-half_rows"]
+    problem = build(case, case.values(rng))
+    update = compile_case(problem)
+    for _ in range(2):
+        update(*case.batch(rng, 4))
+    return problem, update
+
+
+@pytest.mark.parametrize(("batch", "named"), bad_batches())
+def test_a_batch_that_does_not_fit(batch, named: str, trained) -> None:
+    problem, update = trained
+    before, state = values_of(problem), state_of(update)
+    with pytest.raises(kfgn.BatchError, match=named):
+        update(*batch)
+    assert_identical(values_of(problem), before)
+    assert_identical(update.state(), state)
+
+
+def test_labels_that_are_not_whole_numbers(rng: np.random.Generator) -> None:
+    case = BY_NAME["one_layer-labels"]
+    problem = build(case, case.values(rng))
+    update = compile_case(problem)
+    x, y = case.batch(rng, 4)
+    before = values_of(problem)
+    with pytest.raises(kfgn.BatchError, match=r"\by\b"):
+        update(x, y + 0.5)
+    assert_identical(values_of(problem), before)
+    assert not update(x, y).skipped
+
+
+def test_double_data_for_a_single_precision_net(rng: np.random.Generator) -> None:
+    case = BY_NAME["tanh-half_rows"]
+    values = case.values(rng)
+    problem = build(case, values, dtype="float32")
+    update = compile_case(problem)
+    before = values_of(problem)
+    x, y = case.batch(rng, 4)
+    with pytest.raises(kfgn.BatchError, match=r"(?s)\bx\b.*float32"):
+        update(x, y)
+    assert_identical(values_of(problem), before)
+
+
+@pytest.mark.parametrize(("place", "poison"), [(0, np.nan), (1, np.nan), (1, -np.inf)])
+def test_a_number_that_is_none_is_skipped(
+    place: int, poison: float, rng: np.random.Generator
+) -> None:
+    case = BY_NAME["tanh-half_rows"]
+    values = case.values(rng)
+    batches = [case.batch(rng, 4) for _ in range(4)]
+    bad = tuple(a.copy() for a in batches[1])
+    bad[place][2, 1] = poison
+    clean, dirty = build(case, values), build(case, values)
+    with_good, with_bad = compile_case(clean), compile_case(dirty)
+    with_good(*batches[0])
+    with_bad(*batches[0])
+    before, state = values_of(dirty), state_of(with_bad)
+    stats = with_bad(*bad)
+    assert stats.skipped
+    assert_identical(values_of(dirty), before)
+    assert_identical(state_of(with_bad), state)
+    for batch in batches[2:]:
+        assert not with_good(*batch).skipped
+        assert not with_bad(*batch).skipped
+    assert_identical(values_of(dirty), values_of(clean))
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_nan_is_skipped_on_every_backend(backend: str, rng: np.random.Generator) -> None:
+    case = BY_NAME["tanh-half_rows"]
+    problem = build(case, case.values(rng))
+    update = compile_case(problem, backend=backend)
+    x, y = case.batch(rng, 4)
+    poisoned = x.copy()
+    poisoned[0, 0] = np.nan
+    before = values_of(problem)
+    assert update(poisoned, y).skipped
+    assert_identical(values_of(problem), before)
+    assert not update(x, y).skipped
+    assert all(np.abs(v - before[name]).max() > 0 for name, v in values_of(problem).items())
+    assert all(np.isfinite(v).all() for v in values_of(problem).values())
+
+
+# --- saved states -----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_there_or_is_no_state(trained, tmp_path) -> None:
+    problem, update = trained
+    before, state = values_of(problem), state_of(update)
+    with pytest.raises(kfgn.CheckpointError, match="absent"):
+        update.load(tmp_path / "absent.safetensors")
+    (tmp_path / "noise.safetensors").write_bytes(b"not a state")
+    with pytest.raises(kfgn.CheckpointError, match="noise"):
+        update.load(tmp_path / "noise.safetensors")
+    assert_identical(values_of(problem), before)
+    assert_identical(state_of(update), state)
+
+
+@pytest.mark.parametrize("fault", ["missing", "extra", "shape", "dtype"])
+def test_a_state_of_something_else(fault: str, trained) -> None:
+    problem, update = trained
+    before, state = values_of(problem), state_of(update)
+    name = next(n for n, a in state.items() if a.ndim == 2)
+    changed = dict(state)
+    if fault == "missing":
+        del changed[name]
+    elif fault == "extra":
+        name = "stranger"
+        changed[name] = np.zeros(2)
+    elif fault == "shape":
+        changed[name] = np.zeros((7, 9))
+    else:
+        changed[name] = state[name].astype("complex128")
+    with pytest.raises(kfgn.CheckpointError, match=name):
+        update.load_state(changed)
+    assert_identical(values_of(problem), before)
+    assert_identical(state_of(update), state)

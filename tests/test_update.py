@@ -1,0 +1,262 @@
+"""Compiled updates against their transcription in NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytensor
+import pytest
+
+import kfgn_graph as kfgn
+from tests.cases import PENALTY, Case, build
+from tests.harness import MODES, assert_close
+from tests.losses import LOSSES
+from tests.nets import NETS, Net, chain
+from tests.stepping import (
+    DAMPING,
+    METHODS,
+    assert_identical,
+    assert_same_parameters,
+    case_of,
+    compile_case,
+    on_backends,
+    slow,
+    state_of,
+    trainer_of,
+    values_of,
+)
+from tests.tolerances import SINGLE_TRAJECTORY, TRAJECTORY
+
+
+@pytest.mark.parametrize("loss", ["half_rows", "bernoulli", "labels"])
+@pytest.mark.parametrize("method", METHODS)
+def test_ten_updates_are_the_transcription(
+    method: str, loss: str, rng: np.random.Generator
+) -> None:
+    case = case_of("mixed", loss)
+    values = case.values(rng)
+    problem, trainer = build(case, values), trainer_of(case, values, method)
+    update = compile_case(problem, method)
+    for k in range(10):
+        x, y = case.batch(rng, 6)
+        stats = update(x, y)
+        assert not stats.skipped
+        assert stats.loss == pytest.approx(trainer.update(x, y), rel=TRAJECTORY)
+        if k in (0, 9):
+            assert_same_parameters(problem, trainer, TRAJECTORY)
+
+
+@pytest.mark.parametrize(
+    ("method", "backend"),
+    [("KFRA", "c"), ("KFRA", "numba"), ("KFRA", "jax"), slow("KFLR", "c"), slow("KFLR", "numba")],
+)
+def test_ten_updates_on_every_backend(method: str, backend: str, rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    values = case.values(rng)
+    problem = build(case, values)
+    trainer = trainer_of(case, values, method, l2=0.02, decay=0.7)
+    update = compile_case(problem, method, backend=backend, l2=0.02, curvature_decay=0.7)
+    for n in (5, 5, 3, 5, 8, 2, 5, 5, 3, 3):
+        x, y = case.batch(rng, n)
+        stats = update(x, y)
+        assert stats.loss == pytest.approx(trainer.update(x, y), rel=TRAJECTORY)
+    assert_same_parameters(problem, trainer, TRAJECTORY)
+
+
+def test_a_penalty_in_the_loss_is_the_l2_setting(rng: np.random.Generator) -> None:
+    values = case_of("tanh", "bernoulli").values(rng)
+    inside = build(Case(NETS["tanh"], LOSSES["bernoulli"], penalised=True), values)
+    outside = build(case_of("tanh", "bernoulli"), values)
+    first, second = compile_case(inside), compile_case(outside, l2=PENALTY)
+    for _ in range(5):
+        batch = inside.case.batch(rng, 4)
+        first(*batch)
+        second(*batch)
+    for name, value in values_of(inside).items():
+        assert_close(value, values_of(outside)[name], TRAJECTORY)
+
+
+def test_the_step_length_scales_the_update(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    values, batch = case.values(rng), case.batch(rng, 4)
+    full, half = build(case, values), build(case, values)
+    compile_case(full)(*batch)
+    compile_case(half, step=0.5)(*batch)
+    for name, start in values.items():
+        moved = values_of(full)[name] - start
+        assert np.abs(moved).max() > 0
+        assert_close(values_of(half)[name] - start, 0.5 * moved, TRAJECTORY)
+
+
+@pytest.mark.parametrize("mode", on_backends(MODES))
+def test_the_updates_dictionary_is_the_compiled_update(
+    mode: str, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", "bernoulli")
+    values = case.values(rng)
+    mine, theirs = build(case, values, batch_size=4), build(case, values)
+    updates = kfgn.kfgn_updates(
+        mine.loss, mine.params, method=kfgn.KFRA(), damping=kfgn.ConstantDamping(DAMPING)
+    )
+    assert set(mine.params) <= set(updates)
+    step = pytensor.function(mine.inputs, mine.loss, updates=updates, mode=MODES[mode])
+    update = compile_case(theirs)
+    for _ in range(5):
+        batch = case.batch(rng, 4)
+        assert step(*batch) == pytest.approx(update(*batch).loss, rel=TRAJECTORY)
+    for name, value in values_of(mine).items():
+        assert_close(value, values_of(theirs)[name], TRAJECTORY)
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+@pytest.mark.parametrize("loss", ["half_rows", "bernoulli", "labels"])
+def test_ten_updates_in_single_precision(
+    loss: str, backend: str, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", loss)
+    values = case.values(rng)
+    problem, trainer = build(case, values, dtype="float32"), trainer_of(case, values, "KFRA")
+    update = compile_case(problem, backend=backend)
+    for _ in range(10):
+        x, y = case.batch(rng, 6)
+        update(*to_single((x, y)))
+        trainer.update(x, y)
+    floats = {a.dtype for a in state_of(update).values() if a.dtype.kind == "f"}
+    assert floats == {np.dtype("float32")}
+    assert_same_parameters(problem, trainer, SINGLE_TRAJECTORY)
+
+
+def to_single(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Return the batch with its real numbers in single precision."""
+    return tuple(a.astype("float32") if a.dtype.kind == "f" else a for a in batch)
+
+
+def dtypes_inside(fgraph: object) -> set[str]:
+    """Return the dtypes of all that a graph computes with, inside its Ops included."""
+    found = set()
+    for variable in fgraph.variables:  # type: ignore[attr-defined]
+        found.add(str(getattr(variable.type, "dtype", "")))
+    for node in fgraph.apply_nodes:  # type: ignore[attr-defined]
+        found.add(str(getattr(node.op, "acc_dtype", "")))
+        inner = getattr(node.op, "fgraph", None)
+        scalar = getattr(getattr(node.op, "scalar_op", None), "fgraph", None)
+        for graph in (inner, scalar):
+            found |= dtypes_inside(graph) if graph is not None else set()
+    return found
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+@pytest.mark.parametrize("loss", ["half_rows", "bernoulli", "labels"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_precision_program_has_no_double(
+    method: str, loss: str, backend: str, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", loss)
+    problem = build(case, case.values(rng), dtype="float32")
+    update = compile_case(problem, method, backend=backend)
+    function = update.function_for(to_single(case.batch(rng, 6)))
+    dtypes = dtypes_inside(function.maker.fgraph)
+    assert "float32" in dtypes
+    assert not dtypes & {"float64", "complex64", "complex128"}
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_state_and_file_resume_bit_for_bit(
+    backend: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", "bernoulli")
+    values = case.values(rng)
+    batches = [case.batch(rng, 4) for _ in range(6)]
+    straight = build(case, values)
+    update = compile_case(straight, backend=backend)
+    for batch in batches[:3]:
+        update(*batch)
+    path = tmp_path / "state.safetensors"
+    update.save(path)
+    state = state_of(update)
+    for batch in batches[3:]:
+        update(*batch)
+    finished = values_of(straight)
+
+    for way in ("state", "file"):
+        other = build(case, case.values(rng))
+        resumed = compile_case(other, backend=backend)
+        if way == "state":
+            resumed.load_state(state)
+        else:
+            resumed.load(path)
+        assert_identical(resumed.state(), state)
+        for batch in batches[3:]:
+            resumed(*batch)
+        assert_identical(values_of(other), finished)
+
+
+def test_state_holds_the_averages_and_the_parameters(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    values = case.values(rng)
+    problem, trainer = build(case, values), trainer_of(case, values, "KFRA")
+    update = compile_case(problem)
+    for _ in range(3):
+        x, y = case.batch(rng, 4)
+        update(x, y)
+        trainer.update(x, y)
+    arrays = [np.asarray(a) for a in update.state().values()]
+    wanted = [f for pair in trainer.averages for f in pair] + trainer.weights + trainer.biases
+    for expected in wanted:
+        assert any(
+            a.shape == expected.shape and np.allclose(a, expected, rtol=1e-7, atol=1e-9)
+            for a in arrays
+        ), expected
+
+
+def test_jax_donates_the_buffers_it_updates(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    values = case.values(rng)
+    problem, trainer = build(case, values), trainer_of(case, values, "KFRA")
+    update = compile_case(problem, backend="jax")
+    batches = [case.batch(rng, 4) for _ in range(4)]
+    update(*batches[0])
+    held = [v.get_value(borrow=True, return_internal_type=True) for v in problem.params]
+    update(*batches[1])
+    assert all(buffer.is_deleted() for buffer in held)
+    for batch in batches[2:]:
+        update(*batch)
+    trainer.train(batches)
+    assert_same_parameters(problem, trainer, TRAJECTORY)
+
+
+def test_statistics_are_those_of_the_update(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    values = case.values(rng)
+    problem, trainer = build(case, values), trainer_of(case, values, "KFRA")
+    x, y = case.batch(rng, 4)
+    _, slopes, *_ = trainer.batch_factors(x, y)
+    stats = compile_case(problem)(x, y)
+    moved = [values_of(problem)[name] - start for name, start in values.items()]
+    gradient = np.sqrt(sum(np.sum(s**2) for s in slopes))
+    assert stats.gradient_norm == pytest.approx(gradient, rel=TRAJECTORY)
+    step = np.sqrt(sum(np.sum(m**2) for m in moved))
+    assert stats.update_norm == pytest.approx(step, rel=TRAJECTORY)
+    assert stats.damping == pytest.approx(DAMPING)
+
+
+def test_real_digits_are_learnt_in_few_updates(
+    data_folder: Path, rng: np.random.Generator
+) -> None:
+    table = np.loadtxt(data_folder / "digits" / "digits.csv.gz", delimiter=",")
+    x, y = table[:, :-1] / 16.0, table[:, -1].astype("int64")
+    case = Case(digits_net(), LOSSES["labels"])
+    problem = build(case, case.values(rng))
+    update = compile_case(problem, damping=kfgn.ConstantDamping(1e-2))
+    losses = []
+    for _ in range(40):
+        rows = rng.choice(len(x), size=256, replace=False)
+        losses.append(update(x[rows], y[rows]).loss)
+    assert losses[0] > 2.0
+    assert np.mean(losses[-5:]) < 0.2
+
+
+def digits_net() -> Net:
+    """Return a net of one hidden layer for images of 8 x 8 pixels."""
+    return chain("digits", [64, 20, 10], "tanh")
