@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from pytensor.gradient import grad
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.traversal import toposort
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
@@ -15,7 +14,7 @@ from kfgn_graph import equations
 from kfgn_graph.jacobians import LocalJacobian, Segment, local_jacobian
 from kfgn_graph.jacobians.core import as_message, product
 from kfgn_graph.layers.graph import Layer, LayerGraph
-from kfgn_graph.layers.walking import clients_of, dependents
+from kfgn_graph.layers.walking import clients_of, dependents, nodes_between
 
 #: Curvature at each layer's pre-activation.
 PerLayer = dict[Layer, TensorVariable]
@@ -29,10 +28,11 @@ def segments_of(graph: LayerGraph) -> list[Segment]:
     """
     starts = [layer.preactivation for layer in graph.layers]
     varying = dependents([graph.output], starts)
-    clients = clients_of([graph.output])
+    nodes = nodes_between(graph.output, varying)
+    clients = clients_of(nodes)
     boundary = {v for v in varying if _is_boundary(v, graph, clients)}
     segments = []
-    for node in toposort([graph.output]):
+    for node in nodes:
         for v in node.outputs:
             if v in boundary:
                 leaves = _leaves(node, boundary, varying)

@@ -8,6 +8,8 @@ from pytensor.gradient import grad
 from pytensor.graph.basic import Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
+from pytensor.scalar import Second
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.variable import TensorVariable
 
@@ -61,7 +63,9 @@ def _values_read(expression: TensorVariable, parameter: Variable) -> bool:
         node = pending.pop().owner
         if node is None or isinstance(node.op, Shape | Shape_i):
             continue
-        if parameter in node.inputs:
+        fills = isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Second)
+        read = node.inputs[1:] if fills else node.inputs
+        if parameter in read:
             return True
-        pending.extend(node.inputs)
+        pending.extend(read)
     return False

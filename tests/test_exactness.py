@@ -39,7 +39,6 @@ EVERYDAY = (
     ("tanh-half_rows", "CVM"),
     ("tanh-half_rows", "NUMBA"),
     ("tanh_deep-log_softmax", "JAX"),
-    ("residual-bernoulli", "JAX"),
     ("leaky-labels", "JAX"),
 )
 
@@ -180,7 +179,7 @@ def check(case: Case, mode: str, rng: np.random.Generator) -> None:
 
 def row(case: Case) -> object:
     """Return a parameter of the test below; the graphs that take longest wait for the slow run."""
-    marks = [pytest.mark.slow] if case.net.name in {"normalised_inside", "gelu"} else []
+    marks = [pytest.mark.slow] if case.net.name in {"normalised_inside"} else []
     return pytest.param(case, id=case.name, marks=marks)
 
 

@@ -17,6 +17,7 @@ COLUMNS = (
     "ratio",
     "half",
     "ratio",
+    "own",
     "first s",
     "MiB",
 )
@@ -25,8 +26,9 @@ COLUMNS = (
 def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """Tabulate the measurements; GEMM is the unit, a 2000^3 float32 product.
 
-    The first limit and ratio count every product in full, the second symmetric results once.
-    Memory is the process's peak.
+    The first limit and ratio count every product in full, the second ("half") symmetric results
+    once; "own" is the ratio to the first limit at the rate of the backend's own product. Memory is
+    the process's peak.
     """
     table = Table(
         title="One update, in units of a 2000x2000x2000 float32 GEMM",
@@ -48,6 +50,7 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
             f"{r['ratio_full']:.2f}",
             f"{r['limit_half']:.2f}",
             f"{r['ratio_half']:.2f}",
+            f"{r['ratio_own']:.2f}",
             f"{r['first_call_seconds']:.1f}",
             f"{r['memory_peak_mib']:.0f}",
         )
@@ -55,13 +58,14 @@ def results_table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _unit_line(record: Mapping[str, Any]) -> str:
-    """Tell how long the unit took beside this configuration, and how far its times spread."""
-    low, high = record["gemm_milliseconds_quartiles"]
-    return (
-        f"GEMM beside {record['method']} on {record['backend']}: "
-        f"{record['gemm_milliseconds']:.0f} ms, quartiles {low:.0f}-{high:.0f}, "
-        f"{record['gemm_gflops_per_second']:.0f} GFLOP/s"
+    """Tell how long the units took beside this configuration, and how far their times spread."""
+    numpy, own = (
+        f"{record[f'{kind}_milliseconds']:.0f} ms ({{:.0f}}-{{:.0f}})".format(
+            *record[f"{kind}_milliseconds_quartiles"]
+        )
+        for kind in ("gemm", "own_gemm")
     )
+    return f"{record['method']} on {record['backend']}: GEMM by NumPy {numpy}, its own {own}"
 
 
 def breakdown_table(

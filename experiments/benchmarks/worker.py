@@ -7,18 +7,24 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 
 from experiments.benchmarks.configuration import GEMM_SIZE, Configuration
 from experiments.networks import autoencoder
-from experiments.optimisers import Backend, Step, optimiser
+from experiments.optimisers import Backend, Step, backend_mode, optimiser
 
 BATCHES = 4
+PAUSE = 0.15
+"""Seconds between timed calls: threads of a BLAS spin for a while after their work, and would
+slow the next call."""
 
 
 def measure(configuration: Configuration) -> dict[str, object]:
@@ -49,38 +55,63 @@ def measure(configuration: Configuration) -> dict[str, object]:
         "first_call_seconds": called - start,
         "memory_before_mib": before,
         "memory_peak_mib": after,
-        **time_pairs(step, batches, configuration.repeats),
+        **time_pairs(step, batches, configuration.repeats, backend),
     }
 
 
-def time_pairs(step: Step, batches: list[np.ndarray], repeats: int) -> dict[str, object]:
-    """Time a product, an update and a product again, ``repeats`` times.
+def time_pairs(
+    step: Step, batches: list[np.ndarray], repeats: int, backend: Backend
+) -> dict[str, object]:
+    """Time the unit, an update, the unit again and the backend's own product, ``repeats`` times.
 
-    An update's unit is the mean of the two products around it.
+    An update's unit is the mean of the two NumPy products around it.
     """
-    gemm = matrix_product()
-    gemm()
-    gemms, steps, ratios = [_timed(gemm)], [], []
+    gemm, own = numpy_product(), backend_product(backend)
+    gemm(), own()
+    gemms, owns, steps = [_timed(gemm)], [], []
     for index in range(repeats):
         steps.append(_timed(partial(step, batches[index % BATCHES])))
         gemms.append(_timed(gemm))
-        ratios.append(2 * steps[-1] / (gemms[-2] + gemms[-1]))
+        owns.append(_timed(own))
+    around = [(before + after) / 2 for before, after in pairwise(gemms)]
+    ratios = [taken / unit for taken, unit in zip(steps, around, strict=True)]
+    own_ratios = [taken / unit for taken, unit in zip(steps, owns, strict=True)]
     return {
         "step_in_gemms": statistics.median(ratios),
         "step_in_gemms_quartiles": _quartiles(ratios),
+        "step_in_own_gemms": statistics.median(own_ratios),
         "step_milliseconds": 1e3 * statistics.median(steps),
         "gemm_milliseconds": 1e3 * statistics.median(gemms),
         "gemm_milliseconds_quartiles": [1e3 * value for value in _quartiles(gemms)],
-        "gemm_gflops_per_second": 2e-9 * GEMM_SIZE**3 / statistics.median(gemms),
+        "own_gemm_milliseconds": 1e3 * statistics.median(owns),
+        "own_gemm_milliseconds_quartiles": [1e3 * value for value in _quartiles(owns)],
     }
 
 
-def matrix_product() -> Callable[[], object]:
+def numpy_product() -> Callable[[], object]:
     """Return the unit: a GEMM_SIZE^3 float32 product by NumPy, into memory that stays."""
-    rng = np.random.default_rng(1)
-    left, right = (rng.random((GEMM_SIZE, GEMM_SIZE), dtype=np.float32) for _ in range(2))
+    left, right = _factors()
     result = np.empty_like(left)
-    return lambda: np.matmul(left, right, out=result)
+    return partial(np.matmul, left, right, out=result)
+
+
+def backend_product(backend: Backend) -> Callable[[], object]:
+    """Return the same product by the backend itself, its operands where the backend keeps them."""
+    left, right = _factors()
+    if backend == "jax":
+        import jax
+
+        operands = jax.device_put(left), jax.device_put(right)
+        product = jax.jit(jax.numpy.matmul)
+        return lambda: product(*operands).block_until_ready()
+    shared = pytensor.shared(left), pytensor.shared(right)
+    return pytensor.function([], pt.dot(*shared), mode=backend_mode(backend))
+
+
+def _factors() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    shape = (GEMM_SIZE, GEMM_SIZE)
+    return rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32)
 
 
 def peak_memory() -> float:
@@ -90,6 +121,8 @@ def peak_memory() -> float:
 
 
 def _timed(call: Callable[[], object]) -> float:
+    """Time a call, after a pause in which the threads of the call before fall asleep."""
+    time.sleep(PAUSE)
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.traversal import toposort
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
 
@@ -50,7 +51,7 @@ def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dic
     parameters
         The shared variables being trained.
     """
-    clients = clients_of([] if loss is None else [loss])
+    clients = clients_of([] if loss is None else toposort([loss]))
     reasons = {}
     for parameter in parameters:
         uses = affine_uses(parameter, clients)

@@ -23,13 +23,28 @@ def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> di
     return found
 
 
-def clients_of(outputs: Sequence[Variable]) -> dict[Variable, list[tuple[Apply, int]]]:
-    """Return, for each variable of ``outputs``' graph, the nodes that read it and where."""
+def clients_of(nodes: Iterable[Apply]) -> dict[Variable, list[tuple[Apply, int]]]:
+    """Return, for each variable that the nodes read, the nodes that read it and where."""
     clients: dict[Variable, list[tuple[Apply, int]]] = {}
-    for node in toposort(outputs):
+    for node in nodes:
         for index, variable in enumerate(node.inputs):
             clients.setdefault(variable, []).append((node, index))
     return clients
+
+
+def nodes_between(output: Variable, varying: Collection[Variable]) -> list[Apply]:
+    """Return, in forward order, the nodes whose varying results ``output`` depends on.
+
+    A node that is read for its shape alone is not among them.
+    """
+    reached: set[Variable] = set()
+    pending = [output]
+    while pending:
+        v = pending.pop()
+        if v in varying and v not in reached:
+            reached.add(v)
+            pending.extend(v.owner.inputs if v.owner is not None else ())
+    return [node for node in toposort([output]) if reached.intersection(node.outputs)]
 
 
 def bottlenecks(
