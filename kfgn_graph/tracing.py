@@ -29,7 +29,7 @@ def trace_layers(
     output : TensorVariable, optional
         The variable at which the loss is split from the network. By default the split with
         which the loss has a closed form (squared error, Bernoulli, softmax), nearest to the
-        network; else the variable nearest to the network that all of it runs through.
+        network; else the last variable that is a function of the network alone.
     unmatched : {'error', 'gradient', 'freeze'}
         What to do with a parameter that is not the weight or bias of exactly one affine map:
         refuse it, train it by plain gradient steps, or leave it as it is.

@@ -14,7 +14,8 @@ from tests.losses import LOSSES
 from tests.nets import NETS
 from tests.reference.training import Trainer
 
-METHODS = {"KFRA": kfgn.KFRA(), "KFLR": kfgn.KFLR()}
+METHODS = {"KFRA": kfgn.KFRA(), "KFLR": kfgn.KFLR(), "KFAC": kfgn.KFAC()}
+DETERMINISTIC = ("KFRA", "KFLR")
 DAMPING = 0.05
 
 
@@ -34,7 +35,12 @@ def case_of(net: str = "mixed", loss: str = "bernoulli") -> Case:
 
 
 def trainer_of(
-    case: Case, values: dict[str, np.ndarray], method: str, l2: float = 0.0, decay: float = 0.95
+    case: Case,
+    values: dict[str, np.ndarray],
+    method: str = "KFRA",
+    l2: float = 0.0,
+    decay: float = 0.95,
+    refresh_every: int = 1,
 ) -> Trainer:
     """Return the transcription, at the same parameters."""
     layers = case.net.layers
@@ -47,6 +53,7 @@ def trainer_of(
         gamma=float(np.sqrt(DAMPING + l2)),
         l2=l2,
         decay=decay,
+        refresh_every=refresh_every,
     )
 
 

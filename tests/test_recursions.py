@@ -55,6 +55,19 @@ def test_kfra_of_a_residual_net_is_the_joint_recursion(
     assert_close(found.G("KFRA", "W0"), G, EXACT)
 
 
+def test_positions_that_share_a_weight_count_as_examples(rng: np.random.Generator) -> None:
+    case = BY_NAME["sequence-squared_3d"]
+    found, true, values, (x, *_) = evaluate(case, PLAIN, rng, 5)
+    weights, biases = [values["W0"], values["W1"]], [values["b0"], values["b1"]]
+    run = recursions.forward(weights, biases, ("tanh",), x.reshape(-1, x.shape[-1]))
+    positions = x.shape[1]
+    hessian = true.output_hessian.reshape(5, positions, 2, positions, 2)
+    rows = np.einsum("ntatb->ntab", hessian).reshape(-1, 2, 2)
+    for i, G in enumerate(recursions.kfra(weights, run, rows)):
+        assert_close(found.G("KFRA", f"W{i}"), G, EXACT)
+        assert_close(found.Q("KFRA", f"W{i}"), true.layers[f"W{i}"].Q, EXACT)
+
+
 @pytest.mark.parametrize("name", ["tanh_deep-log_softmax", "residual-half_rows", "elu-coupled"])
 def test_kflr_does_not_depend_on_the_chunk_size(name: str, rng: np.random.Generator) -> None:
     case = BY_NAME[name]

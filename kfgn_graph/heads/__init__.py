@@ -15,6 +15,7 @@ from kfgn_graph.heads.elementwise import (
     match_elementwise,
 )
 from kfgn_graph.heads.generic import GenericHead
+from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
 from kfgn_graph.layers.graph import LayerGraph
 
@@ -68,11 +69,12 @@ def split_at_head(graph: LayerGraph) -> LayerGraph:
     """Return ``graph`` split where its loss has a closed form, nearest to the network.
 
     A squared error of ``tanh(h)``, say, is split at ``tanh(h)``, and a cross-entropy of
-    ``sigmoid(h)`` at the logits ``h``. Where no candidate has a closed form, the candidate
-    nearest to the network is kept.
+    ``sigmoid(h)`` at the logits ``h``. Where no candidate has a closed form, the last one
+    that the loss is not linear in is taken: all before it belongs to the network.
     """
-    for candidate in graph.candidates:
-        split = replace(graph, output=candidate)
+    splits = [replace(graph, output=candidate) for candidate in graph.candidates]
+    for split in splits:
         if find_head(split).distribution is not None:
             return split
-    return graph
+    curved = [split for split in splits if not is_linear(graph.data_loss, [split.output])]
+    return curved[-1] if curved else graph

@@ -53,11 +53,11 @@ def local_jacobian_dimshuffle(op: DimShuffle, segment: Segment) -> LocalJacobian
 @register_local_jacobian(Join)
 def local_jacobian_join(op: Join, segment: Segment) -> LocalJacobian:
     """Each input takes its slice of the message."""
-    axis = int(segment.node.inputs[0].data) % segment.output.type.ndim
+    axis = op.axis % segment.output.type.ndim
     event_axis = 2 + axis - segment.example_axes[0]
     start: TensorVariable | int = 0
     spans: dict[Variable, list[Span]] = {}
-    for piece in segment.node.inputs[1:]:
+    for piece in segment.node.inputs:
         length = (
             piece.type.shape[axis] if piece.type.shape[axis] is not None else piece.shape[axis]
         )

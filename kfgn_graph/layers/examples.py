@@ -18,7 +18,7 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import toposort
 from pytensor.scalar import Add, Cast, Identity, Mul, Neg, Second, Sub, TrueDiv
-from pytensor.tensor.basic import ARange, Join, MakeVector, Split
+from pytensor.tensor.basic import ARange, Join, MakeVector
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
@@ -228,22 +228,9 @@ def example_axes_blockwise(op: Blockwise, node: Apply, axes: Axes) -> int:
 def example_axes_join(op: Join, node: Apply, axes: Axes) -> int:
     """Keep the example axes, along which nothing may be joined."""
     state = _unmixed(node, axes)
-    if len(_carried(node, axes)) == 0 or not isinstance(node.inputs[0], Constant):
-        raise Mixes(f"{op} joins along an axis that is not constant")
-    axis = int(node.inputs[0].data) % node.outputs[0].type.ndim
+    axis = op.axis % node.outputs[0].type.ndim
     if axis < state:
         raise Mixes(f"{op} joins examples along the leading axes")
-    return state
-
-
-@example_axes.register(Split)
-def example_axes_split(op: Split, node: Apply, axes: Axes) -> int:
-    """Keep the example axes, along which nothing may be split."""
-    state = _unmixed(node, axes)
-    if not isinstance(node.inputs[1], Constant):
-        raise Mixes(f"{op} splits along an axis that is not constant")
-    if int(node.inputs[1].data) % node.inputs[0].type.ndim < state:
-        raise Mixes(f"{op} splits the examples")
     return state
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, explicit_graph_inputs, toposort
 from pytensor.tensor.elemwise import CAReduce, DimShuffle
@@ -281,9 +281,9 @@ def _candidates(
 def _is_output_function(
     v: TensorVariable, nearest: TensorVariable, varying: Mapping[Variable, None]
 ) -> bool:
-    """Whether v is a function of ``nearest`` alone, keeping all of its entries: tanh(h), say.
+    """Whether v is a function of ``nearest`` alone: tanh(h), say, or layers that are not trained.
 
-    What also reads a target, or adds entries up, belongs to the loss.
+    What also reads a batch input, such as a target, or adds entries up, belongs to the loss.
     """
     pending = [v]
     while pending:
@@ -296,7 +296,7 @@ def _is_output_function(
         for w in node.inputs:
             if w in varying:
                 pending.append(w)
-            elif is_float(w) and not isinstance(w, Constant):
+            elif is_float(w) and any(u.type.ndim > 0 for u in explicit_graph_inputs([w])):
                 return False
     return True
 

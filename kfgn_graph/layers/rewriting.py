@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import optdb
@@ -37,6 +38,7 @@ from pytensor.graph.rewriting.basic import (
 from pytensor.graph.rewriting.db import EquilibriumDB, RewriteDatabaseQuery, SequenceDB
 from pytensor.graph.traversal import graph_inputs
 from pytensor.scalar import Add
+from pytensor.tensor.basic import Split
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
@@ -225,7 +227,23 @@ def _adds(client: Apply, bias: Variable) -> bool:
     )
 
 
-PRODUCT_RULES: tuple[Callable[..., Any], ...] = (find_dot, find_matmul, find_bias)
+@node_rewriter([Split])
+def split_into_slices(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
+    """Write a split as slices, so that every node of the network has one result."""
+    x, lengths = node.inputs
+    before = (slice(None),) * node.op.axis
+    starts = [lengths[:k].sum() for k in range(len(node.outputs) + 1)]
+    if isinstance(lengths, Constant):
+        starts = [0, *np.cumsum(lengths.data).tolist()]
+    return [x[(*before, slice(starts[k], starts[k + 1]))] for k in range(len(node.outputs))]
+
+
+PRODUCT_RULES: tuple[Callable[..., Any], ...] = (
+    find_dot,
+    find_matmul,
+    find_bias,
+    split_into_slices,
+)
 PATTERN_RULES: tuple[Callable[..., Any], ...] = (*PRODUCT_RULES, find_tensordot)
 
 #: Canonicalisations that would merge sums across layers, or hide a layer from the patterns.

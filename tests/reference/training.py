@@ -62,6 +62,8 @@ class Trainer:
         them to the gradient.
     decay : float
         The largest weight of the past in the moving averages.
+    refresh_every : int
+        The factors solved with are those of the updates 1, 1 + refresh_every, and so on.
     """
 
     weights: list[Array]
@@ -72,7 +74,9 @@ class Trainer:
     gamma: float
     l2: float = 0.0
     decay: float = 0.95
+    refresh_every: int = 1
     averages: list[tuple[Array, Array]] = field(default_factory=list)
+    solved_with: list[tuple[Array, Array]] = field(default_factory=list)
     updates: int = 0
 
     def batch_factors(
@@ -95,7 +99,9 @@ class Trainer:
             (past * Q0 + (1 - past) * Q, past * G0 + (1 - past) * G)
             for (Q0, G0), Q, G in zip(old, Qs, Gs, strict=True)
         ]
-        for i, ((Q, G), slope) in enumerate(zip(self.averages, slopes, strict=True)):
+        if (self.updates - 1) % self.refresh_every == 0:
+            self.solved_with = self.averages
+        for i, ((Q, G), slope) in enumerate(zip(self.solved_with, slopes, strict=True)):
             theta = np.vstack([self.weights[i], self.biases[i]])
             theta = theta - solve(Q, G, slope + self.l2 * theta, self.gamma)
             self.weights[i], self.biases[i] = theta[:-1], theta[-1]
