@@ -138,6 +138,20 @@ def test_ten_updates_in_single_precision(
     assert_same_parameters(problem, trainer, SINGLE_TRAJECTORY)
 
 
+@pytest.mark.parametrize("mode", on_backends(MODES))
+def test_the_updates_dictionary_keeps_single_precision(
+    mode: str, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", "labels")
+    problem = build(case, case.values(rng), batch_size=4, dtype="float32")
+    updates = kfgn.kfgn_updates(
+        problem.loss, problem.params, damping=kfgn.ConstantDamping(DAMPING)
+    )
+    step = pytensor.function(problem.inputs, problem.loss, updates=updates, mode=MODES[mode])
+    step(*to_single(case.batch(rng, 4)))
+    assert {v.name for v in updates if v.get_value().dtype == np.float64} == set()
+
+
 def to_single(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     """Return the batch with its real numbers in single precision."""
     return tuple(a.astype("float32") if a.dtype.kind == "f" else a for a in batch)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.assumptions import DIAGONAL
 from pytensor.compile.mode import Mode
 from pytensor.gradient import grad
 from pytensor.graph.basic import Apply, Constant, Variable
@@ -57,7 +58,8 @@ class DiagonalHead(Head):
         return batched_diagonal(rows(self.weights(), self.example_axes))
 
     def summed_hessian(self) -> TensorVariable:
-        return diagonal(rows(self.weights(), self.example_axes).sum(axis=0))
+        total = rows(self.weights(), self.example_axes).sum(axis=0)
+        return DIAGONAL.assume(diagonal(total))
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         return self.basis(start, count) * pt.sqrt(self.weights())[None]
