@@ -103,6 +103,10 @@ def _coupled(m: Maths, z: Any, y: Any) -> Any:
     return 0.5 * square + 0.25 * square**2
 
 
+def _two_parts(m: Maths, z: Any, y: Any) -> Any:
+    return (z[:, 0] - y[:, 0]) ** 2 + _bernoulli(m, z[:, 1], y[:, 1])
+
+
 def _heteroscedastic(m: Maths, z: Any, y: Any) -> Any:
     mean, log_variance = z[:, 0], z[:, 1]
     return 0.5 * ((y - mean) ** 2 * m.exp(-log_variance) + log_variance)
@@ -138,6 +142,7 @@ def _rows(loss: Callable[..., Any]) -> Callable[..., Any]:
 _SQUARED = [
     Loss("half_rows", lambda m, z, y: 0.5 * ((z - y) ** 2).sum(axis=1).mean(), _real, True),
     Loss("rows", _rows(_squared), _real, True),
+    Loss("mean_first", lambda m, z, y: ((z - y) ** 2).mean(axis=0).sum(), _real, True),
     Loss("total", lambda m, z, y: ((y - z) ** 2).sum(), _real, True),
     Loss("half_total", lambda m, z, y: (0.5 * (y - z) ** 2).sum(), _real, True),
     Loss("all_elements", lambda m, z, y: ((z - y) ** 2).mean(), _real, True),
@@ -163,6 +168,11 @@ _BERNOULLI = [
     Loss(
         "bernoulli_two_sided",
         lambda m, z, y: (y * m.softplus(-z) + (1 - y) * m.softplus(z)).sum(axis=1).mean(),
+        _unit,
+    ),
+    Loss(
+        "bernoulli_logaddexp",
+        lambda m, z, y: (m.logaddexp(0.0, z) - y * z).sum(axis=1).mean(),
         _unit,
     ),
     Loss(
@@ -219,6 +229,7 @@ _GENERIC = [
     Loss("poisson", lambda m, z, y: (m.exp(z) - y * z).sum(axis=1).mean(), _counts),
     Loss("huber", _rows(_huber), _real),
     Loss("log_cosh", lambda m, z, y: m.log(m.cosh(z - y)).sum(), _real),
+    Loss("two_parts", lambda m, z, y: _two_parts(m, z, y).mean(), _bits),
     Loss("coupled", lambda m, z, y: _coupled(m, z, y).mean(), _real),
     Loss(
         "heteroscedastic",

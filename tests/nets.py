@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from tests.languages import ACTIVATIONS, AFFINE, PIECEWISE_LINEAR
 
 Maths = Any
 Params = dict[str, Any]
@@ -55,41 +56,13 @@ class Net:
     library: bool = False
 
 
-ACTIVATIONS: dict[str, Callable[[Maths, Any], Any]] = {
-    "identity": lambda m, h: h,
-    "tanh": lambda m, h: m.tanh(h),
-    "sigmoid": lambda m, h: m.sigmoid(h),
-    "softplus": lambda m, h: m.softplus(h),
-    "relu": lambda m, h: m.maximum(h, 0.0),
-    "relu_switch": lambda m, h: m.switch(h > 0, h, 0.0),
-    "leaky": lambda m, h: m.maximum(0.1 * h, h),
-    "leaky_switch": lambda m, h: m.switch(h > 0, h, 0.1 * h),
-    "swish": lambda m, h: h * m.sigmoid(h),
-    "exp_tanh": lambda m, h: (m.exp(2 * h) - 1) / (m.exp(2 * h) + 1),
-    "elu": lambda m, h: m.switch(h > 0, h, m.exp(h) - 1),
-    "gelu": lambda m, h: 0.5 * h * (1 + m.erf(h / math.sqrt(2))),
-    "softsign": lambda m, h: h / (1 + m.abs(h)),
-    "cubic": lambda m, h: h + 0.2 * h**3,
-}
-
-AFFINE: dict[str, Callable[[Maths, Any, Any, Any], Any]] = {
-    "plain": lambda m, a, W, b: a @ W + b,
-    "bias_left": lambda m, a, W, b: b + a @ W,
-    "dot": lambda m, a, W, b: m.dot(a, W) + b,
-    "tensordot": lambda m, a, W, b: m.tensordot(a, W, axes=[[1], [0]]) + b,
-    "transposed": lambda m, a, V, b: a @ V.T + b,
-    "row_bias": lambda m, a, W, b: a @ W + b[None, :],
-    "no_bias": lambda m, a, W, b: a @ W,
-}
-
-
 def chain(
     name: str, sizes: list[int], activations: str, affine: str = "plain", **facts: Any
 ) -> Net:
     """Return a chain of affine layers; ``activations`` is one name for all, or comma-separated."""
     depth = len(sizes) - 1
     names = activations.split(",") if "," in activations else [activations] * (depth - 1)
-    transposed, biased = affine == "transposed", affine != "no_bias"
+    transposed, biased = affine in {"transposed", "columns"}, affine != "no_bias"
     layers = tuple(
         LayerSpec(f"W{i}", f"b{i}" if biased else None, transposed) for i in range(depth)
     )
@@ -106,11 +79,8 @@ def chain(
             a = ACTIVATIONS[names[i]](m, h) if i < depth - 1 else h
         return a
 
-    kinds = set(names)
-    facts.setdefault("linear", kinds <= {"identity"})
-    facts.setdefault(
-        "piecewise_linear", kinds <= {"identity", "relu", "relu_switch", "leaky", "leaky_switch"}
-    )
+    facts.setdefault("linear", set(names) <= {"identity"})
+    facts.setdefault("piecewise_linear", set(names) <= PIECEWISE_LINEAR)
     return Net(name, shapes, forward, layers, (sizes[0],), (sizes[-1],), tuple(names), **facts)
 
 
@@ -194,6 +164,21 @@ def _reshaped(m: Maths, x: Any, p: Params) -> Any:
     return _dense(m, p, 1, m.tanh(h.reshape((-1, 6))))
 
 
+def _pooled(m: Maths, x: Any, p: Params) -> Any:
+    h = m.tanh(_dense(m, p, 0, x)).reshape((-1, 2, 3))
+    return _dense(m, p, 1, h.mean(axis=2))
+
+
+def _maxout(m: Maths, x: Any, p: Params) -> Any:
+    h = _dense(m, p, 0, x).reshape((x.shape[0], 2, 3))
+    return _dense(m, p, 1, h.max(axis=2))
+
+
+def _reversed(m: Maths, x: Any, p: Params) -> Any:
+    h = m.tanh(_dense(m, p, 0, x))
+    return _dense(m, p, 1, h[:, ::-1])
+
+
 def _skip_from_input(m: Maths, x: Any, p: Params) -> Any:
     h = m.tanh(_dense(m, p, 0, x))
     h = m.tanh(_dense(m, p, 1, m.concatenate([h, x], axis=1)))
@@ -257,6 +242,9 @@ _CHAINS = [
     chain("bias_left", [3, 4, 2], "tanh", "bias_left"),
     chain("dot", [3, 4, 2], "tanh", "dot"),
     chain("tensordot", [3, 4, 2], "tanh", "tensordot"),
+    chain("einsum", [3, 4, 2], "tanh", "einsum"),
+    chain("columns", [3, 4, 2], "tanh", "columns"),
+    chain("clip", [3, 5, 4, 2], "clip"),
     chain("row_bias", [3, 4, 2], "tanh", "row_bias"),
     chain("linear", [3, 4, 2, 3], "identity"),
     chain("linear_no_bias", [3, 2, 4, 3, 2], "identity", "no_bias"),
@@ -276,6 +264,9 @@ _GRAPHS = [
     _graph("sliced", [(3, 5), (3, 2), (3, 2)], _sliced),
     _graph("gated", [(3, 4), (3, 4), (4, 2)], _gated),
     _graph("reshaped", [(3, 6), (6, 2)], _reshaped),
+    _graph("pooled", [(3, 6), (2, 2)], _pooled),
+    _graph("maxout", [(3, 6), (2, 2)], _maxout, piecewise_linear=True, structured=False),
+    _graph("reversed", [(3, 4), (4, 2)], _reversed),
     _graph("skip_from_input", [(3, 4), (7, 3), (3, 2)], _skip_from_input),
     _graph("scaled", [(3, 4), (4, 2)], _scaled),
     _graph("column", [(3, 4), (4, 1)], _column, output_shape=()),

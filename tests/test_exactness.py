@@ -151,8 +151,7 @@ def claims(case: Case) -> Iterator[Claim]:
     if not case.net.structured:
         yield kfra_refuses_and_names_what_can
         return
-    if not case.net.shared:
-        yield block_hessian_is_the_autodiff_hessian
+    yield block_hessian_is_the_autodiff_hessian
     if case.linear:
         yield in_linear_nets_factors_are_exact
     if case.loss.convex and case.net.chain is not None:

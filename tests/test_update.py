@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytensor
-import pytensor.tensor as pt
 import pytest
-from pytensor.tensor.elemwise import CAReduce
 
 import kfgn_graph as kfgn
-from tests.cases import PENALTY, Case, Problem, build
+from tests.cases import PENALTY, Case, build
 from tests.harness import MODES, assert_close
-from tests.languages import PYTENSOR
 from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain
 from tests.stepping import (
@@ -28,7 +25,7 @@ from tests.stepping import (
     trainer_of,
     values_of,
 )
-from tests.tolerances import SINGLE_TRAJECTORY, TRAJECTORY
+from tests.tolerances import TRAJECTORY
 
 
 @pytest.mark.parametrize(
@@ -121,79 +118,6 @@ def test_the_updates_dictionary_is_the_compiled_update(
 
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
-@pytest.mark.parametrize("loss", ["half_rows", "bernoulli", "labels"])
-def test_ten_updates_in_single_precision(
-    loss: str, backend: str, rng: np.random.Generator
-) -> None:
-    case = case_of("tanh", loss)
-    values = case.values(rng)
-    problem, trainer = build(case, values, dtype="float32"), trainer_of(case, values, "KFRA")
-    update = compile_case(problem, backend=backend)
-    for _ in range(10):
-        x, y = case.batch(rng, 6)
-        update(*to_single((x, y)))
-        trainer.update(x, y)
-    floats = {a.dtype for a in state_of(update).values() if a.dtype.kind == "f"}
-    assert floats == {np.dtype("float32")}
-    assert_same_parameters(problem, trainer, SINGLE_TRAJECTORY)
-
-
-@pytest.mark.parametrize("mode", on_backends(MODES))
-def test_the_updates_dictionary_keeps_single_precision(
-    mode: str, rng: np.random.Generator
-) -> None:
-    case = case_of("tanh", "labels")
-    problem = build(case, case.values(rng), batch_size=4, dtype="float32")
-    updates = kfgn.kfgn_updates(
-        problem.loss, problem.params, damping=kfgn.ConstantDamping(DAMPING)
-    )
-    step = pytensor.function(problem.inputs, problem.loss, updates=updates, mode=MODES[mode])
-    step(*to_single(case.batch(rng, 4)))
-    assert {v.name for v in updates if v.get_value().dtype == np.float64} == set()
-
-
-def to_single(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Return the batch with its real numbers in single precision."""
-    return tuple(a.astype("float32") if a.dtype.kind == "f" else a for a in batch)
-
-
-def dtypes_inside(fgraph: object, accumulators: bool) -> set[str]:
-    """Return the dtypes of all that a graph computes with, inside its Ops included.
-
-    ``accumulators`` says whether those of sums count: C and Numba add up in a register, which may
-    well be a double one, while JAX makes arrays of their dtype.
-    """
-    found = set()
-    for variable in fgraph.variables:  # type: ignore[attr-defined]
-        found.add(str(getattr(variable.type, "dtype", "")))
-    for node in fgraph.apply_nodes:  # type: ignore[attr-defined]
-        if isinstance(node.op, CAReduce):
-            found |= {str(getattr(node.op, "acc_dtype", ""))} if accumulators else set()
-            continue
-        inner = getattr(node.op, "fgraph", None)
-        scalar = getattr(getattr(node.op, "scalar_op", None), "fgraph", None)
-        for graph in (inner, scalar):
-            found |= dtypes_inside(graph, accumulators) if graph is not None else set()
-    return found
-
-
-@pytest.mark.parametrize("backend", on_backends(MODES))
-@pytest.mark.parametrize(
-    ("method", "loss"), [("KFRA", "half_rows"), ("KFRA", "bernoulli"), ("KFLR", "labels")]
-)
-def test_a_single_precision_program_has_no_double(
-    method: str, loss: str, backend: str, rng: np.random.Generator
-) -> None:
-    case = case_of("tanh", loss)
-    problem = build(case, case.values(rng), dtype="float32")
-    update = compile_case(problem, method, backend=backend)
-    function = update.function_for(to_single(case.batch(rng, 6)))
-    dtypes = dtypes_inside(function.maker.fgraph, accumulators=backend == "jax")
-    assert "float32" in dtypes
-    assert not dtypes & {"float64", "complex64", "complex128"}
-
-
-@pytest.mark.parametrize("backend", on_backends(MODES))
 @pytest.mark.parametrize("method", ["KFRA", "KFAC"])
 def test_state_and_file_resume_bit_for_bit(
     method: str, backend: str, tmp_path: Path, rng: np.random.Generator
@@ -252,65 +176,6 @@ def test_the_seed_decides_what_is_drawn(rng: np.random.Generator) -> None:
     assert all(np.abs(ends[0][name] - ends[2][name]).max() > 0 for name in values)
 
 
-LAYOUTS = {
-    "every_other_row": lambda a: np.repeat(a, 2, axis=0)[::2],
-    "reversed_twice": lambda a: a[::-1].copy()[::-1],
-    "column_major": np.asfortranarray,
-    "list": lambda a: a.tolist(),
-    "single_precision": lambda a: a.astype("float32"),
-    "whole_numbers": lambda a: a.astype("int64"),
-}
-
-
-@pytest.mark.parametrize("backend", on_backends(MODES))
-def test_the_layout_of_a_batch_does_not_matter(backend: str, rng: np.random.Generator) -> None:
-    case = case_of("tanh", "half_rows")
-    values = case.values(rng)
-    x, y = (np.round(4 * a) for a in case.batch(rng, 4))  # the same numbers in every dtype
-    x.flags.writeable = False
-    problem = build(case, values)
-    update = compile_case(problem, backend=backend, curvature_decay=0.0)
-    update(x, y)
-    wanted = values_of(problem)
-    for name, layout in LAYOUTS.items():
-        problem.set_values(values)
-        update(layout(x), layout(y))
-        for parameter, value in values_of(problem).items():
-            np.testing.assert_allclose(value, wanted[parameter], rtol=TRAJECTORY, err_msg=name)
-
-
-@pytest.mark.parametrize("backend", on_backends(MODES))
-@pytest.mark.parametrize("method", ["KFRA", "KFLR"])
-def test_shapes_need_not_be_declared(method: str, backend: str, rng: np.random.Generator) -> None:
-    case = case_of("tanh", "half_rows")
-    values, (x, y) = case.values(rng), case.batch(rng, 5)
-    shared = {name: pytensor.shared(value, name=name) for name, value in values.items()}
-    inputs = [pt.matrix("x"), pt.matrix("y")]
-    output = case.net.forward(PYTENSOR, inputs[0], shared)
-    loss = case.loss.forward(PYTENSOR, output, inputs[1])
-    problem = Problem(case, loss, output, inputs, shared)
-    trainer = trainer_of(case, values, method)
-    update = compile_case(problem, method, backend=backend)
-    for _ in range(2):
-        update(x, y)
-        trainer.update(x, y)
-    assert_same_parameters(problem, trainer, TRAJECTORY)
-
-
-def test_the_users_own_functions_work_between_updates(rng: np.random.Generator) -> None:
-    case = case_of("tanh", "half_rows")
-    values, (x, y) = case.values(rng), case.batch(rng, 5)
-    problem, trainer = build(case, values, batch_size=5), trainer_of(case, values)
-    evaluate = pytensor.function(problem.inputs, problem.loss, mode="JAX")
-    update = compile_case(problem)
-    for _ in range(3):
-        assert evaluate(x, y) == pytest.approx(trainer.batch_factors(x, y)[0], rel=TRAJECTORY)
-        update(x, y)
-        trainer.update(x, y)
-    problem.set_values(values)
-    assert evaluate(x, y) == pytest.approx(update(x, y).loss, rel=TRAJECTORY)
-
-
 def test_state_holds_the_averages_and_the_parameters(rng: np.random.Generator) -> None:
     case = case_of("tanh", "half_rows")
     values = case.values(rng)
@@ -360,6 +225,7 @@ def test_statistics_are_those_of_the_update(rng: np.random.Generator) -> None:
     assert stats.damping == pytest.approx(DAMPING)
 
 
+@pytest.mark.needs_data
 def test_real_digits_are_learnt_in_few_updates(
     data_folder: Path, rng: np.random.Generator
 ) -> None:

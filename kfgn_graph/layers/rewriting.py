@@ -14,44 +14,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import pytensor.tensor as pt
-from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.mode import optdb
-from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import (
-    Apply,
     Constant,
     Variable,
     clone_get_equiv,
-    equal_computations,
 )
-from pytensor.graph.features import Feature
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.rewriting.basic import (
     EquilibriumGraphRewriter,
     GraphRewriter,
-    copy_stack_trace,
-    node_rewriter,
 )
 from pytensor.graph.rewriting.db import EquilibriumDB, RewriteDatabaseQuery, SequenceDB
 from pytensor.graph.traversal import graph_inputs
-from pytensor.scalar import Add
-from pytensor.tensor.basic import Split
-from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.math import Dot
-from pytensor.tensor.reshape import JoinDims, SplitDims
-from pytensor.tensor.shape import Reshape, SpecifyShape
-from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.dtypes import rebuild_with_dtype
-from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
-
-#: Ops that stay closed, because a loss head reads them.
-KEPT_CLOSED = (Affine, NetworkOutput, Softmax, LogSoftmax, LogSumExp)
+from kfgn_graph.layers.patterns import (
+    ParameterSet,
+    find_bias,
+    find_dot,
+    find_matmul,
+    find_scalar_bias,
+    find_tensordot,
+    inline_layers,
+    split_into_slices,
+)
 
 
 class StrictEquilibriumRewriter(EquilibriumGraphRewriter):
@@ -62,186 +51,11 @@ class StrictEquilibriumRewriter(EquilibriumGraphRewriter):
         super().__init__(*args, **kwargs)
 
 
-class ParameterSet(Feature):
-    """Tells the rewrites which roots of the graph are the parameters being trained."""
-
-    def __init__(self, parameters: Sequence[Variable]) -> None:
-        self.parameters = frozenset(parameters)
-
-    def on_attach(self, fgraph: FunctionGraph) -> None:
-        """Make the set reachable as ``fgraph.parameter_set``."""
-        fgraph.parameter_set = self.parameters
-
-
-def parameter_behind(variable: Variable, parameters: frozenset[Variable]) -> Variable | None:
-    """Return the parameter of which ``variable`` is a transpose or a view with axes of 1."""
-    while variable not in parameters:
-        node = variable.owner
-        if node is None or not isinstance(node.op, DimShuffle | SpecifyShape):
-            return None
-        variable = node.inputs[0]
-    return variable
-
-
-@node_rewriter([OpFromGraph])
-def inline_layers(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Open an Op that wraps a graph, such as a library's linear layer."""
-    if isinstance(node.op, KEPT_CLOSED):
-        return None
-    results = inline_ofg_node(node)
-    for old, new in zip(node.outputs, results, strict=True):
-        new.name = new.name or old.name
-    return results
-
-
-def _replaced(node: Apply, result: Variable) -> list[Variable]:
-    copy_stack_trace(node.outputs[0], result)
-    result.name = node.outputs[0].name
-    return [result]
-
-
-def _trailing_axes(variable: Variable, ndim: int) -> Variable:
-    """Drop the leading axes of length 1, undoing the view that added them where there is one."""
-    if variable.type.ndim == ndim:
-        return variable
-    node = variable.owner
-    added = tuple("x" * (variable.type.ndim - ndim)) + tuple(range(ndim))
-    if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == added:
-        return node.inputs[0]
-    return variable.dimshuffle(*range(variable.type.ndim - ndim, variable.type.ndim))
-
-
-@node_rewriter([Dot])
-def find_dot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``a @ W`` and ``a @ V.T`` with a two-dimensional ``a``."""
-    a, weight = node.inputs
-    if a.type.ndim != 2 or weight.type.ndim != 2:
-        return None
-    if parameter_behind(weight, fgraph.parameter_set) is None:
-        return None
-    return _replaced(node, affine(a, weight))
-
-
-@node_rewriter([Blockwise])
-def find_matmul(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``a @ W`` with extra axes: a batched product whose weight has leading axes of 1."""
-    if not isinstance(node.op.core_op, Dot):
-        return None
-    a, weight = node.inputs
-    if not all(weight.type.broadcastable[:-2]) or a.type.ndim != node.outputs[0].type.ndim:
-        return None
-    parameter = parameter_behind(weight, fgraph.parameter_set)
-    if parameter is None:
-        return None
-    return _replaced(node, affine(a, _trailing_axes(weight, 2)))
-
-
-@node_rewriter([Reshape, SplitDims])
-def find_tensordot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``tensordot(a, W, 1)``: a product of flattened axes that is unflattened again."""
-    product = node.inputs[0].owner
-    if product is None or not isinstance(product.op, Affine) or len(product.inputs) != 2:
-        return None
-    flat, weight = product.inputs
-    if flat.owner is None or not isinstance(flat.owner.op, Reshape | JoinDims):
-        return None
-    a = flat.owner.inputs[0]
-    if a.type.ndim != node.outputs[0].type.ndim or len(fgraph.clients[node.inputs[0]]) != 1:
-        return None
-    if not _same_features(a, flat) or not _leading_axes_restored(fgraph, a, node):
-        return None
-    return _replaced(node, affine(a, weight))
-
-
-def _same_features(a: Variable, flat: Variable) -> bool:
-    """Whether the flattening left the last axis alone, by static shape or by its target."""
-    node = flat.owner
-    if isinstance(node.op, JoinDims):
-        return node.op.start_axis == 0 and node.op.n_axes == a.type.ndim - 1
-    if a.type.shape[-1] is not None and a.type.shape[-1] == flat.type.shape[-1]:
-        return True
-    target = node.inputs[1].owner
-    return target is not None and _is_size_of(target.inputs[-1], a, a.type.ndim - 1)
-
-
-def _leading_axes_restored(fgraph: FunctionGraph, a: Variable, node: Apply) -> bool:
-    shape = node.outputs[0].type.shape
-    target = node.inputs[1].owner
-    n_leading = a.type.ndim - 1
-    for axis in range(n_leading):
-        static = a.type.shape[axis] is not None and a.type.shape[axis] == shape[axis]
-        if not static and (target is None or not _is_size_of(target.inputs[axis], a, axis)):
-            return False
-    return True
-
-
-def _is_size_of(size: Variable, a: Variable, axis: int) -> bool:
-    """Whether ``size`` is the symbolic length of ``a``'s axis."""
-    return equal_computations([size], [a.shape[axis]])
-
-
-@node_rewriter([Elemwise])
-def find_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find a bias parameter added, in any order, to a product that is not used without it."""
-    if not isinstance(node.op.scalar_op, Add):
-        return None
-    bias = next((v for v in node.inputs if _is_bias(v, fgraph.parameter_set)), None)
-    product = next((v for v in node.inputs if _awaits_bias(fgraph, v, bias)), None)
-    if bias is None or product is None:
-        return None
-    with_bias = affine(*product.owner.inputs, _trailing_axes(bias, 1))
-    copy_stack_trace(product, with_bias)
-    rest = [v for v in node.inputs if v is not bias and v is not product]
-    if not rest:
-        return _replaced(node, with_bias)
-    return [pt.add(with_bias, *rest)]
-
-
-def _is_bias(variable: Variable, parameters: frozenset[Variable]) -> bool:
-    """Whether the variable is a parameter vector along the last axis only."""
-    if not all(variable.type.broadcastable[:-1]) or variable.type.ndim == 0:
-        return False
-    if parameter_behind(variable, parameters) is None:
-        return False
-    node = variable.owner
-    return node is None or not isinstance(node.op, DimShuffle) or node.op.new_order[-1] != "x"
-
-
-def _awaits_bias(fgraph: FunctionGraph, variable: Variable, bias: Variable | None) -> bool:
-    node = variable.owner
-    return (
-        bias is not None
-        and node is not None
-        and isinstance(node.op, Affine)
-        and len(node.inputs) == 2
-        and node.outputs[0].type.ndim == bias.type.ndim
-        and all(_adds(client, bias) for client, _ in fgraph.clients[variable])
-    )
-
-
-def _adds(client: Apply, bias: Variable) -> bool:
-    return (
-        isinstance(client.op, Elemwise)
-        and isinstance(client.op.scalar_op, Add)
-        and bias in client.inputs
-    )
-
-
-@node_rewriter([Split])
-def split_into_slices(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
-    """Write a split as slices, so that every node of the network has one result."""
-    x, lengths = node.inputs
-    before = (slice(None),) * node.op.axis
-    starts = [lengths[:k].sum() for k in range(len(node.outputs) + 1)]
-    if isinstance(lengths, Constant):
-        starts = [0, *np.cumsum(lengths.data).tolist()]
-    return [x[(*before, slice(starts[k], starts[k + 1]))] for k in range(len(node.outputs))]
-
-
 PRODUCT_RULES: tuple[Callable[..., Any], ...] = (
     find_dot,
     find_matmul,
     find_bias,
+    find_scalar_bias,
     split_into_slices,
 )
 PATTERN_RULES: tuple[Callable[..., Any], ...] = (*PRODUCT_RULES, find_tensordot)

@@ -38,6 +38,11 @@ def _leaky(slope: float) -> Derivatives:
     return derivatives
 
 
+def _clip(h: Array) -> tuple[Array, Array, Array]:
+    inside = (np.abs(h) < 0.7).astype(float)
+    return np.clip(h, -0.7, 0.7), inside, np.zeros_like(h)
+
+
 def _swish(h: Array) -> tuple[Array, Array, Array]:
     s, first, second = _sigmoid(h)
     return h * s, s + h * first, 2 * first + h * second
@@ -73,6 +78,7 @@ ACTIVATIONS: dict[str, Derivatives] = {
     "relu_switch": _leaky(0.0),
     "leaky": _leaky(0.1),
     "leaky_switch": _leaky(0.1),
+    "clip": _clip,
     "swish": _swish,
     "elu": _elu,
     "gelu": _gelu,
