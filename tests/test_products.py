@@ -1,4 +1,4 @@
-"""Exact Gauss-Newton products against JAX's own Jacobian products, of a net with a residual sum."""
+"""Exact Gauss-Newton products against JAX's own Jacobian products, for a residual net."""
 
 import jax
 import jax.numpy as jnp
