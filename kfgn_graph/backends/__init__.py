@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import kfgn_graph.backends.rewriting  # noqa: F401, for its registration
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError
 

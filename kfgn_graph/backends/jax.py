@@ -1,4 +1,4 @@
-"""JAX: static shapes, one precision, and buffers of updated variables donated to the call."""
+"""JAX: static shapes, and buffers of updated variables donated to the call."""
 
 from __future__ import annotations
 
@@ -7,18 +7,10 @@ from typing import Any
 
 from pytensor.compile.mode import JAX, Mode
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.link.jax.linker import JAXLinker
-from pytensor.tensor.elemwise import CAReduce
-from pytensor.tensor.math import Prod, Sum
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError, BatchError
-
-#: After PyTensor's own rewrites.
-LATE = 99.0
 
 
 class DonatingJAXLinker(JAXLinker):
@@ -31,18 +23,6 @@ class DonatingJAXLinker(JAXLinker):
         if self.scalar_shape_inputs:
             return super().jit_compile(fn)
         return jax.jit(fn, donate_argnums=tuple(self.fgraph.update_mapping.values()))
-
-
-@node_rewriter([CAReduce])
-def accumulate_in_own_dtype(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Sum float32 in float32: PyTensor's JAX reductions return the accumulator's dtype.
-
-    Without this, one float64 sum makes all that follows from it float64, solves included.
-    """
-    op, dtype = node.op, node.outputs[0].type.dtype
-    if not isinstance(op, Sum | Prod) or op.acc_dtype in (None, dtype):
-        return None
-    return [type(op)(axis=op.axis, dtype=op.dtype, acc_dtype=dtype)(*node.inputs)]
 
 
 class JAXBackend(Backend):
@@ -77,8 +57,7 @@ class JAXBackend(Backend):
         self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
     def mode(self) -> Mode:
-        mode = Mode(linker=DonatingJAXLinker(), optimizer=JAX._optimizer)
-        return mode.register((dfs_rewriter(accumulate_in_own_dtype), LATE))
+        return Mode(linker=DonatingJAXLinker(), optimizer=JAX._optimizer)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:
