@@ -8,6 +8,7 @@ from rich.console import Console
 from experiments.networks import Network
 from experiments.optimisers import Backend, Optimiser
 from experiments.progress import progress_display
+from experiments.threads import single_threaded_lapack
 from experiments.training import (
     Budget,
     Run,
@@ -58,7 +59,10 @@ def compare(
     for method in methods:
         set_parameter_values(network, initial)
         batches = shuffled_batches([inputs], batch, seed)
-        with progress_display(f"{method.name} {method.settings}", console) as on_update:
+        with (
+            single_threaded_lapack(backend),
+            progress_display(f"{method.name} {method.settings}", console) as on_update,
+        ):
             run = train(
                 method, network, batches, evaluate, budget, backend, seed, parts, on_update
             )

@@ -35,10 +35,11 @@ KINDS = (
     "mixture-probability",
     "library-library_labels",
 )
+LONG = {"normalised_inside", "relu_residual", "sliced", "exp_tanh", "softsign", "linear_no_bias"}
 EVERYDAY = (
     ("tanh-half_rows", "CVM"),
     ("tanh-half_rows", "NUMBA"),
-    ("tanh_deep-log_softmax", "JAX"),
+    ("tanh-half_rows", "JAX"),
     ("leaky-labels", "JAX"),
 )
 
@@ -178,7 +179,7 @@ def check(case: Case, mode: str, rng: np.random.Generator) -> None:
 
 def row(case: Case) -> object:
     """Return a parameter of the test below; the graphs that take longest wait for the slow run."""
-    marks = [pytest.mark.slow] if case.net.name in {"normalised_inside"} else []
+    marks = [pytest.mark.slow] if case.net.name in LONG else []
     return pytest.param(case, id=case.name, marks=marks)
 
 

@@ -27,6 +27,9 @@ class Configuration:
         Examples a batch.
     repeats, warmup : int
         Timed pairs, and updates before them.
+    calm : bool
+        Whether SciPy's LAPACK has one thread under JAX, as in the demo
+        (:mod:`experiments.threads`).
     """
 
     method: str
@@ -35,6 +38,7 @@ class Configuration:
     batch: int = 1000
     repeats: int = 15
     warmup: int = 3
+    calm: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in TERMS:

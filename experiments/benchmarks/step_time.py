@@ -83,6 +83,9 @@ def main(
     backends: Annotated[str, typer.Option(help="Of jax, numba and c.")] = "jax",
     batch: Annotated[int, typer.Option(help="Examples a batch.", min=2)] = 1000,
     repeats: Annotated[int, typer.Option(help="Timed pairs.", min=3)] = 15,
+    calm: Annotated[
+        bool, typer.Option(help="Under JAX, one thread for SciPy's LAPACK, as in the demo.")
+    ] = True,
     output: Annotated[Path, typer.Option(help="The JSON file.")] = OUTPUT,
     sizes: Annotated[str, typer.Option(help="The network's widths.")] = "-".join(
         map(str, PAPER_SIZES)
@@ -97,7 +100,7 @@ def main(
     for backend in backends.split(","):
         for method in methods.split(","):
             console.print(f"measuring {method} on {backend} ...", highlight=False)
-            configuration = Configuration(method, backend, widths, batch, repeats)
+            configuration = Configuration(method, backend, widths, batch, repeats, calm=calm)
             records.append(measure_apart(configuration))
     console.print(results_table(records))
     console.print(breakdown_table(widths, batch, methods.split(","), GEMM_FLOPS))

@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytensor.tensor as pt
 from experiments.benchmarks.configuration import GEMM_SIZE, Configuration
 from experiments.networks import autoencoder
 from experiments.optimisers import Backend, Step, backend_mode, optimiser
+from experiments.threads import single_threaded_lapack
 
 BATCHES = 4
 PAUSE = 0.15
@@ -135,5 +137,8 @@ def _quartiles(values: list[float]) -> list[float]:
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    record = measure(Configuration(**{**asked, "sizes": tuple(asked["sizes"])}))
+    configuration = Configuration(**{**asked, "sizes": tuple(asked["sizes"])})
+    backend = cast(Backend, configuration.backend)
+    with single_threaded_lapack(backend) if configuration.calm else nullcontext():
+        record = measure(configuration)
     Path(sys.argv[2]).write_text(json.dumps(record), encoding="utf-8")
