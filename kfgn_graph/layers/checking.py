@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.gradient import DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroGrad
 from pytensor.graph.basic import Variable
-from pytensor.graph.traversal import ancestors
+from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.type import TensorType
 
-from kfgn_graph.errors import NotABatchLossError, ParameterError
+from kfgn_graph.errors import CurvatureRuleNotFound, NotABatchLossError, ParameterError
+from kfgn_graph.layers.walking import dependents
 from kfgn_graph.printing import describe
+
+#: Identities whose derivative is not the identity.
+GRADIENT_CHANGING = (DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroGrad)
 
 
 def check_loss(loss: object) -> None:
@@ -57,3 +62,15 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
     if len(dtypes) > 1:
         raise ParameterError(f"parameters have several dtypes, {sorted(dtypes)}: use one.")
     return dtypes.pop()
+
+
+def check_gradients(loss: Variable, params: Sequence[Variable]) -> None:
+    """Raise :class:`CurvatureRuleNotFound` where the user's graph alters a gradient on its way."""
+    varying = dependents([loss], params)
+    for node in toposort([loss]):
+        if isinstance(node.op, GRADIENT_CHANGING) and any(v in varying for v in node.inputs):
+            raise CurvatureRuleNotFound(
+                f"{node.op} changes the gradient of {describe(node.inputs[0])} in the "
+                "parameters: the loss is then not the function whose curvature would be read. "
+                "Apply it to what no parameter feeds, or remove it."
+            )

@@ -11,6 +11,7 @@ must prove, or the loss is not a batch loss. A new Op is taught by::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
 
@@ -18,7 +19,7 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import toposort
 from pytensor.scalar import Add, Cast, Identity, Mul, Neg, Second, Sub, TrueDiv
-from pytensor.tensor.basic import ARange, Join, MakeVector
+from pytensor.tensor.basic import ARange, Join, MakeVector, constant
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.math import Dot, Sum
@@ -278,6 +279,8 @@ def example_axes_reshape(op: Op, node: Apply, axes: Axes) -> int:
     x, y = node.inputs[0], node.outputs[0]
     state = _unmixed(node, {x: axes[x]})
     sizes = _target_sizes(node)
+    if _leads_with_rest(sizes, x) and state == 1:
+        return state
     if len(sizes) >= state and all(_is_example_size(sizes[k], k, x, axes) for k in range(state)):
         return state
     n_features = x.type.ndim - state
@@ -297,6 +300,8 @@ def _target_sizes(node: Apply) -> list[int | Variable | None]:
         target = node.inputs[1].owner
         if target is not None and isinstance(target.op, MakeVector):
             symbolic = list(target.inputs)
+        elif isinstance(node.inputs[1], Constant):
+            symbolic = [constant(size) for size in node.inputs[1].data]
     elif isinstance(node.op, JoinDims):
         op, x = node.op, node.inputs[0]
         lengths = [x.shape[k] for k in range(x.type.ndim)]
@@ -332,14 +337,18 @@ def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: 
         return size is not None and size == x.type.shape[axis]
     found = _length_of(size)
     if found is None:
-        return isinstance(size, Constant) and int(size.data) == -1 and _only_unknown(x, axis, axes)
+        return False
     variable, k = found
     return (variable, k) == (x, axis) or (k == axis < axes.get(variable, SUMMED))
 
 
-def _only_unknown(x: Variable, axis: int, axes: Axes) -> bool:
-    """Whether axis 0 alone is unknown, so that -1 can only stand for it."""
-    return axis == 0 and axes[x] == 1 and all(s is not None for s in x.type.shape[1:])
+def _leads_with_rest(sizes: list[int | Variable | None], x: Variable) -> bool:
+    """Whether the target is (-1, ...) with as many numbers after it as an example of x has."""
+    event, first = x.type.shape[1:], sizes[0]
+    if not isinstance(first, Constant) or int(first.data) != -1 or None in event:
+        return False
+    after = [int(s.data) if isinstance(s, Constant) else s for s in sizes[1:]]
+    return all(isinstance(s, int) for s in after) and math.prod(after) == math.prod(event)
 
 
 def register_example_axes(

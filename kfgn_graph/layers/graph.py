@@ -18,7 +18,7 @@ from kfgn_graph.errors import (
     SpecError,
     UnmatchedParameterError,
 )
-from kfgn_graph.layers.checking import check_loss, check_parameters
+from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
@@ -129,6 +129,7 @@ def recognise(
         raise SpecError(f"unmatched={unmatched!r} is not one of {UNMATCHED_TREATMENTS}.")
     check_loss(loss)
     dtype = check_parameters(loss, params)
+    check_gradients(loss, params)
     rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
     return _assemble(rewritten, tuple(params), output, unmatched)
 

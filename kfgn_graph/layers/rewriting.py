@@ -61,7 +61,12 @@ PRODUCT_RULES: tuple[Callable[..., Any], ...] = (
 PATTERN_RULES: tuple[Callable[..., Any], ...] = (*PRODUCT_RULES, find_tensordot)
 
 #: Canonicalisations that would merge sums across layers, or hide a layer from the patterns.
-EXCLUDED = ("local_elemwise_fusion", "local_add_canonizer", "local_mul_canonizer")
+EXCLUDED = (
+    "local_elemwise_fusion",
+    "local_add_canonizer",
+    "local_mul_canonizer",
+    "local_log_add_exp",
+)
 
 
 def _layer_patterns(rules: Sequence[Callable[..., Any]]) -> EquilibriumDB:
