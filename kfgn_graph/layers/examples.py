@@ -347,8 +347,9 @@ def _leads_with_rest(sizes: list[int | Variable | None], x: Variable) -> bool:
     event, first = x.type.shape[1:], sizes[0]
     if not isinstance(first, Constant) or int(first.data) != -1 or None in event:
         return False
-    after = [int(s.data) if isinstance(s, Constant) else s for s in sizes[1:]]
-    return all(isinstance(s, int) for s in after) and math.prod(after) == math.prod(event)
+    known = [int(s.data) if isinstance(s, Constant) else s for s in sizes[1:]]
+    after = [s for s in known if isinstance(s, int)]
+    return len(after) == len(known) and math.prod(after) == math.prod(event)
 
 
 def register_example_axes(
