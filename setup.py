@@ -26,7 +26,14 @@ CORE = [
 
 JAX = ["jax>=0.12"]
 CLI = ["typer>=0.15", "rich>=13", "pydantic>=2.7", "matplotlib>=3.9", "pooch>=1.8"]
-EXPERIMENTS = [*CLI, *JAX, "pytensor-ml>=0.3,<0.4", "scikit-learn>=1.5", "tensorboardX>=2.6"]
+EXPERIMENTS = [
+    *CLI,
+    *JAX,
+    "pytensor-ml>=0.3,<0.4",
+    "scikit-learn>=1.5",
+    "tensorboardX>=2.6",
+    "threadpoolctl>=3.5",
+]
 
 # Wheels of mkl exist for x86-64 Linux and Windows only; elsewhere the C backend is linked
 # against the BLAS of the system.
