@@ -87,13 +87,9 @@ def _propagate(loss: Variable, affine_nodes: Sequence[Apply], n_axes: int) -> di
     return axes
 
 
-def _carried(node: Apply, axes: Axes) -> list[int]:
-    """Return the states of the inputs that vary."""
-    return [axes[v] for v in node.inputs if v in axes]
-
-
 def _same(node: Apply, axes: Axes) -> int:
-    states = set(_carried(node, axes))
+    """Return the common state of the inputs that vary."""
+    states = {axes[v] for v in node.inputs if v in axes}
     if len(states) != 1:
         raise Mixes(
             f"{node.op} combines examples with a sum over examples, in {describe(node.outputs[0])}"
@@ -102,7 +98,7 @@ def _same(node: Apply, axes: Axes) -> int:
 
 
 def _unmixed(node: Apply, axes: Axes) -> int:
-    """Return the common state of the inputs, which must still have their examples apart."""
+    """Return that common state, in which examples must still be apart."""
     state = _same(node, axes)
     if state == SUMMED:
         raise Mixes(

@@ -109,10 +109,6 @@ class LayerGraph:
     unmatched: Mapping[Variable, str]
     unmatched_treatment: str
 
-    def layer_of(self, parameter: Variable) -> Layer | None:
-        """Return the layer whose weight or bias is ``parameter``."""
-        return next((la for la in self.layers if parameter in (la.weight, la.bias)), None)
-
 
 def recognise(
     loss: TensorVariable,
