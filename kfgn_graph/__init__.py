@@ -6,7 +6,7 @@ The main door is :func:`compile_update`; :func:`trace_layers`, :func:`curvature_
 
 from kfgn_graph._version import __version__
 from kfgn_graph.compile import Update, compile_update
-from kfgn_graph.damping import ConstantDamping
+from kfgn_graph.damping import ConstantDamping, LevenbergMarquardt
 from kfgn_graph.errors import (
     BackendError,
     BatchError,
@@ -19,6 +19,8 @@ from kfgn_graph.errors import (
     UnmatchedParameterError,
 )
 from kfgn_graph.heads import register_loss_head
+from kfgn_graph.hessian_free import HessianFree
+from kfgn_graph.inverses import Cholesky, Eigenbasis, NewtonSchulz
 from kfgn_graph.jacobians import register_local_jacobian
 from kfgn_graph.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
 from kfgn_graph.layers.examples import register_example_axes
@@ -33,6 +35,7 @@ from kfgn_graph.methods import (
 )
 from kfgn_graph.products import gauss_newton_product
 from kfgn_graph.stats import UpdateStats
+from kfgn_graph.steps import Rescaling
 from kfgn_graph.tracing import trace_layers
 from kfgn_graph.updates import kfgn_updates
 
@@ -45,15 +48,21 @@ __all__ = [
     "BlockGaussNewton",
     "BlockHessian",
     "CheckpointError",
+    "Cholesky",
     "ConstantDamping",
     "CurvatureRuleNotFound",
+    "Eigenbasis",
     "ExactBlock",
+    "HessianFree",
     "KfgnError",
     "KroneckerFactors",
     "Layer",
     "LayerGraph",
+    "LevenbergMarquardt",
+    "NewtonSchulz",
     "NotABatchLossError",
     "ParameterError",
+    "Rescaling",
     "SpecError",
     "UnmatchedParameterError",
     "Update",

@@ -20,14 +20,19 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.backends import Backend, resolve_backend
 from kfgn_graph.batches import check_batch, check_inputs
 from kfgn_graph.checkpoint import read_state, save_state
-from kfgn_graph.damping import ConstantDamping, Damping
-from kfgn_graph.errors import CheckpointError
+from kfgn_graph.damping import Damping, LevenbergMarquardt
+from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.explaining import explain
+from kfgn_graph.hessian_free import HessianFree
+from kfgn_graph.inverses import Inverse
 from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.methods import KFRA, KroneckerMethod
+from kfgn_graph.settings import Settings
+from kfgn_graph.state import State, parameter_names
 from kfgn_graph.stats import UpdateStats
+from kfgn_graph.steps import Rescaling
 from kfgn_graph.tracing import trace_layers
-from kfgn_graph.updates import STATISTICS, Settings, State, build_step
+from kfgn_graph.updates import STATISTICS, build_step
 
 
 class Update:
@@ -146,11 +151,27 @@ class Update:
         return TensorType(variable.type.dtype, shape)(name=variable.name)
 
     def _persistent(self) -> dict[str, SharedVariable]:
-        named = {}
-        for index, p in enumerate(self.graph.parameters):
-            name = f"parameters/{p.name or index}"
-            named[name if name not in named else f"{name}_{index}"] = p
-        return named | self._state.variables
+        names = [f"parameters/{name}" for name in parameter_names(self.graph)]
+        return dict(zip(names, self.graph.parameters, strict=True)) | self._state.variables
+
+    def averaged(self) -> dict[str, np.ndarray]:
+        """Return copies of the parameters' averages over the updates so far.
+
+        Returns
+        -------
+        dict
+            NumPy arrays by the parameters' names.
+
+        Raises
+        ------
+        SpecError
+            If the update was compiled without ``average_iterates=True``.
+        """
+        averages = self._state.vector("averages")
+        if not averages:
+            raise SpecError("no averages are kept: compile the update with average_iterates=True.")
+        values = [np.array(v.get_value(borrow=True)) for v in averages]
+        return dict(zip(parameter_names(self.graph), values, strict=True))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that persists: parameters, factors, counters.
@@ -222,14 +243,16 @@ def compile_update(
     params: Sequence[TensorSharedVariable],
     inputs: Sequence[Variable],
     *,
-    method: KroneckerMethod = KFRA(),
-    damping: Damping = ConstantDamping(),
-    step: float = 1.0,
+    method: KroneckerMethod | HessianFree = KFRA(),
+    damping: Damping = LevenbergMarquardt(),
+    step: float | Rescaling = Rescaling(),
     output: TensorVariable | None = None,
     l2: float = 0.0,
     curvature_decay: float = 0.95,
+    factors_every: int = 1,
     refresh_every: int = 1,
-    inverse: str = "cholesky",
+    inverse: str | Inverse = "cholesky",
+    average_iterates: bool = False,
     backend: str = "auto",
     seed: int = 0,
     devices: int | None = None,
@@ -246,22 +269,30 @@ def compile_update(
         The parameters to train. Their values are updated in place.
     inputs : sequence of variables
         What a batch consists of, examples along the leading axis.
-    method : KFRA, KFLR or KFAC
+    method : KFRA, KFLR, KFAC or HessianFree
         The curvature.
-    damping : Damping
-        What is added to the curvature before it is inverted.
-    step : float
-        What the preconditioned gradient is multiplied with.
+    damping : LevenbergMarquardt or ConstantDamping
+        What is added to the curvature before it is inverted, and how it adapts.
+    step : Rescaling or float
+        How far to go along the preconditioned gradient: as the exact quadratic model says,
+        or always the same.
     output : TensorVariable, optional
         Where the loss is split from the network; found by itself where it can be.
     l2 : float
         eta of an added (eta / 2) ||theta||^2, biases included: in gradient and curvature.
     curvature_decay : float
         Weight of the old factors in their moving average; 0 keeps none.
+    factors_every : int
+        How many updates apart the factors are estimated anew.
     refresh_every : int
-        How many updates apart the factors' inverses are computed anew.
-    inverse : {'cholesky'}
-        How the damped factors are inverted.
+        How many updates apart the factors' inverses are computed anew; the first three updates
+        always do.
+    inverse : {'cholesky', 'newton-schulz', 'eigh', 'exact', 'ekfac'} or strategy
+        How the damped blocks are inverted: through Cholesky factors, by products alone, in
+        the factors' eigenbasis, there with exact instead of factored damping, or there with
+        the block's own eigenvalues (EKFAC; for KFLR and KFAC).
+    average_iterates : bool
+        Keep an average of the parameters over the updates, for :meth:`Update.averaged`.
     backend : {'auto', 'jax', 'numba', 'c'}
         What to compile with; ``auto`` takes JAX where it is installed, else Numba.
     seed : int
@@ -283,7 +314,18 @@ def compile_update(
         for what cannot be read; BatchError for incomplete inputs; SpecError for a setting
         that is not allowed; BackendError for a backend that cannot be used.
     """
-    settings = Settings(method, damping, step, l2, curvature_decay, refresh_every, inverse, seed)
+    settings = Settings(
+        method,
+        damping,
+        step,
+        l2,
+        curvature_decay,
+        factors_every,
+        refresh_every,
+        inverse,
+        average_iterates,
+        seed,
+    )
     return Update(
         loss, params, inputs, output, unmatched, settings, resolve_backend(backend, devices)
     )

@@ -1,9 +1,15 @@
-"""Damping: what is added to the curvature before it is inverted."""
+r"""Damping: what is added to the curvature before it is inverted, and how it adapts.
+
+:math:`\lambda` damps the curvature of the loss, :math:`(C + (\lambda + \eta) I)^{-1}`;
+:math:`\gamma` damps the two factors of every block, and by default is
+:math:`\sqrt{\lambda + \eta}` (Martens and Grosse 2015, sections 6.2 to 6.6).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pytensor.tensor as pt
@@ -13,12 +19,49 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.errors import SpecError
 
 
-class Damping(ABC):
-    """A rule for lambda, which damps the curvature of the loss: (C + (lambda + eta) I)^-1."""
+@dataclass(frozen=True, kw_only=True)
+class GammaRule:
+    r"""How :math:`\gamma`, which damps the factors, follows.
+
+    Parameters
+    ----------
+    gamma : {'tied', 'search'}
+        ``'tied'`` keeps :math:`\gamma = \sqrt{\lambda + \eta}`. ``'search'`` starts from there and
+        then tries :math:`\omega_2\gamma, \gamma, \gamma/\omega_2` every ``gamma_every`` updates,
+        with :math:`\omega_2 = \sqrt{19/20}^{\,T_2}`, keeping the one whose step has the lowest
+        quadratic model on the batch.
+    gamma_every : int
+        :math:`T_2`.
+    """
+
+    gamma: Literal["tied", "search"] = "tied"
+    gamma_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.gamma not in ("tied", "search"):
+            raise SpecError(f"gamma={self.gamma!r} is not 'tied' or 'search'.")
+        positive_count("gamma_every", self.gamma_every)
+
+    @property
+    def searched(self) -> bool:
+        """Whether gamma is a state of its own."""
+        return self.gamma == "search"
+
+    def gamma_candidates(self, gamma: TensorVariable) -> TensorVariable:
+        r"""Return :math:`(\omega_2\gamma, \gamma, \gamma/\omega_2)`, of shape (3,)."""
+        omega = np.sqrt(19 / 20) ** self.gamma_every
+        return gamma * pt.constant(np.asarray([omega, 1, 1 / omega], gamma.type.dtype))
+
+
+class Damping(GammaRule, ABC):
+    """A rule for lambda."""
+
+    #: Whether lambda is a state that changes from update to update.
+    adaptive = False
 
     @abstractmethod
-    def value(self, dtype: str) -> TensorVariable:
-        """Return lambda for this update, a scalar of the given dtype."""
+    def first(self, mean_curvature: TensorVariable) -> TensorVariable:
+        """Return lambda of the first update, given the mean eigenvalue of the curvature."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +71,135 @@ class ConstantDamping(Damping):
     Parameters
     ----------
     damping : float
-        lambda, in units of the loss's curvature. Factored damping uses its root,
-        gamma = sqrt(lambda + eta), with eta the curvature of quadratic penalties.
+        lambda, in units of the loss's curvature.
+    gamma, gamma_every
+        See :class:`GammaRule`.
     """
 
     damping: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.damping) and self.damping > 0):
-            raise SpecError(f"damping={self.damping} must be a positive number.")
+        super().__post_init__()
+        positive("damping", self.damping)
 
-    def value(self, dtype: str) -> TensorVariable:
-        return pt.constant(np.asarray(self.damping, dtype), name="lambda")
+    def first(self, mean_curvature: TensorVariable) -> TensorVariable:
+        return pt.constant(np.asarray(self.damping, mean_curvature.type.dtype), name="lambda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt(Damping):
+    r"""lambda adapted by how well the quadratic model foretold the loss.
+
+    Every :math:`T_1` updates the reduction ratio
+    :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is measured on the batch of
+    the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`; below ``lower``,
+    or where it is NaN, lambda is divided by it (Martens and Grosse 2015, section 6.5). h is the
+    loss, and M its model, ``l2`` included; M includes lambda.
+
+    Parameters
+    ----------
+    initial : float, optional
+        lambda of the first update, in units of the loss's curvature. By default
+        ``initial_ratio`` times the mean eigenvalue of the curvature on the first batch, which
+        follows the scale of the loss.
+    initial_ratio : float
+        See ``initial``.
+    every : int
+        :math:`T_1`.
+    decay : float
+        d, the change of lambda an update.
+    lower, upper : float
+        The thresholds of :math:`\rho`.
+    minimum, maximum : float
+        Bounds of lambda.
+    failure_factor : float
+        What lambda is multiplied with when an update is skipped since the loss, the gradient
+        or the step was not finite.
+    gamma, gamma_every
+        See :class:`GammaRule`.
+    """
+
+    initial: float | None = None
+    initial_ratio: float = 25.0
+    every: int = 5
+    decay: float = 19 / 20
+    lower: float = 0.25
+    upper: float = 0.75
+    minimum: float = 0.0
+    maximum: float = np.inf
+    failure_factor: float = 4.0
+
+    adaptive = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("initial_ratio", self.initial_ratio)
+        if self.initial is not None:
+            positive("initial", self.initial)
+        positive_count("every", self.every)
+        if not 0 < self.decay < 1:
+            raise SpecError(f"decay={self.decay} must lie between 0 and 1.")
+        if not self.lower < self.upper:
+            raise SpecError(f"lower={self.lower} must be below upper={self.upper}.")
+        if not 0 <= self.minimum < self.maximum:
+            raise SpecError(
+                f"minimum={self.minimum} must be at least 0 and below maximum={self.maximum}."
+            )
+        if not (np.isfinite(self.failure_factor) and self.failure_factor > 1):
+            raise SpecError(f"failure_factor={self.failure_factor} must be above 1.")
+
+    def first(self, mean_curvature: TensorVariable) -> TensorVariable:
+        dtype = mean_curvature.type.dtype
+        if self.initial is not None:
+            return self.bounded(pt.constant(np.asarray(self.initial, dtype)))
+        return self.bounded(np.asarray(self.initial_ratio, dtype) * mean_curvature)
+
+    def bounded(self, damping: TensorVariable) -> TensorVariable:
+        """Return lambda kept between its bounds."""
+        dtype = damping.type.dtype
+        return pt.clip(damping, np.asarray(self.minimum, dtype), np.asarray(self.maximum, dtype))
+
+    def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
+        r"""Return lambda after :math:`\rho` was measured; NaN counts as below."""
+        omega = np.asarray(self.decay**self.every, damping.type.dtype)
+        raised = pt.switch(pt.ge(ratio, self.lower), damping, damping / omega)
+        return self.bounded(pt.switch(pt.gt(ratio, self.upper), omega * damping, raised))
+
+    def after_failure(self, damping: TensorVariable) -> TensorVariable:
+        """Return lambda after an update that was skipped."""
+        return self.bounded(damping * np.asarray(self.failure_factor, damping.type.dtype))
 
 
 def factored_gamma(damping: TensorVariable, penalty: TensorLike) -> TensorVariable:
     r"""Return :math:`\gamma = \sqrt{\lambda + \eta}` (Martens and Grosse 2015, section 6.6)."""
     return pt.sqrt(damping + penalty)
+
+
+def least_damping(curvature: TensorVariable, size: int) -> TensorVariable:
+    r"""Return the lambda below which a Cholesky factor of the dtype may fail.
+
+    Rounding moves the eigenvalues of a (d, d) factor by some :math:`d\,\epsilon` of its mean
+    eigenvalue times d; damping is to stay above that in both factors of a block, so that
+    :math:`\lambda \ge (d\,\epsilon)^2` times the block's mean curvature.
+
+    Parameters
+    ----------
+    curvature : scalar TensorVariable
+        The largest mean eigenvalue of a block.
+    size : int
+        d, of the largest factor.
+    """
+    dtype = curvature.type.dtype
+    return curvature * np.asarray((size * np.finfo(dtype).eps) ** 2, dtype)
+
+
+def positive(name: str, value: float) -> None:
+    """Raise :class:`SpecError` unless ``value`` is a positive number."""
+    if not (np.isfinite(value) and value > 0):
+        raise SpecError(f"{name}={value} must be a positive number.")
+
+
+def positive_count(name: str, value: int) -> None:
+    """Raise :class:`SpecError` unless ``value`` is a whole number of at least 1."""
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise SpecError(f"{name}={value!r} must be a whole number of at least 1.")

@@ -78,12 +78,12 @@ def diagonal_term(d: TensorVariable) -> TensorVariable:
     return d[:, :, None] * pt.eye(d.shape[1], dtype=d.type.dtype)[None]
 
 
-def gauss_newton(
-    pushforward: Callable[[Vectors], TensorVariable],
+def gauss_newton[V](
+    pushforward: Callable[[V], TensorVariable],
     curvature: Transpose,
-    pullback: Callable[[TensorVariable], Vectors],
-    v: Vectors,
-) -> Vectors:
+    pullback: Callable[[TensorVariable], V],
+    v: V,
+) -> V:
     r"""Eq. (12)-(13): :math:`\bar G v = \sum_n J_n^T H_{L,n} J_n v`, for all parameters at once.
 
     Parameters
@@ -94,7 +94,7 @@ def gauss_newton(
         :math:`u \mapsto H_L u`, example by example; H_L carries the loss's own 1/N.
     pullback : callable
         :math:`u \mapsto J^T u`, one vector a parameter, summed over examples.
-    v : list of TensorVariable
+    v : vectors
         One for each parameter, of its shape.
     """
     return pullback(curvature(pushforward(v)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.printing import name_of
-from kfgn_graph.updates import Settings, factor_sizes
+from kfgn_graph.settings import Settings
+from kfgn_graph.state import factor_sizes
 
 EQUATIONS = {"KFRA": "(21), (26)", "KFLR": "(21), (23)-(25)", "KFAC": "(21), (24)-(25) sampled"}
 BYTES = {"float64": 8, "float32": 4, "float16": 2}

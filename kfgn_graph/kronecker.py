@@ -76,9 +76,15 @@ def norm_ratio(factors: KroneckerFactors) -> TensorVariable:
     (Martens and Grosse 2015, section 6.3).
     """
     dtype = factors.Q.type.dtype
-    q = pt.trace(factors.Q) / factors.Q.shape[0].astype(dtype)
-    g = pt.trace(factors.G) / factors.G.shape[0].astype(dtype)
-    one = np.asarray(1, dtype)
+    return norm_ratio_of(
+        pt.trace(factors.Q) / factors.Q.shape[0].astype(dtype),
+        pt.trace(factors.G) / factors.G.shape[0].astype(dtype),
+    )
+
+
+def norm_ratio_of(q: TensorVariable, g: TensorVariable) -> TensorVariable:
+    """Return pi from the mean eigenvalues of Q and G."""
+    one = np.asarray(1, q.type.dtype)
     usable = pt.gt(q, 0) & pt.gt(g, 0)
     return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))
 
@@ -123,3 +129,34 @@ def solve_symmetric(A: TensorVariable, B: TensorVariable) -> TensorVariable:
     """Return A^-1 B for a symmetric positive definite A, (d, d), and B, (d, m)."""
     declared = POSITIVE_DEFINITE.assume(SYMMETRIC.assume(A))
     return pt.linalg.solve(declared, B, assume_a="pos", check_finite=False)
+
+
+def inverse_of(A: TensorVariable) -> TensorVariable:
+    """Return A^-1 of a symmetric positive definite A, through its Cholesky factor."""
+    inverse = solve_symmetric(A, pt.eye(A.shape[0], dtype=A.type.dtype))
+    return pt.specify_shape(inverse, A.type.shape)
+
+
+def corrected_eigenvalues(
+    a: TensorVariable, C: TensorVariable, Q_vectors: TensorVariable, G_vectors: TensorVariable
+) -> TensorVariable:
+    r"""Return the diagonal of a layer's Gauss-Newton block in a Kronecker basis.
+
+    :math:`s_{ij} = \sum_n \sum_k (u_i^T a_n)^2 (v_j^T C_n^k)^2` for the eigenvectors u of Q and v
+    of G (George et al. 2018, "EKFAC").
+
+    Parameters
+    ----------
+    a : TensorVariable
+        Inputs of the layer, a unit appended where it has a bias, of shape (N, d_in[+1]).
+    C : TensorVariable
+        Columns of the square root at its pre-activation, of shape (K, N, d_out).
+    Q_vectors, G_vectors : TensorVariable
+        Eigenvectors in columns.
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (d_in[+1], d_out), in the units of the loss.
+    """
+    return ((a @ Q_vectors) ** 2).T @ ((C @ G_vectors) ** 2).sum(axis=0)

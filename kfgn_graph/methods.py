@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytensor
 import pytensor.tensor as pt
@@ -69,6 +69,9 @@ class KroneckerMethod(Method):
 
     sharing: Sharing = "expand"
 
+    #: Whether it carries columns of a square root, which :meth:`columns` returns.
+    has_columns: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         if self.sharing not in ("expand", "reduce"):
             raise SpecError(f"sharing={self.sharing!r} is not 'expand' or 'reduce'.")
@@ -82,35 +85,48 @@ class KroneckerMethod(Method):
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> dict[Layer, KroneckerFactors]:
-        factors = self.preactivation_factors(graph, head, draws)
+        return self.with_inputs(graph, self.preactivation_factors(graph, head, draws))
+
+    def with_inputs(self, graph: LayerGraph, factors: PerLayer) -> dict[Layer, KroneckerFactors]:
+        """Return the blocks, given G of every layer."""
         return {
             layer: KroneckerFactors(self.input_factor(graph, layer), G)
             for layer, G in factors.items()
         }
 
-    def factors(self, graph: LayerGraph, draws: Draws | None) -> dict[Layer, KroneckerFactors]:
-        """Return the factors of every layer of a graph, whose head is found first."""
-        blocks = self.blocks(graph, find_head(graph), draws)
+    def factors(
+        self, graph: LayerGraph, draws: Draws | None, head: Head | None = None
+    ) -> dict[Layer, KroneckerFactors]:
+        """Return the factors of every layer of a graph, whose head is found where not given."""
+        blocks = self.blocks(graph, head or find_head(graph), draws)
         for layer, block in blocks.items():
             block.Q.name, block.G.name = f"{layer.name}_Q", f"{layer.name}_G"
         return blocks
 
     def input_factor(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
         """Return Q of a layer, Eq. (21)."""
+        return equations.input_factor(self.flat_input(graph, layer), layer.bias is not None)
+
+    def flat_input(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
+        """Return a layer's inputs as (R, d_in), where ``sharing`` says what a row is."""
         a = layer.input
         if self.sharing == "reduce":
             a = positions_of(graph, layer).mean(axis=1)
-        flat = a if a.type.ndim == 2 else a.reshape((-1, a.shape[a.type.ndim - 1]))
-        return equations.input_factor(flat, layer.bias is not None)
+        return a if a.type.ndim == 2 else a.reshape((-1, a.shape[a.type.ndim - 1]))
+
+    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+        """Return the columns of the square root at every layer, of shape (K, R, *event)."""
+        raise SpecError(f"{type(self).__name__} carries no square root.")
 
     def from_columns(self, columns: PerLayer) -> PerLayer:
         """Return G of every layer from columns (K, R, *event) at it, Eq. (25)."""
         return {
-            layer: equations.expected_from_square_root(self._flat(C))
+            layer: equations.expected_from_square_root(self.flat_columns(C))
             for layer, C in columns.items()
         }
 
-    def _flat(self, C: TensorVariable) -> TensorVariable:
+    def flat_columns(self, C: TensorVariable) -> TensorVariable:
+        """Return a layer's columns as (K, R, d_out), rows like those of :meth:`flat_input`."""
         if C.type.ndim == 3:
             return C
         if self.sharing == "reduce":
@@ -155,6 +171,8 @@ class KFLR(KroneckerMethod):
 
     chunk_size: int | None = None
 
+    has_columns = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.chunk_size is not None and self.chunk_size < 1:
@@ -182,6 +200,12 @@ class KFLR(KroneckerMethod):
         )
         return {layer: total[-1] for layer, total in zip(graph.layers, sums, strict=True)}
 
+    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+        n_columns = head.n_outputs
+        if not isinstance(n_columns, int):
+            raise SpecError("KFLR's columns are wanted at once, but their number is not known.")
+        return sweep_square_root(graph, head.square_root(0, n_columns))
+
     def _chunk(
         self, graph: LayerGraph, head: Head, start: TensorVariable | int, count: int
     ) -> PerLayer:
@@ -207,7 +231,9 @@ class KFAC(KroneckerMethod):
     """
 
     samples: int = 1
+
     random = True
+    has_columns = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -217,9 +243,12 @@ class KFAC(KroneckerMethod):
     def preactivation_factors(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> PerLayer:
+        return self.from_columns(self.columns(graph, head, draws))
+
+    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
         if draws is None:
             raise SpecError("KFAC draws random numbers: give it a source of draws.")
-        return self.from_columns(sweep_square_root(graph, head.sampled(draws, self.samples)))
+        return sweep_square_root(graph, head.sampled(draws, self.samples))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,44 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
 from kfgn_graph.errors import ParameterError
-from kfgn_graph.heads import find_head
+from kfgn_graph.heads import Head, find_head
 from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.vectors import Values
+
+
+class GaussNewton:
+    """The exact Gauss-Newton matrix of the data loss, as a linear map in three parts.
+
+    Parameters
+    ----------
+    graph : LayerGraph
+        From :func:`kfgn_graph.trace_layers`.
+    head : Head, optional
+        Of the loss, where it is known already.
+    """
+
+    def __init__(self, graph: LayerGraph, head: Head | None = None) -> None:
+        self._output = graph.output
+        self._head = head or find_head(graph)
+
+    def image(self, v: Values) -> TensorVariable:
+        """Return J v, of the output's shape; parameters that v leaves out do not move."""
+        return pushforward(self._output, list(v), list(v.values()))
+
+    def curvature(self, u: TensorVariable) -> TensorVariable:
+        """Return H_L u, of the output's shape; H_L carries the loss's own reduction."""
+        return self._head.curvature_times(u)
+
+    def pullback(self, u: TensorVariable, parameters: Sequence[TensorVariable]) -> Values:
+        """Return J^T u of the parameters, summed over examples."""
+        pulled = pullback(self._output, list(parameters), u, disconnected_inputs="ignore")
+        return dict(zip(parameters, pulled, strict=True))
+
+    def product(self, v: Values) -> Values:
+        """Return the matrix times v, over v's parameters: their diagonal block of it."""
+        return equations.gauss_newton(
+            self.image, self.curvature, lambda u: self.pullback(u, list(v)), v
+        )
 
 
 def gauss_newton_product(
@@ -43,10 +79,5 @@ def gauss_newton_product(
             f"gauss_newton_product wants {len(parameters)} vectors, one for each parameter, not "
             f"{len(vectors)}."
         )
-    z = graph.output
-    return equations.gauss_newton(
-        lambda v: pushforward(z, parameters, v),
-        find_head(graph).curvature_times,
-        lambda u: list(pullback(z, parameters, u, disconnected_inputs="ignore")),
-        list(vectors),
-    )
+    product = GaussNewton(graph).product(dict(zip(parameters, vectors, strict=True)))
+    return [product[p] for p in parameters]

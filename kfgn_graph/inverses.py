@@ -1,0 +1,293 @@
+r"""How the damped block of a layer is inverted: strategies behind one small interface.
+
+A strategy turns factors into *parts* when inverses are refreshed, which is what costs, and
+multiplies a gradient with the inverse that the parts stand for at every update.
+
+================  ===============================  ==============================================
+strategy          parts                            multiplies V with
+================  ===============================  ==============================================
+Cholesky          the two inverses                 (Q + pi gamma I)^-1 and (G + gamma / pi I)^-1
+NewtonSchulz      the two inverses                 the same, by products alone
+Eigenbasis        eigenvalues and eigenvectors     the same; exact: (Q (x) G + (lambda + eta) I)^-1
+================  ===============================  ==============================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.conditional.op import ifelse
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.damping import positive_count
+from kfgn_graph.errors import SpecError
+from kfgn_graph.kronecker import (
+    KroneckerFactors,
+    damped,
+    inverse_of,
+    kronecker_solve,
+    norm_ratio,
+    norm_ratio_of,
+)
+from kfgn_graph.vectors import all_finite
+
+#: The variables that a strategy keeps for one layer, by name.
+Parts = dict[str, TensorVariable]
+
+#: How often a failed factorisation is tried again, and what gamma is multiplied with each time.
+RETRIES, RETRY_GROWTH = 3, 10.0
+
+
+@dataclass(frozen=True)
+class BlockDamping:
+    r"""What damps one layer's block at an update.
+
+    Attributes
+    ----------
+    gamma : scalar TensorVariable
+        Of the factors.
+    shift : scalar TensorVariable
+        :math:`\lambda + \eta`, of the block.
+    """
+
+    gamma: TensorVariable
+    shift: TensorVariable
+
+
+class Inverse(ABC):
+    """A strategy for the inverse of a damped Kronecker block."""
+
+    name: ClassVar[str]
+    #: Whether a refresh starts from the last parts, which are then always kept.
+    warm: ClassVar[bool] = False
+
+    @abstractmethod
+    def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
+        """Return first values for the parts of a layer with factors of sizes q and g."""
+
+    @abstractmethod
+    def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
+        """Return new parts; ``old`` is empty where nothing is kept."""
+
+    @abstractmethod
+    def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
+        """Return the inverse times V, of shape (d_in[+1], d_out)."""
+
+    def solve(
+        self, factors: KroneckerFactors, V: TensorVariable, damping: BlockDamping, old: Parts
+    ) -> TensorVariable:
+        """Return the inverse of fresh factors times V, keeping nothing."""
+        return self.apply(self.refresh(factors, damping.gamma, old), V, damping)
+
+
+class _PairOfInverses(Inverse):
+    """A strategy whose parts are the two inverses."""
+
+    def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
+        return {"Q": np.eye(q, dtype=dtype), "G": np.eye(g, dtype=dtype)}
+
+    def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
+        return KroneckerFactors(parts["Q"], parts["G"]).matmul(V)
+
+
+@dataclass(frozen=True)
+class Cholesky(_PairOfInverses):
+    """Inverses through the factors' Cholesky decompositions.
+
+    A decomposition that fails is tried again with ten times the gamma, three times; then the
+    result is NaN.
+    """
+
+    name = "cholesky"
+
+    def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
+        def attempt(g: TensorVariable) -> list[TensorVariable]:
+            shifted = damped(factors, g)
+            return [inverse_of(shifted.Q), inverse_of(shifted.G)]
+
+        return dict(zip("QG", retried(attempt, gamma), strict=True))
+
+    def solve(
+        self, factors: KroneckerFactors, V: TensorVariable, damping: BlockDamping, old: Parts
+    ) -> TensorVariable:
+        return retried(lambda g: [kronecker_solve(factors, V, g)], damping.gamma)[0]
+
+
+def retried(
+    attempt: Callable[[TensorVariable], list[TensorVariable]], gamma: TensorVariable
+) -> list[TensorVariable]:
+    """Return the first attempt whose results are all finite, each with a greater gamma.
+
+    Attempts that are not needed are not computed.
+    """
+    results = attempt(gamma * np.asarray(RETRY_GROWTH**RETRIES, gamma.type.dtype))
+    for exponent in reversed(range(RETRIES)):
+        earlier = attempt(gamma * np.asarray(RETRY_GROWTH**exponent, gamma.type.dtype))
+        chosen = ifelse(all_finite(earlier), earlier, results)
+        results = chosen if isinstance(chosen, list) else [chosen]
+    return results
+
+
+@dataclass(frozen=True)
+class NewtonSchulz(_PairOfInverses):
+    r"""Inverses by matrix products alone, started from the last ones: what a GPU does fastest.
+
+    Iterates :math:`X \leftarrow X (2 I - A X)` with X first scaled so that the spectrum of
+    :math:`A X`, known to lie in :math:`[m, M]`, is centred on 1 (the scaling quarters
+    :math:`1 / m` at each step where the plain iteration halves it). It starts from the last
+    inverse where that is near enough, :math:`\|I - A X\|_F < 1`; else from a multiple of the
+    identity, with m known from the damping.
+
+    Parameters
+    ----------
+    iterations : int
+        At most; a cold start needs some :math:`\log_4` of the condition number, and five more.
+    tolerance : float, optional
+        Stops where the spectrum of :math:`A X` lies within this of 1; by default the root of
+        the dtype's precision.
+    """
+
+    iterations: int = 40
+    tolerance: float | None = None
+
+    name = "newton-schulz"
+    warm = True
+
+    def __post_init__(self) -> None:
+        positive_count("iterations", self.iterations)
+
+    def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
+        shifted = damped(factors, gamma)
+        pi = norm_ratio(factors)
+        return {
+            "Q": self.inverse(shifted.Q, pi * gamma, old["Q"]),
+            "G": self.inverse(shifted.G, gamma / pi, old["G"]),
+        }
+
+    def inverse(
+        self, A: TensorVariable, least: TensorVariable, start: TensorVariable
+    ) -> TensorVariable:
+        """Return A^-1 of a symmetric A, (d, d), whose eigenvalues are at least ``least``."""
+        dtype = A.type.dtype
+        one, two = np.asarray(1, dtype), np.asarray(2, dtype)
+        tolerance = np.asarray(self.tolerance or np.sqrt(np.finfo(dtype).eps), dtype)
+        unit = pt.eye(A.shape[0], dtype=dtype)
+        image = A @ start
+        distance = pt.sqrt(((unit - image) ** 2).sum())
+        near = pt.lt(distance, one)
+        bound = abs(A).sum(axis=1).max()
+        X, image, m, M = ifelse(
+            near,
+            [start, image, one - distance, one + distance],
+            [unit / bound, A / bound, least / bound, one],
+        )
+
+        def step(
+            X: TensorVariable,
+            image: TensorVariable,
+            m: TensorVariable,
+            M: TensorVariable,
+            A: TensorVariable,
+        ) -> list[TensorVariable]:
+            scale = two / (m + M)
+            better = X * scale @ (two * pt.eye(A.shape[0], dtype=dtype) - scale * image)
+            better = (better + better.T) / two
+            error = ((M - m) / (M + m)) ** 2
+            done = pt.le(M - m, tolerance)
+            return ifelse(done, [X, image, m, M], [better, A @ better, one - error, one])
+
+        iterates = pytensor.scan(
+            step,
+            outputs_info=[X, image, m, M],
+            non_sequences=[A],
+            n_steps=self.iterations,
+            return_updates=False,
+            return_list=True,
+        )
+        return pt.specify_shape(iterates[0][-1], A.type.shape)
+
+
+@dataclass(frozen=True)
+class Eigenbasis(Inverse):
+    r"""Inverses through the factors' eigenvalues and eigenvectors; gamma may change for free.
+
+    Parameters
+    ----------
+    exact : bool
+        Damp the block exactly, :math:`Q \otimes G + (\lambda + \eta) I`, instead of its factors.
+    corrected : bool
+        EKFAC: replace the products of the factors' eigenvalues by the block's own second
+        moments in their basis (:func:`corrected_eigenvalues`), a moving average like the
+        factors', and damp exactly. Needs a method that carries a square root: KFLR or KFAC.
+    """
+
+    exact: bool = False
+    corrected: bool = False
+
+    name = "eigenbasis"
+
+    def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
+        parts: dict[str, np.ndarray] = {}
+        for factor, size in (("Q", q), ("G", g)):
+            parts[f"{factor}/vectors"] = np.eye(size, dtype=dtype)
+            parts[f"{factor}/values"] = np.ones(size, dtype)
+        if self.corrected:
+            parts["corrected"] = np.zeros((q, g), dtype)
+        return parts
+
+    def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
+        parts: Parts = {}
+        for factor, matrix in (("Q", factors.Q), ("G", factors.G)):
+            values, vectors = pt.linalg.eigh(matrix)
+            parts[f"{factor}/vectors"] = pt.specify_shape(vectors, matrix.type.shape)
+            parts[f"{factor}/values"] = pt.specify_shape(
+                pt.maximum(values, np.asarray(0, matrix.type.dtype)), matrix.type.shape[:1]
+            )
+        if "corrected" in old:
+            left, right = (parts[f"{f}/vectors"].T @ old[f"{f}/vectors"] for f in "QG")
+            parts["corrected"] = left**2 @ old["corrected"] @ (right**2).T
+        return parts
+
+    def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
+        U, W = parts["Q/vectors"], parts["G/vectors"]
+        return U @ ((U.T @ V @ W) / self.eigenvalues(parts, damping)) @ W.T
+
+    def eigenvalues(self, parts: Parts, damping: BlockDamping) -> TensorVariable:
+        """Return the damped block's eigenvalues, of shape (d_in[+1], d_out)."""
+        if self.corrected:
+            return parts["corrected"] + damping.shift
+        q, g = parts["Q/values"], parts["G/values"]
+        if self.exact:
+            return q[:, None] * g[None, :] + damping.shift
+        pi = norm_ratio_of(q.mean(), g.mean())
+        return (q + pi * damping.gamma)[:, None] * (g + damping.gamma / pi)[None, :]
+
+
+STRATEGIES: dict[str, Inverse] = {
+    "cholesky": Cholesky(),
+    "newton-schulz": NewtonSchulz(),
+    "eigh": Eigenbasis(),
+    "exact": Eigenbasis(exact=True),
+    "ekfac": Eigenbasis(corrected=True),
+}
+
+
+def strategy_of(inverse: str | Inverse) -> Inverse:
+    """Return a strategy by name, or the one given.
+
+    Raises
+    ------
+    SpecError
+        No such strategy.
+    """
+    if isinstance(inverse, Inverse):
+        return inverse
+    if inverse not in STRATEGIES:
+        raise SpecError(f"inverse={inverse!r} is not one of {tuple(STRATEGIES)}.")
+    return STRATEGIES[inverse]
