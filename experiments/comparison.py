@@ -1,6 +1,6 @@
 """Train one network with several methods, each from the same weights on the same batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -23,13 +23,14 @@ from experiments.training import (
 def compare(
     methods: Sequence[Optimiser],
     network: Network,
-    inputs: np.ndarray,
+    arrays: Sequence[np.ndarray],
     budget: Budget,
     console: Console,
     batch: int = 1000,
     backend: Backend = "auto",
     seed: int = 0,
     parts: int = 6,
+    at: Collection[int] | None = None,
 ) -> Iterator[Run]:
     """Yield each method's run when it is done; the network then has its weights.
 
@@ -38,9 +39,9 @@ def compare(
     methods : sequence of Optimiser
         In the order of training.
     network : Network
-        Its one input is the batch. It starts every run from the weights it has now.
-    inputs : ndarray, shape (N, D)
-        The training set.
+        It starts every run from the weights it has now.
+    arrays : sequence of ndarray
+        The training set, in the order of ``network.inputs``.
     budget : Budget
         Of each method.
     console : rich.console.Console
@@ -53,17 +54,19 @@ def compare(
         Of the batches.
     parts : int
         Evaluations a run, besides the first.
+    at : collection of int, optional
+        Evaluate after so many updates instead, and at the end.
     """
     initial = parameter_values(network)
-    evaluate = compile_evaluation(network, [inputs], batch, backend)
+    evaluate = compile_evaluation(network, arrays, batch, backend)
     for method in methods:
         set_parameter_values(network, initial)
-        batches = shuffled_batches([inputs], batch, seed)
+        batches = shuffled_batches(arrays, batch, seed)
         with (
             single_threaded_lapack(backend),
             progress_display(f"{method.name} {method.settings}", console) as on_update,
         ):
             run = train(
-                method, network, batches, evaluate, budget, backend, seed, parts, on_update
+                method, network, batches, evaluate, budget, backend, seed, parts, at, on_update
             )
         yield run

@@ -139,6 +139,36 @@ def classifier(
     return Network(-pt.mean(chosen), parameters, (x, labels), logits, probabilities)
 
 
+def regressor(
+    sizes: Sequence[int], activation: Activation = "tanh", seed: int = 0, dtype: str = "float32"
+) -> Network:
+    r"""Build a multilayer perceptron with half the squared distance to the targets as its loss.
+
+    The loss of a batch is the mean of :math:`\tfrac12 \|h - y\|^2`.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from the input to the targets.
+    activation : {"tanh", "relu", "sigmoid"}
+        Of the hidden layers.
+    seed : int
+        Of the weights.
+    dtype : str
+        Of parameters, inputs and targets.
+
+    Returns
+    -------
+    Network
+        Its inputs are the batch (N, D) and the targets (N, K).
+    """
+    x = pt.matrix("x", shape=(None, sizes[0]), dtype=dtype)
+    y = pt.matrix("y", shape=(None, sizes[-1]), dtype=dtype)
+    output, parameters = _layers(x, list(sizes), activation, set(), seed, dtype)
+    example_loss = pt.sum((output - y) ** 2, axis=1) / 2
+    return Network(pt.mean(example_loss), parameters, (x, y), output, output)
+
+
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
     """Draw a (fan_in, fan_out) matrix uniform in +-sqrt(6 / (fan_in + fan_out)); float64."""
     limit = np.sqrt(6.0 / (fan_in + fan_out))

@@ -50,4 +50,4 @@ def _line_printer(name: str, console: Console) -> OnUpdate:
 
 
 def _state(run: Run) -> str:
-    return f"update {run.updates:>5}  batch loss {run.losses[-1]:>8.2f}"
+    return f"update {run.updates:>5}  batch loss {run.losses[-1]:>9.5g}"

@@ -3,8 +3,10 @@
 Only the steps count as a method's seconds: not the making of batches, not the evaluations.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,11 +51,27 @@ class Budget:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The training-set loss at one moment of a run."""
+    """The training-set loss at one moment of a run.
+
+    Attributes
+    ----------
+    updates : int
+        Done so far.
+    seconds : float
+        Of stepping, so far.
+    loss : float
+        Over the whole training set.
+    averaged_loss : float or None
+        The same at the averaged iterates, where the method keeps them.
+    statistics : dict
+        What the last update reported of itself, where it reports anything.
+    """
 
     updates: int
     seconds: float
     loss: float
+    averaged_loss: float | None = None
+    statistics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,7 +89,9 @@ class Run:
     losses : list of float
         Loss of each update's batch, before the update.
     evaluations : list of Evaluation
-        Training-set loss before the first update, at equal shares of the budget, and at the end.
+        Training-set loss before the first update, on the way, and at the end.
+    skipped : int
+        Updates that the method gave up.
     """
 
     name: str
@@ -80,6 +100,7 @@ class Run:
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    skipped: int = 0
 
     @property
     def updates(self) -> int:
@@ -90,6 +111,16 @@ class Run:
     def final(self) -> Evaluation:
         """The last evaluation."""
         return self.evaluations[-1]
+
+    @property
+    def lost(self) -> bool:
+        """Whether the training-set loss is no longer finite: the run then ended early."""
+        return not math.isfinite(self.final.loss)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss is lost, or ended above where it began."""
+        return self.lost or self.final.loss > self.evaluations[0].loss
 
 
 def shuffled_batches(
@@ -167,9 +198,10 @@ def train(
     backend: Backend = "auto",
     seed: int = 0,
     parts: int = 6,
+    at: Collection[int] | None = None,
     on_update: Callable[[Run, float], None] | None = None,
 ) -> Run:
-    """Train until the budget is spent.
+    """Train until the budget is spent, or until the training-set loss is no longer finite.
 
     Parameters
     ----------
@@ -187,6 +219,8 @@ def train(
         For the compiled step.
     parts : int
         Evaluate whenever another 1/parts of the budget is spent.
+    at : collection of int, optional
+        Evaluate after so many updates instead, and at the end.
     on_update : callable, optional
         Called after each update with the run so far and the share of the budget spent.
 
@@ -202,10 +236,12 @@ def train(
         spent = budget.spent(run.updates, elapsed)
         if on_update is not None:
             on_update(run, min(spent, 1.0))
-        if spent >= 1.0 or int(spent * parts) > done:
+        due = run.updates in at if at is not None else int(spent * parts) > done
+        if spent >= 1.0 or due:
             done = int(spent * parts)
-            run.evaluations.append(Evaluation(run.updates, elapsed, evaluate()))
-        if spent >= 1.0:
+            run.evaluations.append(_evaluation(run.updates, elapsed, step, network, evaluate))
+        if spent >= 1.0 or run.lost:
+            run.skipped = step.skipped
             return run
         batch = next(batches)
         start = time.perf_counter()
@@ -213,6 +249,29 @@ def train(
         elapsed += time.perf_counter() - start
         run.losses.append(loss)
         run.seconds.append(elapsed)
+
+
+def _evaluation(
+    updates: int, seconds: float, step: Step, network: Network, evaluate: Evaluate
+) -> Evaluation:
+    """Evaluate the parameters, and the averaged iterates where there are any."""
+    loss, averaged_loss = evaluate(), None
+    averaged = step.averaged()
+    if averaged is not None:
+        with _values_in_place(network, averaged):
+            averaged_loss = evaluate()
+    return Evaluation(updates, seconds, loss, averaged_loss, step.statistics())
+
+
+@contextmanager
+def _values_in_place(network: Network, named: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """Let the parameters have other values while the block runs."""
+    kept = parameter_values(network)
+    set_parameter_values(network, [named[str(p.name)] for p in network.parameters])
+    try:
+        yield
+    finally:
+        set_parameter_values(network, kept)
 
 
 def _first_update(

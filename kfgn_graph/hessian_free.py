@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.conditional.op import ifelse
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.conditional import choose
 from kfgn_graph.damping import positive_count
 from kfgn_graph.errors import SpecError
 from kfgn_graph.products import GaussNewton
@@ -143,7 +143,7 @@ def conjugate_gradients(
             | _little_progress(history_new, i + 1, tolerance)
         )
         new = [*x_new.values(), *r_new.values(), *d_new.values(), rho_new, history_new, stop]
-        return ifelse(done, list(carried), new)
+        return choose(done, list(carried), new)
 
     r = {p: b[p] - image for p, image in product(start).items()}
     y = preconditioned(r)

@@ -15,16 +15,16 @@ Eigenbasis        eigenvalues and eigenvectors     the same; exact: (Q (x) G + (
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.conditional.op import ifelse
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.conditional import choose
 from kfgn_graph.damping import positive_count
 from kfgn_graph.errors import SpecError
 from kfgn_graph.kronecker import (
@@ -66,6 +66,8 @@ class Inverse(ABC):
     name: ClassVar[str]
     #: Whether a refresh starts from the last parts, which are then always kept.
     warm: ClassVar[bool] = False
+    #: Whether too little damping makes it fail, with NaN.
+    may_fail: ClassVar[bool] = False
 
     @abstractmethod
     def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
@@ -100,38 +102,60 @@ class _PairOfInverses(Inverse):
 class Cholesky(_PairOfInverses):
     """Inverses through the factors' Cholesky decompositions.
 
-    A decomposition that fails is tried again with ten times the gamma, three times; then the
-    result is NaN.
+    A decomposition that fails gives NaN.
     """
 
     name = "cholesky"
+    may_fail = True
 
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
-        def attempt(g: TensorVariable) -> list[TensorVariable]:
-            shifted = damped(factors, g)
-            return [inverse_of(shifted.Q), inverse_of(shifted.G)]
-
-        return dict(zip("QG", retried(attempt, gamma), strict=True))
+        shifted = damped(factors, gamma)
+        return {"Q": inverse_of(shifted.Q), "G": inverse_of(shifted.G)}
 
     def solve(
         self, factors: KroneckerFactors, V: TensorVariable, damping: BlockDamping, old: Parts
     ) -> TensorVariable:
-        return retried(lambda g: [kronecker_solve(factors, V, g)], damping.gamma)[0]
+        return kronecker_solve(factors, V, damping.gamma)
 
 
 def retried(
-    attempt: Callable[[TensorVariable], list[TensorVariable]], gamma: TensorVariable
+    attempt: Callable[..., list[TensorVariable]], operands: Sequence[TensorVariable]
 ) -> list[TensorVariable]:
-    """Return the first attempt whose results are all finite, each with a greater gamma.
+    """Return the results of an attempt, repeated with growing damping until all are finite.
 
-    Attempts that are not needed are not computed.
+    Attempts that are not needed are not computed; the last one's results stand as they are.
+
+    Parameters
+    ----------
+    attempt : callable
+        Takes what gamma is multiplied with, then the operands.
+    operands : sequence of TensorVariable
+        What it works on.
     """
-    results = attempt(gamma * np.asarray(RETRY_GROWTH**RETRIES, gamma.type.dtype))
-    for exponent in reversed(range(RETRIES)):
-        earlier = attempt(gamma * np.asarray(RETRY_GROWTH**exponent, gamma.type.dtype))
-        chosen = ifelse(all_finite(earlier), earlier, results)
-        results = chosen if isinstance(chosen, list) else [chosen]
-    return results
+    dtype = operands[0].type.dtype
+    distinct = list(dict.fromkeys(operands))
+
+    def again(growth: TensorVariable, *carried: TensorVariable) -> list[TensorVariable]:
+        results = list(carried[:n])
+        inner = dict(zip(distinct, carried[n:], strict=True))
+        return choose(all_finite(results), results, attempt(growth, *(inner[v] for v in operands)))
+
+    results = attempt(pt.constant(np.asarray(1, dtype)), *operands)
+    n = len(results)
+    growths = np.asarray([RETRY_GROWTH**k for k in range(1, RETRIES + 1)], dtype)
+    retries = pytensor.scan(
+        again,
+        sequences=[pt.constant(growths)],
+        outputs_info=[pt.zeros_like(r) * np.asarray(np.nan, dtype) for r in results],
+        non_sequences=distinct,
+        return_updates=False,
+        return_list=True,
+    )
+    last = [
+        pt.specify_shape(r[-1], first.type.shape)
+        for r, first in zip(retries, results, strict=True)
+    ]
+    return choose(all_finite(results), results, last)
 
 
 @dataclass(frozen=True)
@@ -182,7 +206,7 @@ class NewtonSchulz(_PairOfInverses):
         distance = pt.sqrt(((unit - image) ** 2).sum())
         near = pt.lt(distance, one)
         bound = abs(A).sum(axis=1).max()
-        X, image, m, M = ifelse(
+        X, image, m, M = choose(
             near,
             [start, image, one - distance, one + distance],
             [unit / bound, A / bound, least / bound, one],
@@ -200,7 +224,7 @@ class NewtonSchulz(_PairOfInverses):
             better = (better + better.T) / two
             error = ((M - m) / (M + m)) ** 2
             done = pt.le(M - m, tolerance)
-            return ifelse(done, [X, image, m, M], [better, A @ better, one - error, one])
+            return choose(done, [X, image, m, M], [better, A @ better, one - error, one])
 
         iterates = pytensor.scan(
             step,

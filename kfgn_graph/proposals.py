@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.conditional.op import ifelse
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
 from kfgn_graph.averaging import average_weight, moving_average
+from kfgn_graph.conditional import choose
 from kfgn_graph.damping import factored_gamma
 from kfgn_graph.draws import Draws
 from kfgn_graph.heads import Head
 from kfgn_graph.hessian_free import HessianFree
-from kfgn_graph.inverses import BlockDamping, Parts
+from kfgn_graph.inverses import BlockDamping, Parts, retried
 from kfgn_graph.kronecker import KroneckerFactors, corrected_eigenvalues
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.methods import KroneckerMethod
@@ -24,6 +25,12 @@ from kfgn_graph.products import GaussNewton
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
 from kfgn_graph.vectors import Scalars, Values, dot, total
+
+#: From the factors, further matrices and damping of every layer to its results.
+Attempt = Callable[
+    [Sequence[KroneckerFactors], Sequence[TensorVariable], Sequence[BlockDamping]],
+    list[TensorVariable],
+]
 
 #: Updates at the start that refresh the inverses whatever ``refresh_every`` says (Martens and
 #: Grosse 2015).
@@ -119,8 +126,7 @@ class KroneckerProposal(Proposal):
         every = self.settings.factors_every
         if every == 1:
             return new
-        chosen = ifelse(self._due(every), list(new), list(old))
-        return chosen if isinstance(chosen, list) else [chosen]
+        return choose(self._due(every), new, old)
 
     def _measure(self) -> None:
         traces = [f.trace() for f in self.factors.values()]
@@ -131,51 +137,106 @@ class KroneckerProposal(Proposal):
         self.greatest_block = pt.max(pt.stack(means))
 
     def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
+        kept = {layer: self.state.inverses(layer) for layer in self.factors}
+        if not self.settings.keeps_inverses:
+            return self.trial(gradient, shifts, gamma)
+        dampings = self._dampings(shifts, gamma)
+        parts = self._refreshed(dampings, kept)
         steps = self._outside(gradient)
-        for layer, factors in self.factors.items():
+        for layer, new in parts.items():
+            if self.settings.corrected:
+                new["corrected"] = self._corrected(layer, new)
+            self.kept |= {kept[layer][name]: v for name, v in new.items()}
             V = joined(layer, gradient)
-            damping = self._block_damping(layer, shifts, gamma)
-            parts = self.state.inverses(layer)
-            if parts:
-                new = self._refreshed(layer, factors, damping, parts)
-                solved = self.settings.strategy.apply(new, V, damping)
-            else:
-                solved = self.settings.strategy.solve(factors, V, damping, {})
-            steps |= separated(layer, -solved)
+            steps |= separated(layer, -self.settings.strategy.apply(new, V, dampings[layer]))
         return steps
 
     def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
+        strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
+        kept: list[Parts] = [dict(self.state.inverses(layer)) for layer in self.factors]
+
+        def solved(
+            factors: Sequence[KroneckerFactors],
+            others: Sequence[TensorVariable],
+            dampings: Sequence[BlockDamping],
+        ) -> list[TensorVariable]:
+            return [
+                strategy.solve(*block)
+                for block in zip(factors, others, dampings, kept, strict=True)
+            ]
+
+        gradients = [joined(layer, gradient) for layer in self.factors]
+        results = self._retried(solved, gradients, dampings)
         steps = self._outside(gradient)
-        for layer, factors in self.factors.items():
-            damping = self._block_damping(layer, shifts, gamma)
-            old: Parts = dict(self.state.inverses(layer))
-            solved = self.settings.strategy.solve(factors, joined(layer, gradient), damping, old)
-            steps |= separated(layer, -solved)
+        for layer, result in zip(self.factors, results, strict=True):
+            steps |= separated(layer, -result)
         return steps
+
+    def _retried(
+        self,
+        attempt: Attempt,
+        others: Sequence[TensorVariable],
+        dampings: dict[Layer, BlockDamping],
+    ) -> list[TensorVariable]:
+        """Return an attempt's results, with greater gammas where a factorisation fails.
+
+        An attempt takes the factors, further matrices and the damping of every layer.
+        """
+        n = len(self.factors)
+        factors = [f for pair in self.factors.values() for f in (pair.Q, pair.G)]
+        gammas, shifts = (
+            [getattr(d, name) for d in dampings.values()] for name in ("gamma", "shift")
+        )
+
+        def attempted(growth: TensorVariable, *operands: TensorVariable) -> list[TensorVariable]:
+            pairs = [KroneckerFactors(*operands[2 * i : 2 * i + 2]) for i in range(n)]
+            gammas, shifts = operands[2 * n : 3 * n], operands[3 * n : 4 * n]
+            grown = [BlockDamping(g * growth, s) for g, s in zip(gammas, shifts, strict=True)]
+            return attempt(pairs, operands[4 * n :], grown)
+
+        operands = [*factors, *gammas, *shifts, *others]
+        if not self.settings.strategy.may_fail:
+            return attempted(pt.constant(np.asarray(1, self.graph.loss.type.dtype)), *operands)
+        return retried(attempted, operands)
 
     def _outside(self, gradient: Values) -> Values:
         """Return the step of the parameters that no layer holds: the negative gradient."""
         return {p: -gradient[p] for p in self.graph.unmatched if p in gradient}
 
-    def _block_damping(self, layer: Layer, shifts: Scalars, gamma: TensorVariable) -> BlockDamping:
-        shift = shifts[layer.weight]
-        own = gamma if self.settings.damping.searched else factored_gamma(shift, 0.0)
-        return BlockDamping(own, shift)
+    def _dampings(self, shifts: Scalars, gamma: TensorVariable) -> dict[Layer, BlockDamping]:
+        """Return what damps each layer's block: a penalty on one layer damps that one more."""
+        searched = self.settings.damping.searched
+        return {
+            layer: BlockDamping(
+                gamma if searched else factored_gamma(shifts[layer.weight], 0.0),
+                shifts[layer.weight],
+            )
+            for layer in self.factors
+        }
 
     def _refreshed(
-        self, layer: Layer, factors: KroneckerFactors, damping: BlockDamping, old: Parts
-    ) -> Parts:
-        """Return the parts of a layer's inverse, computed anew when due."""
-        strategy, names = self.settings.strategy, list(old)
-        fresh = strategy.refresh(factors, damping.gamma, dict(old))
-        chosen = [fresh[name] for name in names]
+        self, dampings: dict[Layer, BlockDamping], kept: dict[Layer, dict[str, Any]]
+    ) -> dict[Layer, Parts]:
+        """Return the parts of every layer's inverse, computed anew when due."""
+        strategy = self.settings.strategy
+
+        def fresh(
+            factors: Sequence[KroneckerFactors],
+            others: Sequence[TensorVariable],
+            dampings: Sequence[BlockDamping],
+        ) -> list[TensorVariable]:
+            results = []
+            for pair, damping, old in zip(factors, dampings, kept.values(), strict=True):
+                new = strategy.refresh(pair, damping.gamma, dict(old))
+                results += [new[name] for name in old]
+            return results
+
+        chosen = self._retried(fresh, [], dampings)
         if self.settings.refresh_every > 1:
-            chosen = ifelse(self.refresh_due(), chosen, [old[name] for name in names])
-        parts = dict(zip(names, chosen, strict=True))
-        if self.settings.corrected:
-            parts["corrected"] = self._corrected(layer, parts)
-        self.kept |= {old[name]: parts[name] for name in names}
-        return parts
+            old = [v for parts in kept.values() for v in parts.values()]
+            chosen = choose(self.refresh_due(), chosen, old)
+        values = iter(chosen)
+        return {layer: {name: next(values) for name in parts} for layer, parts in kept.items()}
 
     def refresh_due(self) -> TensorVariable:
         """Return whether inverses are computed anew: at the first updates, and then evenly."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.conditional.op import ifelse
 from pytensor.gradient import grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.averaging import iterate_average
+from kfgn_graph.conditional import choose
 from kfgn_graph.damping import LevenbergMarquardt, factored_gamma, least_damping
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
@@ -176,7 +176,7 @@ class StepBuilder:
             for i in range(3)
         ]
         best = candidates[pt.argmin(pt.stack([move.change for move in moves]))]
-        chosen = ifelse(search_due(self.count, self.settings), best, gamma)
+        chosen = choose(search_due(self.count, self.settings), [best], [gamma])[0]
         self.kept[kept] = chosen
         return chosen
 
@@ -217,7 +217,7 @@ class StepBuilder:
         moved = {p: p + d for p, d in move.update.items()}
         after = self._objective(graph_replace(self.graph.loss, moved), moved)
         due = pt.eq(self.count % np.int32(rule.every), 0)
-        after = ifelse(due, after, objective)
+        after = choose(due, [after], [objective])[0]
         return pt.switch(due, (after - objective) / move.change, nan)
 
     def _adapt(

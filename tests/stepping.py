@@ -59,7 +59,8 @@ def trainer_of(
 
 def compile_case(problem: Problem, method: str = "KFRA", **settings: object) -> kfgn.Update:
     """Compile the update of a case, with constant damping and a step of one."""
-    settings = {"damping": kfgn.ConstantDamping(DAMPING), "backend": "jax"} | settings
+    plain: dict[str, object] = {"damping": kfgn.ConstantDamping(DAMPING), "step": 1.0}
+    settings = plain | {"backend": "jax"} | settings
     return kfgn.compile_update(
         problem.loss, problem.params, problem.inputs, method=METHODS[method], **settings
     )

@@ -27,7 +27,11 @@ def test_one_step_is_the_least_squares_solution(model, rng: np.random.Generator)
     x, y = pt.matrix("x", shape=(None, D)), pt.vector("y")
     z, w, b = model(x)
     update = kfgn.compile_update(
-        0.5 * ((z - y) ** 2).mean(), [w, b], [x, y], damping=kfgn.ConstantDamping(1e-18)
+        0.5 * ((z - y) ** 2).mean(),
+        [w, b],
+        [x, y],
+        damping=kfgn.ConstantDamping(1e-18),
+        step=1.0,
     )
     inputs, targets = rng.normal(size=(N, D)), rng.normal(size=N)
     update(inputs, targets)

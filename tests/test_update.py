@@ -105,7 +105,11 @@ def test_the_updates_dictionary_is_the_compiled_update(
     values = case.values(rng)
     mine, theirs = build(case, values, batch_size=4), build(case, values)
     updates = kfgn.kfgn_updates(
-        mine.loss, mine.params, method=kfgn.KFRA(), damping=kfgn.ConstantDamping(DAMPING)
+        mine.loss,
+        mine.params,
+        method=kfgn.KFRA(),
+        damping=kfgn.ConstantDamping(DAMPING),
+        step=1.0,
     )
     assert set(mine.params) <= set(updates)
     step = pytensor.function(mine.inputs, mine.loss, updates=updates, mode=MODES[mode])

@@ -23,3 +23,8 @@ MONTE_CARLO_SLOPE = 0.12
 # The relative error of a Monte-Carlo factor, times the square root of the draws, is of order the
 # spread of one draw over its mean: sqrt(2 d) for a d-dimensional Gaussian, and d is at most five.
 MONTE_CARLO_CONSTANT = 5.0
+
+# Fifty adaptive updates in float64. Training is chaotic where lambda is small: at a hundredth of
+# the curvature's mean eigenvalue rounding grows some thousandfold in ten updates. The recipes keep
+# lambda above a tenth of it, where the two stay together to 1e-11.
+ADAPTIVE_TRAJECTORY = 1e-8

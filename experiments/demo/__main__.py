@@ -7,7 +7,7 @@ import typer
 
 from experiments.demo.config import DATASETS, DemoConfig
 from experiments.demo.run import run_demo
-from experiments.optimisers import Adam, GaussNewton
+from experiments.optimisers import FirstOrder
 
 DEFAULTS = DemoConfig()
 
@@ -38,13 +38,6 @@ def main(
     hidden: Annotated[str, typer.Option(help="Widths of the hidden layers.")] = ",".join(
         map(str, DEFAULTS.hidden)
     ),
-    damping: Annotated[
-        float, typer.Option(help="KFRA's damping.", min=0.0)
-    ] = DEFAULTS.kfra.damping,
-    step: Annotated[float, typer.Option(help="KFRA's step length.")] = DEFAULTS.kfra.step,
-    decay: Annotated[
-        float, typer.Option(help="Decay of KFRA's averages.", min=0.0)
-    ] = DEFAULTS.kfra.curvature_decay,
     rate: Annotated[float, typer.Option(help="Adam's rate.", min=0.0)] = DEFAULTS.adam.rate,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = DEFAULTS.output,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = DEFAULTS.seed,
@@ -62,8 +55,7 @@ def main(
             backend=backend,  # type: ignore[arg-type]
             batch=batch,
             hidden=parse_widths(hidden),
-            kfra=GaussNewton(damping=damping, step=step, curvature_decay=decay),
-            adam=Adam(rate),
+            adam=FirstOrder(rate=rate),
             output=output,
             seed=seed,
         )

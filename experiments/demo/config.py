@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.networks import PAPER_HIDDEN
-from experiments.optimisers import Adam, Backend, GaussNewton
+from experiments.optimisers import Backend, FirstOrder, GaussNewton
 
 DATASETS = ("auto", "mnist", "curves", "digits")
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "demo"
@@ -29,8 +29,8 @@ class DemoConfig:
     hidden : tuple of int
         Widths of the hidden layers.
     kfra : GaussNewton
-        KFRA's constants.
-    adam : Adam
+        KFRA, by default with the package's defaults.
+    adam : FirstOrder
         Adam's constant rate.
     output : Path
         Folder of the pictures and of ``results.json``.
@@ -45,6 +45,6 @@ class DemoConfig:
     batch: int = 1000
     hidden: tuple[int, ...] = PAPER_HIDDEN
     kfra: GaussNewton = field(default_factory=GaussNewton)
-    adam: Adam = field(default_factory=Adam)
+    adam: FirstOrder = field(default_factory=FirstOrder)
     output: Path = OUTPUT
     seed: int = 0

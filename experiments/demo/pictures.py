@@ -9,7 +9,18 @@ from matplotlib.figure import Figure
 
 from experiments.training import Run
 
-COLOURS = ("#0b6fa4", "#d1662a", "#3a7d44", "#8a4f9e")
+COLOURS = (
+    "#0b6fa4",
+    "#d1662a",
+    "#3a7d44",
+    "#8a4f9e",
+    "#8c8c8c",
+    "#b8860b",
+    "#c0392b",
+    "#16a085",
+    "#5d4037",
+    "#7f8c00",
+)
 
 
 def draw_losses(runs: Sequence[Run], floor: float, dataset: str, path: Path) -> Path:
@@ -18,7 +29,7 @@ def draw_losses(runs: Sequence[Run], floor: float, dataset: str, path: Path) -> 
     Parameters
     ----------
     runs : sequence of Run
-        One a method.
+        One a method; at most as many as there are colours.
     floor : float
         Entropy of the images, nats.
     dataset : str

@@ -97,7 +97,7 @@ def train_each(
     for run in compare(
         (config.kfra, config.adam),
         network,
-        inputs,
+        [inputs],
         Budget(config.updates, config.seconds),
         console,
         config.batch,

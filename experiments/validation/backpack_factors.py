@@ -9,7 +9,6 @@ difference exceeds the tolerance.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +27,10 @@ if not __package__:  # run as a script: make the checkout importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import kfgn_graph as kfgn
+from experiments.environments import BACKPACK, run_script
 from experiments.machine import machine_record, write_json
 from experiments.networks import ACTIVATIONS
 from experiments.validation.cases import Case, all_cases, write_cases
-from experiments.validation.environment import ensure_environment
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "validation" / "backpack_factors.json"
 METHODS = {"kfra": kfgn.KFRA, "kflr": kfgn.KFLR}
@@ -127,18 +126,12 @@ def backpack_factors(
     RuntimeError
         The environment cannot be made, or BackPACK's side failed.
     """
-    interpreter = ensure_environment(python, environment)
+    interpreter = BACKPACK.ensure(python, environment)
     with tempfile.TemporaryDirectory() as folder:
         asked, answer = Path(folder) / "cases.npz", Path(folder) / "factors.npz"
         write_cases(list(cases), asked)
         script = Path(__file__).with_name("backpack_side.py")
-        done = subprocess.run(
-            [str(interpreter), str(script), str(asked), str(answer)],
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise RuntimeError(f"BackPACK's side failed:\n{done.stderr[-2000:]}")
+        run_script(interpreter, script, [str(asked), str(answer)], "BackPACK")
         with np.load(answer) as arrays:
             factors = {name: arrays[name] for name in arrays.files}
     return factors, json.loads(str(factors.pop("versions")))

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.networks import autoencoder, classifier
-from experiments.optimisers import Adam, GaussNewton, optimiser
+from experiments.networks import Network, autoencoder, classifier
+from experiments.optimisers import FirstOrder, GaussNewton, optimiser
 from experiments.training import (
     Budget,
     compile_evaluation,
@@ -94,11 +94,63 @@ def test_the_same_start_gives_the_same_run_again(rng: np.random.Generator) -> No
     for _ in range(2):
         set_parameter_values(network, initial)
         batches = shuffled_batches([x], 10, seed=0)
-        finals.append(train(Adam(), network, batches, evaluate, Budget(updates=5), "jax"))
+        finals.append(train(FirstOrder(), network, batches, evaluate, Budget(updates=5), "jax"))
     assert finals[0].losses == finals[1].losses
     assert finals[0].final.loss == finals[1].final.loss
 
 
-def test_an_unknown_method_is_told_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="kfra, kflr, kfac, adam"):
-        optimiser("sgd")
+def test_evaluations_come_where_they_are_asked_for(rng: np.random.Generator) -> None:
+    network = autoencoder(5, (3,))
+    x = rng.random((20, 5), dtype=np.float32)
+    evaluate = compile_evaluation(network, [x], 20, "jax")
+    batches = shuffled_batches([x], 10, seed=0)
+    run = train(FirstOrder(), network, batches, evaluate, Budget(updates=9), "jax", at=(2, 7, 30))
+    assert [part.updates for part in run.evaluations] == [0, 2, 7, 9]
+
+
+def test_a_run_whose_loss_is_lost_ends_early(rng: np.random.Generator) -> None:
+    network = autoencoder(5, (3,), activation="relu", loss="squared")
+    x = rng.random((20, 5), dtype=np.float32)
+    evaluate = compile_evaluation(network, [x], 20, "jax")
+    batches = shuffled_batches([x], 20, seed=0)
+    method = FirstOrder("sgd", rate=1e12)
+    run = train(method, network, batches, evaluate, Budget(updates=40), "jax", parts=8)
+    assert run.lost
+    assert run.diverged
+    assert run.updates < 40
+
+
+class Averaging:
+    """Moves nothing; its averaged iterates are zeros."""
+
+    name, settings, skipped = "Averaging", "", 2
+
+    def compile(self, network: Network, backend: str = "auto", seed: int = 0) -> "Averaging":
+        self.network = network
+        return self
+
+    def __call__(self, *batch: np.ndarray) -> float:
+        return 1.0
+
+    def statistics(self) -> dict[str, float]:
+        return {"damping": 3.0}
+
+    def averaged(self) -> dict[str, np.ndarray]:
+        return {str(p.name): np.zeros_like(p.get_value()) for p in self.network.parameters}
+
+
+def test_averaged_iterates_are_evaluated_and_the_parameters_come_back(
+    rng: np.random.Generator,
+) -> None:
+    network = autoencoder(5, (3,))
+    x = rng.random((20, 5), dtype=np.float32)
+    evaluate = compile_evaluation(network, [x], 20, "jax")
+    before = parameter_values(network)
+    batches = shuffled_batches([x], 10, seed=0)
+    run = train(Averaging(), network, batches, evaluate, Budget(updates=2), "jax", parts=1)
+    assert run.final.averaged_loss == pytest.approx(5 * np.log(2), rel=1e-5)
+    assert run.final.loss == pytest.approx(run.evaluations[0].loss)
+    assert run.final.statistics == {"damping": 3.0}
+    assert run.skipped == 2
+    for value, kept in zip(parameter_values(network), before, strict=True):
+        np.testing.assert_array_equal(value, kept)

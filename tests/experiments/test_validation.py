@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.environments import find_interpreter
 from experiments.validation.backpack_factors import METHODS, compare, our_factors, summary
 from experiments.validation.cases import all_cases, write_cases
-from experiments.validation.environment import find_interpreter
 
 
 def as_backpack_gives_them(case: object, scale: float = 1.0) -> dict[str, np.ndarray]:

@@ -1,1 +1,0 @@
-"""KFRA against Adam at its best rate, MNIST autoencoder, a fixed number of updates."""

@@ -1,0 +1,253 @@
+r"""The adaptive recipe, transcribed: a chain net trained in NumPy with dense matrices.
+
+Martens and Grosse 2015, sections 6.3 to 7, in the order of their numbers: factored damping, the
+step lengths and momentum that minimise the quadratic model under the exact Gauss-Newton matrix,
+lambda by the reduction ratio, gamma by search. The Gauss-Newton matrix is formed, from the
+Jacobian of each example. All parameters are one vector: of each layer ``[W; b]``, row-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.reference import kronecker, recursions
+from tests.reference.training import HEADS, METHODS
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What can be chosen; ``first_damping`` None makes lambda_0 relative to the curvature."""
+
+    l2: float = 0.0
+    decay: float = 0.95
+    factors_every: int = 1
+    refresh_every: int = 1
+    groups: int = 2
+    momentum: bool = True
+    first_damping: float | None = None
+    first_ratio: float = 25.0
+    damping_every: int = 5
+    damping_decay: float = 19 / 20
+    gamma_every: int | None = None
+
+
+class Report(NamedTuple):
+    """What one update did: a row of the training's record."""
+
+    loss: float
+    damping: float
+    gamma: float
+    reduction_ratio: float
+    step_scale: float
+    momentum: float
+    gradient_norm: float
+    update_norm: float
+
+
+class Model(NamedTuple):
+    """The lowest point of the quadratic model: the update, the decrease, the coefficients."""
+
+    update: Array
+    change: float
+    coefficients: Array
+
+
+@dataclass
+class AdaptiveTrainer:
+    """A chain net with biases, its recipe, and what its training remembers."""
+
+    weights: list[Array]
+    biases: list[Array]
+    activations: Sequence[str]
+    head: str
+    method: str
+    recipe: Recipe = field(default_factory=Recipe)
+    updates: int = 0
+    damping: float | None = None
+    gamma: float | None = None
+    factors: list[tuple[Array, Array]] = field(default_factory=list)
+    inverses: list[tuple[Array, Array]] = field(default_factory=list)
+    previous: Array | None = None
+    averaged: Array | None = None
+
+    # --- the net ------------------------------------------------------------------------------
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """The shape of ``[W; b]`` of each layer."""
+        return [(W.shape[0] + 1, W.shape[1]) for W in self.weights]
+
+    @property
+    def theta(self) -> Array:
+        """All parameters."""
+        layers = zip(self.weights, self.biases, strict=True)
+        return np.concatenate([np.vstack([W, b]).ravel() for W, b in layers])
+
+    def layered(self, vector: Array) -> list[Array]:
+        """Cut a vector over all parameters into the layers' matrices."""
+        ends = np.cumsum([rows * columns for rows, columns in self.shapes])
+        parts = np.split(vector, ends[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def objective(self, theta: Array, x: Array, y: Array) -> float:
+        """Return the loss plus ``l2 / 2`` times the squared norm, at any parameters."""
+        layers = self.layered(theta)
+        weights, biases = [m[:-1] for m in layers], [m[-1] for m in layers]
+        run = recursions.forward(weights, biases, self.activations, x)
+        return HEADS[self.head](run.output, y)[0] + self.recipe.l2 / 2 * float(theta @ theta)
+
+    def jacobians(self, x: Array) -> Array:
+        """Return the derivatives of each example's outputs by all parameters, (N, K, P)."""
+        units = np.eye(self.weights[-1].shape[1])
+
+        def rows(example: Array) -> list[Array]:
+            run = recursions.forward(self.weights, self.biases, self.activations, example)
+            return [
+                np.concatenate(
+                    [g.ravel() for g in recursions.gradients(run, self.weights, unit[None])]
+                )
+                for unit in units
+            ]
+
+        return np.stack([np.stack(rows(example[None])) for example in x])
+
+    # --- the recipe ---------------------------------------------------------------------------
+
+    def update(self, x: Array, y: Array) -> Report:
+        """Take one step on a batch."""
+        self.updates += 1
+        recipe, theta = self.recipe, self.theta
+        run = recursions.forward(self.weights, self.biases, self.activations, x)
+        loss, by_output, hessian = HEADS[self.head](run.output, y)
+        slopes = recursions.gradients(run, self.weights, by_output)
+        gradient = np.concatenate([s.ravel() for s in slopes]) + recipe.l2 * theta
+        J = self.jacobians(x)
+        curvature = np.einsum("nkp,nkl,nlq->pq", J, hessian, J)
+
+        self._estimate(run, hessian)
+        damping = self.damping = self.damping or self._first_damping()
+        shifted = curvature + (damping + recipe.l2) * np.eye(len(theta))
+        gamma = self._choose_gamma(gradient, shifted)
+        if self._refresh_due():
+            self.inverses = self._invert(gamma)
+        best = self._minimise(self._proposal(gradient, self.inverses), gradient, shifted)
+
+        ratio = np.nan
+        if self.updates % recipe.damping_every == 0:
+            before, after = (self.objective(t, x, y) for t in (theta, theta + best.update))
+            ratio = (after - before) / best.change
+            self._adapt(ratio)
+        self._remember(theta + best.update, best.update)
+        return Report(
+            loss,
+            damping,
+            gamma,
+            ratio,
+            best.coefficients[0],
+            best.coefficients[-1] if recipe.momentum else 0.0,
+            float(np.linalg.norm(gradient)),
+            float(np.linalg.norm(best.update)),
+        )
+
+    def _estimate(self, run: recursions.ChainPass, hessian: Array) -> None:
+        """Let this batch enter the moving average of the factors, where it is due."""
+        every = self.recipe.factors_every
+        if (self.updates - 1) % every:
+            return
+        fresh = zip(
+            [recursions.input_factor(a, biased=True) for a in run.inputs],
+            METHODS[self.method](self.weights, run, hessian),
+            strict=True,
+        )
+        past = min(1 - 1 / ((self.updates - 1) // every + 1), self.recipe.decay)
+        self.factors = [
+            (Q, G) if past == 0 else (past * old[0] + (1 - past) * Q, past * old[1] + (1 - past) * G)
+            for (Q, G), old in zip(fresh, self.factors or [None] * len(self.weights), strict=True)
+        ]
+
+    def _first_damping(self) -> float:
+        """Return lambda_0: some times the mean eigenvalue of all blocks together."""
+        if self.recipe.first_damping is not None:
+            return self.recipe.first_damping
+        trace = sum(np.trace(Q) * np.trace(G) for Q, G in self.factors)
+        return float(self.recipe.first_ratio * trace / len(self.theta))
+
+    def _choose_gamma(self, gradient: Array, shifted: Array) -> float:
+        """Return gamma: tied to lambda, or the best of three where a search is due."""
+        assert self.damping is not None
+        tied = float(np.sqrt(self.damping + self.recipe.l2))
+        every = self.recipe.gamma_every
+        if every is None:
+            return tied
+        self.gamma = self.gamma or tied
+        if self.updates % every == 0:
+            omega = np.sqrt(19 / 20) ** every
+            candidates = [omega * self.gamma, self.gamma, self.gamma / omega]
+            changes = [
+                self._minimise(
+                    self._proposal(gradient, self._invert(g)), gradient, shifted
+                ).change
+                for g in candidates
+            ]
+            self.gamma = candidates[int(np.argmin(changes))]
+        return self.gamma
+
+    def _refresh_due(self) -> bool:
+        searched = self.recipe.gamma_every
+        return (
+            self.updates <= 3
+            or self.updates % self.recipe.refresh_every == 0
+            or (searched is not None and self.updates % searched == 0)
+        )
+
+    def _invert(self, gamma: float) -> list[tuple[Array, Array]]:
+        pairs = [kronecker.damped(Q, G, gamma) for Q, G in self.factors]
+        return [(np.linalg.inv(Q), np.linalg.inv(G)) for Q, G in pairs]
+
+    def _proposal(self, gradient: Array, inverses: list[tuple[Array, Array]]) -> Array:
+        """Return minus the damped blocks' inverses times the gradient."""
+        layers = zip(inverses, self.layered(gradient), strict=True)
+        return np.concatenate([-(Q @ V @ G).ravel() for (Q, G), V in layers])
+
+    def _minimise(self, proposal: Array, gradient: Array, shifted: Array) -> Model:
+        """Return the lowest point of the model over the proposal's groups and the last update."""
+        depth = len(self.weights)
+        n = min(self.recipe.groups, depth)
+        group = np.concatenate(
+            [np.full(r * c, i * n // depth) for i, (r, c) in enumerate(self.shapes)]
+        )
+        directions = [np.where(group == k, proposal, 0.0) for k in range(n)]
+        if self.recipe.momentum:
+            first = self.previous is None
+            directions.append(np.zeros_like(proposal) if first else self.previous)
+        D = np.stack(directions, axis=1)
+        K, b = D.T @ shifted @ D, D.T @ gradient
+        used = np.flatnonzero(np.diag(K))
+        c = np.zeros(len(b))
+        scale = np.sqrt(np.diag(K)[used])
+        scaled = K[np.ix_(used, used)] / np.outer(scale, scale)
+        c[used] = -np.linalg.solve(scaled, b[used] / scale) / scale
+        return Model(D @ c, float(b @ c + c @ K @ c / 2), c)
+
+    def _adapt(self, ratio: float) -> None:
+        """Lower lambda where the model was right, raise it where it was wrong."""
+        assert self.damping is not None
+        omega = self.recipe.damping_decay**self.recipe.damping_every
+        if ratio > 3 / 4:
+            self.damping *= omega
+        elif not ratio >= 1 / 4:
+            self.damping /= omega
+
+    def _remember(self, theta: Array, update: Array) -> None:
+        layers = self.layered(theta)
+        self.weights, self.biases = [m[:-1] for m in layers], [m[-1] for m in layers]
+        self.previous = update
+        past = min(1 - 1 / self.updates, 0.99)
+        old = theta if self.averaged is None else self.averaged
+        self.averaged = past * old + (1 - past) * theta

@@ -1,0 +1,135 @@
+"""Fifty adaptive updates against their transcription, number by number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kfgn_graph as kfgn
+from tests.cases import Case, Problem, build
+from tests.losses import LOSSES
+from tests.nets import chain
+from tests.reference.adaptive import AdaptiveTrainer, Recipe, Report
+from tests.stepping import METHODS, assert_same_parameters, slow
+from tests.tolerances import ADAPTIVE_TRAJECTORY
+
+NET = chain("small", [5, 4, 3, 2], "tanh")
+UPDATES, N = 50, 12
+
+RECIPES = {
+    "tied": Recipe(),
+    "searched": Recipe(gamma_every=10, refresh_every=4, l2=1e-3, decay=0.9),
+    "one_length": Recipe(groups=1, momentum=False, first_damping=0.1),
+    "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),
+    "lengths_without_momentum": Recipe(groups=5, momentum=False, gamma_every=20, first_ratio=1.0),
+    "seldom": Recipe(refresh_every=10, factors_every=5, decay=0.8),
+}
+
+
+def compiled(problem: Problem, recipe: Recipe, method: str, backend: str) -> kfgn.Update:
+    """Compile the update that a recipe describes."""
+    gamma = {"gamma": "search", "gamma_every": recipe.gamma_every} if recipe.gamma_every else {}
+    return kfgn.compile_update(
+        problem.loss,
+        problem.params,
+        problem.inputs,
+        method=METHODS[method],
+        damping=kfgn.LevenbergMarquardt(
+            initial=recipe.first_damping,
+            initial_ratio=recipe.first_ratio,
+            every=recipe.damping_every,
+            decay=recipe.damping_decay,
+            **gamma,
+        ),
+        step=kfgn.Rescaling(momentum=recipe.momentum, groups=recipe.groups),
+        l2=recipe.l2,
+        curvature_decay=recipe.decay,
+        factors_every=recipe.factors_every,
+        refresh_every=recipe.refresh_every,
+        average_iterates=True,
+        backend=backend,
+    )
+
+
+def trainer_of(
+    case: Case, values: dict[str, np.ndarray], recipe: Recipe, method: str
+) -> AdaptiveTrainer:
+    """Return the transcription at the same parameters."""
+    layers = range(len(case.net.layers))
+    return AdaptiveTrainer(
+        [values[f"W{i}"].copy() for i in layers],
+        [values[f"b{i}"].copy() for i in layers],
+        case.net.chain or (),
+        case.loss.name,
+        method,
+        recipe,
+    )
+
+
+def draws(case: Case, rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+    """Return batches of one task: targets follow from the inputs, up to some noise."""
+    teacher = rng.normal(size=(5, 2))
+
+    def batch() -> tuple[np.ndarray, ...]:
+        x, y = case.batch(rng, N)
+        score = np.sin(x @ teacher) + 0.3 * rng.normal(size=(N, 2))
+        return x, {
+            "half_rows": score,
+            "bernoulli": (score > 0).astype("float64"),
+            "labels": score.argmax(axis=1),
+        }[case.loss.name]
+
+    return [batch() for _ in range(UPDATES)]
+
+
+def assert_reported(stats: kfgn.UpdateStats, wanted: Report) -> None:
+    """Compare each number of a report."""
+    for name, value in wanted._asdict().items():
+        found = getattr(stats, name)
+        assert found == pytest.approx(value, rel=ADAPTIVE_TRAJECTORY, nan_ok=True), name
+    assert not stats.skipped
+    assert not stats.clamped
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "loss", "backend"),
+    [
+        ("tied", "KFRA", "half_rows", "jax"),
+        ("searched", "KFLR", "bernoulli", "jax"),
+        ("one_length", "KFRA", "labels", "jax"),
+        slow("lengths_without_momentum", "KFLR", "half_rows", "jax"),
+        slow("tied", "KFRA", "bernoulli", "jax"),
+        slow("searched", "KFRA", "half_rows", "jax"),
+        slow("one_length_with_momentum", "KFRA", "bernoulli", "jax"),
+        slow("seldom", "KFLR", "labels", "jax"),
+        slow("searched", "KFLR", "bernoulli", "c"),
+        slow("searched", "KFLR", "bernoulli", "numba"),
+        slow("seldom", "KFRA", "bernoulli", "c"),
+        slow("seldom", "KFRA", "half_rows", "numba"),
+    ],
+)
+def test_fifty_updates_are_the_transcription(
+    recipe: str, method: str, loss: str, backend: str, rng: np.random.Generator
+) -> None:
+    case = Case(NET, LOSSES[loss])
+    values = case.values(rng)
+    problem, trainer = build(case, values), trainer_of(case, values, RECIPES[recipe], method)
+    update = compiled(problem, RECIPES[recipe], method, backend)
+    reports = []
+    for batch in draws(case, rng):
+        reports.append(trainer.update(*batch))
+        assert_reported(update(*batch), reports[-1])
+        assert_same_parameters(problem, trainer, ADAPTIVE_TRAJECTORY)
+    averages = np.concatenate([a.ravel() for a in update.averaged().values()])
+    np.testing.assert_allclose(averages, trainer.averaged, rtol=ADAPTIVE_TRAJECTORY, atol=1e-9)
+    assert len({r.damping for r in reports}) > 3  # lambda moved
+    assert_varied(reports, RECIPES[recipe])
+
+
+def assert_varied(reports: list[Report], recipe: Recipe) -> None:
+    """See that what the recipe asks for took place: else equal numbers would prove nothing."""
+    assert np.isfinite([r.reduction_ratio for r in reports]).sum() == UPDATES // recipe.damping_every
+    assert all(r.momentum != 0 for r in reports[1:]) == recipe.momentum
+    tied = [np.sqrt(r.damping + recipe.l2) for r in reports]
+    moved = np.abs(np.array([r.gamma for r in reports]) / tied - 1).max() > 0.1
+    assert moved == (recipe.gamma_every is not None)
