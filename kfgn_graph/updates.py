@@ -41,6 +41,7 @@ STATISTICS = (
     "update_norm",
     "skipped",
     "clamped",
+    "rejected",
 )
 
 
@@ -85,6 +86,14 @@ class Move:
     momentum: TensorVariable
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the loss on the batch says of an update: rho, and whether it is rejected."""
+
+    ratio: TensorVariable
+    rejected: TensorVariable
+
+
 class StepBuilder:
     """Builds one :class:`Step`; ``kept`` gathers the new values of the state."""
 
@@ -113,20 +122,21 @@ class StepBuilder:
         gamma = self._gamma(proposal, gradient, shifts, damping)
         move = self._move(proposal.direction(gradient, shifts, gamma), gradient, shifts)
         self.kept |= proposal.kept
-        ratio = self._ratio(objective, move)
-        self._adapt(damping, gamma, ratio, move)
+        outcome = self._outcome(objective, move)
+        taken = self._adapt(damping, outcome, move)
         statistics = {
             "loss": self.graph.loss,
             "damping": damping,
             "gamma": gamma,
-            "reduction_ratio": ratio,
+            "reduction_ratio": outcome.ratio,
             "step_scale": move.step_scale,
             "momentum": move.momentum,
             "gradient_norm": norm(gradient),
-            "update_norm": norm(move.update),
+            "update_norm": norm(taken),
+            "rejected": outcome.rejected,
             "clamped": clamped,
         }
-        return self._guarded(move.update, damping, statistics)
+        return self._guarded(taken, damping, statistics)
 
     def _gradient(self) -> Values:
         """Return the gradient of the objective."""
@@ -187,7 +197,7 @@ class StepBuilder:
         if isinstance(step, Rescaling):
             directions = step.directions(self.graph, proposed, previous)
             model = quadratic_model(self.products, gradient, directions, shifts)
-            coefficients = model.minimiser()
+            coefficients = step.coefficients(model)
         else:
             directions = [proposed]
             model = quadratic_model(self.products, gradient, directions, shifts)
@@ -208,32 +218,43 @@ class StepBuilder:
             coefficients[-1] if has_momentum else pt.constant(self._number(0)),
         )
 
-    def _ratio(self, objective: TensorVariable, move: Move) -> TensorVariable:
-        """Return rho where the damping wants it at this update, else NaN."""
-        rule = self.settings.damping
-        nan = pt.constant(self._number(np.nan))
-        if not isinstance(rule, LevenbergMarquardt):
-            return nan
+    def _outcome(self, objective: TensorVariable, move: Move) -> Outcome:
+        """Return rho and whether the update is rejected; what is not wanted costs nothing."""
+        rule, step = self.settings.damping, self.settings.step
+        reject = isinstance(step, Rescaling) and step.reject
+        adaptive = isinstance(rule, LevenbergMarquardt)
+        nan, no = pt.constant(self._number(np.nan)), pt.constant(np.asarray(False))
+        if not (reject or adaptive):
+            return Outcome(nan, no)
         moved = {p: p + d for p, d in move.update.items()}
         after = self._objective(graph_replace(self.graph.loss, moved), moved)
-        due = pt.eq(self.count % np.int32(rule.every), 0)
+        if reject:
+            return Outcome((after - objective) / move.change, pt.gt(after, objective))
+        due = self._adapting()
         after = choose(due, [after], [objective])[0]
-        return pt.switch(due, (after - objective) / move.change, nan)
+        return Outcome(pt.switch(due, (after - objective) / move.change, nan), no)
 
-    def _adapt(
-        self, damping: TensorVariable, gamma: TensorVariable, ratio: TensorVariable, move: Move
-    ) -> None:
-        """Set lambda of the next update, the last update and the averages."""
+    def _adapting(self) -> TensorVariable:
+        """Return whether lambda adapts at this update."""
         rule = self.settings.damping
+        every = rule.every if isinstance(rule, LevenbergMarquardt) else 1
+        return pt.eq(self.count % np.int32(every), 0)
+
+    def _adapt(self, damping: TensorVariable, outcome: Outcome, move: Move) -> Values:
+        """Return the update that is taken; set lambda of the next, the last update, the averages."""
+        rule, rejected = self.settings.damping, outcome.rejected
         if self.state.damping is not None and isinstance(rule, LevenbergMarquardt):
-            due = pt.eq(self.count % np.int32(rule.every), 0)
-            self.kept[self.state.damping] = pt.switch(due, rule.adapted(damping, ratio), damping)
+            adapted = pt.switch(self._adapting(), rule.adapted(damping, outcome.ratio), damping)
+            new = pt.switch(rejected, rule.after_failure(damping), adapted)
+            self.kept[self.state.damping] = new
+        zero = self._number(0)
+        taken = {p: pt.switch(rejected, zero, d) for p, d in move.update.items()}
         for p, kept in zip(self.graph.parameters, self.state.vector("previous"), strict=False):
-            if p in move.update:
-                self.kept[kept] = move.update[p]
+            if p in taken:
+                self.kept[kept] = pt.switch(rejected, kept, move.update[p])
         for p, kept in zip(self.graph.parameters, self.state.vector("averages"), strict=False):
-            new = p + move.update[p] if p in move.update else p
-            self.kept[kept] = iterate_average(kept, new, self.count)
+            self.kept[kept] = iterate_average(kept, p + taken[p] if p in taken else p, self.count)
+        return taken
 
     def _guarded(
         self, update: Values, damping: TensorVariable, statistics: dict[str, TensorVariable]
