@@ -32,15 +32,20 @@ def moving_average(
     return weight * old + (np.asarray(1, weight.type.dtype) - weight) * new
 
 
-#: The weight of the old average of iterates in the long run (Martens and Grosse 2015).
-ITERATE_DECAY = 0.99
+#: The greatest weight of the old average of iterates (Martens and Grosse 2015), and how much
+#: more than an even share the newest iterate has before that (Shamir and Zhang 2013).
+ITERATE_DECAY, ITERATE_EMPHASIS = 0.99, 8
 
 
 def iterate_average(
     old: TensorVariable, new: TensorVariable, count: TensorVariable
 ) -> TensorVariable:
-    r"""Return the average of iterates, of weight :math:`\min(1 - 1/k, 0.99)`, this one included.
+    r"""Return the average of iterates, this one included, for reporting.
 
-    For reporting: it stands still where the iterates themselves wander with the batches.
+    The old average weighs :math:`\min(1 - 9 / (k + 8), 0.99)`: early iterates are soon
+    forgotten, and later the average stands still where the iterates wander with the batches.
     """
-    return moving_average(old, new, average_weight(count, ITERATE_DECAY, 1, old.type.dtype))
+    dtype = old.type.dtype
+    emphasis, one = np.asarray(ITERATE_EMPHASIS, dtype), np.asarray(1, dtype)
+    share = (emphasis + one) / (count.astype(dtype) + emphasis)
+    return moving_average(old, new, pt.minimum(one - share, np.asarray(ITERATE_DECAY, dtype)))

@@ -146,7 +146,7 @@ def retried(
     retries = pytensor.scan(
         again,
         sequences=[pt.constant(growths)],
-        outputs_info=[pt.zeros_like(r) * np.asarray(np.nan, dtype) for r in results],
+        outputs_info=[pt.full_like(r, np.asarray(np.nan, dtype)) for r in results],
         non_sequences=distinct,
         return_updates=False,
         return_list=True,

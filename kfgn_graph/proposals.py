@@ -34,7 +34,7 @@ Attempt = Callable[
 
 #: Updates at the start that refresh the inverses whatever ``refresh_every`` says (Martens and
 #: Grosse 2015).
-REFRESHED_FIRST = 3
+REFRESHED_FIRST = 20
 
 
 class Proposal(ABC):
@@ -239,9 +239,10 @@ class KroneckerProposal(Proposal):
         return {layer: {name: next(values) for name in parts} for layer, parts in kept.items()}
 
     def refresh_due(self) -> TensorVariable:
-        """Return whether inverses are computed anew: at the first updates, and then evenly."""
+        """Return whether inverses are anew: at first, after a failure, and then evenly."""
         early = pt.le(self.count, np.int32(REFRESHED_FIRST))
         due = early | pt.eq(self.count % np.int32(self.settings.refresh_every), 0)
+        due = due | pt.gt(self.state.failed, 0)
         if self.settings.damping.searched:
             due = due | search_due(self.count, self.settings)
         return due

@@ -28,7 +28,7 @@ class State:
     Attributes
     ----------
     variables : dict of str to shared variable
-        ``count``; ``draws`` for methods that draw; ``damping`` and ``gamma`` where they adapt;
+        ``count``, of updates taken; ``failed``, 1 after one that was not; ``draws`` for methods that draw; ``damping`` and ``gamma`` where they adapt;
         ``factors/<layer>/Q`` and ``G``, ``inverses/<layer>/...``; ``previous/<parameter>``, the last
         update; ``averages/<parameter>``.
     """
@@ -38,6 +38,7 @@ class State:
         self._dtype = graph.loss.type.dtype
         self._names = parameter_names(graph)
         self.count = self._new("count", np.int32(0))
+        self.failed = self._new("failed", np.int32(0))
         self.draws = (
             self._new("draws", np.uint32(settings.seed)) if settings.method.random else None
         )

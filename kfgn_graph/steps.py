@@ -33,15 +33,15 @@ class Rescaling:
     groups : int
         Into how many groups of consecutive layers :math:`\Delta` is divided, each with a step
         length of its own (at most as many as there are layers). Early and late layers differ
-        in how far they can go. Where a group would have to ascend, all share one length.
-    reject : bool
-        Whether an update that raises the loss on its own batch is not taken; lambda is raised
-        then. Costs a forward pass.
+        in how far they can go.
+    reject_below : float, optional
+        An update whose reduction ratio on its own batch is below this is not taken: all stays
+        as it was, but lambda, which is raised. Costs a forward pass; None takes every update.
     """
 
     momentum: bool = True
     groups: int = 2
-    reject: bool = True
+    reject_below: float | None = 0.0
 
     def __post_init__(self) -> None:
         positive_count("groups", self.groups)
@@ -60,16 +60,6 @@ class Rescaling:
             {p: v for p, v in proposed.items() if group_of.get(p, n - 1) == k} for k in range(n)
         ]
         return groups + ([{p: previous[p] for p in proposed}] if self.momentum else [])
-
-    def coefficients(self, model: QuadraticModel) -> list[TensorVariable]:
-        """Return what the directions are multiplied with."""
-        free = model.minimiser()
-        n = len(free) - self.momentum
-        if n == 1:
-            return free
-        alpha, *rest = model.with_first_joined(n).minimiser()
-        descending = pt.all(pt.ge(pt.stack(free[:n]), 0))
-        return [pt.switch(descending, a, b) for a, b in zip(free, [alpha] * n + rest, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +86,6 @@ class QuadraticModel:
             for k, d in zip(row, coefficients, strict=True)
         ]
         return total(linear) + total(square) / np.asarray(2, linear[0].type.dtype)
-
-    def with_first_joined(self, n: int) -> QuadraticModel:
-        """Return the model where the sum of the first n directions stands for them."""
-        parts = [list(range(n)), *([i] for i in range(n, len(self.slopes)))]
-        slopes = [total([self.slopes[i] for i in part]) for part in parts]
-        rows = [
-            [total([self.curvatures[i][j] for i in a for j in b]) for b in parts] for a in parts
-        ]
-        return QuadraticModel(slopes, rows)
 
     def minimiser(self) -> list[TensorVariable]:
         """Return the coefficients of the lowest point, 0 for a direction that is zero.

@@ -123,7 +123,7 @@ class StepBuilder:
         move = self._move(proposal.direction(gradient, shifts, gamma), gradient, shifts)
         self.kept |= proposal.kept
         outcome = self._outcome(objective, move)
-        taken = self._adapt(damping, outcome, move)
+        self._adapt(damping, outcome.ratio, move)
         statistics = {
             "loss": self.graph.loss,
             "damping": damping,
@@ -132,11 +132,10 @@ class StepBuilder:
             "step_scale": move.step_scale,
             "momentum": move.momentum,
             "gradient_norm": norm(gradient),
-            "update_norm": norm(taken),
-            "rejected": outcome.rejected,
+            "update_norm": norm(move.update),
             "clamped": clamped,
         }
-        return self._guarded(taken, damping, statistics)
+        return self._guarded(move.update, damping, outcome.rejected, statistics)
 
     def _gradient(self) -> Values:
         """Return the gradient of the objective."""
@@ -197,7 +196,7 @@ class StepBuilder:
         if isinstance(step, Rescaling):
             directions = step.directions(self.graph, proposed, previous)
             model = quadratic_model(self.products, gradient, directions, shifts)
-            coefficients = step.coefficients(model)
+            coefficients = model.minimiser()
         else:
             directions = [proposed]
             model = quadratic_model(self.products, gradient, directions, shifts)
@@ -221,15 +220,17 @@ class StepBuilder:
     def _outcome(self, objective: TensorVariable, move: Move) -> Outcome:
         """Return rho and whether the update is rejected; what is not wanted costs nothing."""
         rule, step = self.settings.damping, self.settings.step
-        reject = isinstance(step, Rescaling) and step.reject
+        least = step.reject_below if isinstance(step, Rescaling) else None
         adaptive = isinstance(rule, LevenbergMarquardt)
         nan, no = pt.constant(self._number(np.nan)), pt.constant(np.asarray(False))
-        if not (reject or adaptive):
+        if least is None and not adaptive:
             return Outcome(nan, no)
         moved = {p: p + d for p, d in move.update.items()}
         after = self._objective(graph_replace(self.graph.loss, moved), moved)
-        if reject:
-            return Outcome((after - objective) / move.change, pt.gt(after, objective))
+        if least is not None:
+            ratio = (after - objective) / move.change
+            lost = pt.isnan(after) & ~pt.isnan(move.change)
+            return Outcome(ratio, pt.lt(ratio, self._number(least)) | lost)
         due = self._adapting()
         after = choose(due, [after], [objective])[0]
         return Outcome(pt.switch(due, (after - objective) / move.change, nan), no)
@@ -240,39 +241,46 @@ class StepBuilder:
         every = rule.every if isinstance(rule, LevenbergMarquardt) else 1
         return pt.eq(self.count % np.int32(every), 0)
 
-    def _adapt(self, damping: TensorVariable, outcome: Outcome, move: Move) -> Values:
-        """Return the update that is taken; set lambda of the next, the last update, the averages."""
-        rule, rejected = self.settings.damping, outcome.rejected
+    def _adapt(self, damping: TensorVariable, ratio: TensorVariable, move: Move) -> None:
+        """Set lambda of the next update, the last update and the averages, if it is taken."""
+        rule = self.settings.damping
         if self.state.damping is not None and isinstance(rule, LevenbergMarquardt):
-            adapted = pt.switch(self._adapting(), rule.adapted(damping, outcome.ratio), damping)
-            new = pt.switch(rejected, rule.after_failure(damping), adapted)
-            self.kept[self.state.damping] = new
-        zero = self._number(0)
-        taken = {p: pt.switch(rejected, zero, d) for p, d in move.update.items()}
+            adapted = pt.switch(self._adapting(), rule.adapted(damping, ratio), damping)
+            self.kept[self.state.damping] = adapted
         for p, kept in zip(self.graph.parameters, self.state.vector("previous"), strict=False):
-            if p in taken:
-                self.kept[kept] = pt.switch(rejected, kept, move.update[p])
+            if p in move.update:
+                self.kept[kept] = move.update[p]
         for p, kept in zip(self.graph.parameters, self.state.vector("averages"), strict=False):
-            self.kept[kept] = iterate_average(kept, p + taken[p] if p in taken else p, self.count)
-        return taken
+            new = p + move.update[p] if p in move.update else p
+            self.kept[kept] = iterate_average(kept, new, self.count)
 
     def _guarded(
-        self, update: Values, damping: TensorVariable, statistics: dict[str, TensorVariable]
+        self,
+        update: Values,
+        damping: TensorVariable,
+        rejected: TensorVariable,
+        statistics: dict[str, TensorVariable],
     ) -> Step:
-        """Take the step only if the loss, the gradient, the state and the step are finite."""
+        """Take the step only if it is not rejected and loss, gradient, state and step are finite.
+
+        Else all stays as it was, but lambda, which is raised, and the mark that makes the next
+        update invert anew.
+        """
         wanted = {p: p + step for p, step in update.items()} | self.kept
         checked = [statistics[name] for name in ("loss", "gradient_norm", "update_norm")]
         finite = all_finite([pt.stack(checked), *self._sums(self.kept)])
-        statistics["update_norm"] = pt.switch(finite, statistics["update_norm"], self._number(0))
-        statistics["skipped"] = ~finite
+        taken = finite & ~rejected
+        statistics["update_norm"] = pt.switch(taken, statistics["update_norm"], self._number(0))
+        statistics |= {"skipped": ~finite, "rejected": finite & rejected}
         updates = {
-            v: pt.switch(finite, value, v).astype(v.type.dtype) for v, value in wanted.items()
+            v: pt.switch(taken, value, v).astype(v.type.dtype) for v, value in wanted.items()
         }
+        updates[self.state.failed] = (~taken).astype("int32")
         rule, kept = self.settings.damping, self.state.damping
         if kept is not None and isinstance(rule, LevenbergMarquardt):
-            usable = pt.gt(damping, 0) & ~(pt.isnan(damping) | pt.isinf(damping))
-            raised = pt.switch(usable, rule.after_failure(damping), kept)
-            updates[kept] = pt.switch(finite, wanted[kept], raised)
+            last = pt.switch(all_finite([damping]), damping, kept)
+            raised = pt.switch(pt.gt(last, 0), rule.after_failure(last), kept)
+            updates[kept] = pt.switch(taken, wanted[kept], raised)
         return Step(updates, statistics)
 
     def _sums(self, kept: Values) -> list[TensorVariable]:

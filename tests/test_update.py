@@ -159,7 +159,7 @@ def test_kept_factors_serve_until_they_are_due(backend: str, rng: np.random.Gene
     values = case.values(rng)
     problem, trainer = build(case, values), trainer_of(case, values, refresh_every=3)
     update = compile_case(problem, backend=backend, refresh_every=3)
-    for _ in range(8):
+    for _ in range(26):
         x, y = case.batch(rng, 5)
         update(x, y)
         trainer.update(x, y)

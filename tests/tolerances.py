@@ -28,3 +28,10 @@ MONTE_CARLO_CONSTANT = 5.0
 # the curvature's mean eigenvalue rounding grows some thousandfold in ten updates. The recipes keep
 # lambda above a tenth of it, where the two stay together to 1e-11.
 ADAPTIVE_TRAJECTORY = 1e-8
+
+# Twenty adaptive updates in float32 of one loss in three units: each rounding of 6e-8 grows with
+# the training, by a hundred or so, and the units round differently.
+SCALED_TRAJECTORY = 2e-4
+
+# PER_CONDITION in float32.
+PER_CONDITION_SINGLE = 5e-6

@@ -9,20 +9,24 @@ Jacobian of each example. All parameters are one vector: of each layer ``[W; b]`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from tests.reference import kronecker, recursions
-from tests.reference.training import HEADS, METHODS
+from tests.reference.training import HEADS, METHODS, REFRESHED_FIRST
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What can be chosen; ``first_damping`` None makes lambda_0 relative to the curvature."""
+    """What can be chosen; ``first_damping`` None makes lambda_0 relative to the curvature.
+
+    An update whose ratio is below ``reject_below`` leaves all as it was but lambda, which is
+    raised.
+    """
 
     l2: float = 0.0
     decay: float = 0.95
@@ -30,10 +34,12 @@ class Recipe:
     refresh_every: int = 1
     groups: int = 2
     momentum: bool = True
+    reject_below: float | None = 0.0
     first_damping: float | None = None
     first_ratio: float = 25.0
     damping_every: int = 5
     damping_decay: float = 19 / 20
+    failure_factor: float = 4.0
     gamma_every: int | None = None
 
 
@@ -48,6 +54,7 @@ class Report(NamedTuple):
     momentum: float
     gradient_norm: float
     update_norm: float
+    rejected: bool
 
 
 class Model(NamedTuple):
@@ -69,6 +76,7 @@ class AdaptiveTrainer:
     method: str
     recipe: Recipe = field(default_factory=Recipe)
     updates: int = 0
+    failed: bool = False
     damping: float | None = None
     gamma: float | None = None
     factors: list[tuple[Array, Array]] = field(default_factory=list)
@@ -121,8 +129,8 @@ class AdaptiveTrainer:
 
     def update(self, x: Array, y: Array) -> Report:
         """Take one step on a batch."""
+        recipe, theta, before = self.recipe, self.theta, replace(self)
         self.updates += 1
-        recipe, theta = self.recipe, self.theta
         run = recursions.forward(self.weights, self.biases, self.activations, x)
         loss, by_output, hessian = HEADS[self.head](run.output, y)
         slopes = recursions.gradients(run, self.weights, by_output)
@@ -138,12 +146,20 @@ class AdaptiveTrainer:
             self.inverses = self._invert(gamma)
         best = self._minimise(self._proposal(gradient, self.inverses), gradient, shifted)
 
-        ratio = np.nan
-        if self.updates % recipe.damping_every == 0:
-            before, after = (self.objective(t, x, y) for t in (theta, theta + best.update))
-            ratio = (after - before) / best.change
-            self._adapt(ratio)
-        self._remember(theta + best.update, best.update)
+        ratio, rejected = np.nan, False
+        due = self.updates % recipe.damping_every == 0
+        if due or recipe.reject_below is not None:
+            here, there = (self.objective(t, x, y) for t in (theta, theta + best.update))
+            ratio = (there - here) / best.change
+            rejected = recipe.reject_below is not None and ratio < recipe.reject_below
+        if rejected:
+            vars(self).update(vars(before))
+            self.damping = recipe.failure_factor * damping
+        else:
+            self._remember(theta + best.update, best.update)
+            if due:
+                self._adapt(ratio)
+        self.failed = rejected
         return Report(
             loss,
             damping,
@@ -152,7 +168,8 @@ class AdaptiveTrainer:
             best.coefficients[0],
             best.coefficients[-1] if recipe.momentum else 0.0,
             float(np.linalg.norm(gradient)),
-            float(np.linalg.norm(best.update)),
+            0.0 if rejected else float(np.linalg.norm(best.update)),
+            rejected,
         )
 
     def _estimate(self, run: recursions.ChainPass, hessian: Array) -> None:
@@ -167,7 +184,9 @@ class AdaptiveTrainer:
         )
         past = min(1 - 1 / ((self.updates - 1) // every + 1), self.recipe.decay)
         self.factors = [
-            (Q, G) if past == 0 else (past * old[0] + (1 - past) * Q, past * old[1] + (1 - past) * G)
+            (Q, G)
+            if past == 0
+            else (past * old[0] + (1 - past) * Q, past * old[1] + (1 - past) * G)
             for (Q, G), old in zip(fresh, self.factors or [None] * len(self.weights), strict=True)
         ]
 
@@ -190,9 +209,7 @@ class AdaptiveTrainer:
             omega = np.sqrt(19 / 20) ** every
             candidates = [omega * self.gamma, self.gamma, self.gamma / omega]
             changes = [
-                self._minimise(
-                    self._proposal(gradient, self._invert(g)), gradient, shifted
-                ).change
+                self._minimise(self._proposal(gradient, self._invert(g)), gradient, shifted).change
                 for g in candidates
             ]
             self.gamma = candidates[int(np.argmin(changes))]
@@ -201,7 +218,8 @@ class AdaptiveTrainer:
     def _refresh_due(self) -> bool:
         searched = self.recipe.gamma_every
         return (
-            self.updates <= 3
+            self.updates <= REFRESHED_FIRST
+            or self.failed
             or self.updates % self.recipe.refresh_every == 0
             or (searched is not None and self.updates % searched == 0)
         )
@@ -245,9 +263,10 @@ class AdaptiveTrainer:
             self.damping /= omega
 
     def _remember(self, theta: Array, update: Array) -> None:
+        """Move the parameters; the average forgets early iterates fast."""
         layers = self.layered(theta)
         self.weights, self.biases = [m[:-1] for m in layers], [m[-1] for m in layers]
         self.previous = update
-        past = min(1 - 1 / self.updates, 0.99)
+        past = min(1 - 9 / (self.updates + 8), 0.99)
         old = theta if self.averaged is None else self.averaged
         self.averaged = past * old + (1 - past) * theta

@@ -42,6 +42,9 @@ def softmax(z: Array, y: Array) -> tuple[float, Array, Array]:
 
 
 HEADS = {"half_rows": squared_error, "bernoulli": bernoulli, "labels": softmax}
+#: How many updates invert the factors of their own batch whatever the period.
+REFRESHED_FIRST = 20
+
 METHODS = {"KFRA": recursions.kfra, "KFLR": recursions.kflr}
 
 
@@ -63,7 +66,8 @@ class Trainer:
     decay : float
         The largest weight of the past in the moving averages.
     refresh_every : int
-        The factors solved with are those of the updates 1, 2, 3, and of every multiple of it.
+        The factors solved with are those of the first updates, ``REFRESHED_FIRST`` of them, and of
+        every multiple of it.
     """
 
     weights: list[Array]
@@ -99,7 +103,7 @@ class Trainer:
             (past * Q0 + (1 - past) * Q, past * G0 + (1 - past) * G)
             for (Q0, G0), Q, G in zip(old, Qs, Gs, strict=True)
         ]
-        if self.updates <= 3 or self.updates % self.refresh_every == 0:
+        if self.updates <= REFRESHED_FIRST or self.updates % self.refresh_every == 0:
             self.solved_with = self.averages
         for i, ((Q, G), slope) in enumerate(zip(self.solved_with, slopes, strict=True)):
             theta = np.vstack([self.weights[i], self.biases[i]])

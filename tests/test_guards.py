@@ -1,0 +1,274 @@
+"""Training goes on: what is not finite, singular, dead or badly scaled does not end it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+
+import kfgn_graph as kfgn
+from tests.cases import Case, Problem, build
+from tests.harness import MODES, assert_close
+from tests.losses import LOSSES
+from tests.nets import NETS, chain
+from tests.reference import kronecker
+from tests.stepping import (
+    DAMPING,
+    assert_identical,
+    case_of,
+    compile_case,
+    on_backends,
+    state_of,
+    trainer_of,
+    values_of,
+)
+from tests.tolerances import SCALED_TRAJECTORY, TRAJECTORY
+
+FAILURE_FACTOR = kfgn.LevenbergMarquardt().failure_factor
+ADAPTIVE: dict[str, object] = {
+    "damping": kfgn.LevenbergMarquardt(),
+    "step": kfgn.Rescaling(),
+}
+
+
+def to_single(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(a.astype("float32") if a.dtype.kind == "f" else a for a in batch)
+
+
+# --- what is not finite -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_what_is_not_finite_is_skipped_and_raises_lambda(
+    backend: str, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", "half_rows")
+    problem = build(case, case.values(rng))
+    update = compile_case(problem, backend=backend, refresh_every=2, **ADAPTIVE)
+    poisons = [(0, np.nan), (1, np.nan), (1, np.inf), (1, -np.inf), (1, 1e200), (0, np.inf)]
+    for place, poison in poisons:
+        x, y = case.batch(rng, 4)
+        assert not update(x, y).skipped
+        bad = (x.copy(), y.copy())
+        bad[place][2, 1] = poison
+        before, state = values_of(problem), state_of(update)
+        stats = update(*bad)
+        assert stats.skipped
+        assert stats.update_norm == 0
+        assert_identical(values_of(problem), before)
+        after = state_of(update)
+        assert after.pop("damping") == FAILURE_FACTOR * state.pop("damping")
+        assert (state.pop("failed"), after.pop("failed")) == (0, 1)
+        assert_identical(after, state)
+    losses = [update(x, y).loss for _ in range(10)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_first_batch_that_is_not_finite_leaves_lambda_to_the_next(
+    rng: np.random.Generator,
+) -> None:
+    case = case_of("tanh", "half_rows")
+    values, (x, y) = case.values(rng), case.batch(rng, 4)
+    clean, dirty = build(case, values), build(case, values)
+    first, second = compile_case(clean, **ADAPTIVE), compile_case(dirty, **ADAPTIVE)
+    assert second(np.full_like(x, np.nan), y).skipped
+    wanted, found = first(x, y), second(x, y)
+    assert found.damping == wanted.damping
+    assert_identical(values_of(dirty), values_of(clean))
+
+
+def logarithmic_problem(dtype: str = "float64") -> tuple[kfgn.Update, pt.TensorVariable]:
+    """Return the fit of log(x w) to 0 from w = 10: the full step lands where log is NaN."""
+    x = pt.tensor("x", dtype=dtype, shape=(None, 1))
+    w = pytensor.shared(np.full((1, 1), 10, dtype), name="w", shape=(1, 1))
+    loss = (pt.log(x @ w) ** 2).mean()
+    damping = kfgn.LevenbergMarquardt(initial=1e-6)
+    return kfgn.compile_update(loss, [w], [x], damping=damping, backend="jax"), w
+
+
+def test_a_step_to_where_the_loss_is_nan_is_rejected() -> None:
+    update, w = logarithmic_problem()
+    batch = np.ones((4, 1))
+    stats = update(batch)
+    assert stats.rejected
+    assert stats.update_norm == 0
+    np.testing.assert_array_equal(w.get_value(), [[10]])
+    assert update(batch).damping == pytest.approx(FAILURE_FACTOR * stats.damping)
+    for _ in range(40):
+        stats = update(batch)
+    assert stats.loss < 1e-6
+
+
+def test_a_step_that_raises_the_loss_is_rejected() -> None:
+    x = pt.tensor("x", shape=(None, 1))
+    w = pytensor.shared(np.full((1, 1), 2.0), name="w", shape=(1, 1))
+    loss = (pt.softplus(x @ w) - 0.5 * (x @ w)).mean()  # log cosh: the full step overshoots 0
+    damping = kfgn.LevenbergMarquardt(initial=1e-6)
+    update = kfgn.compile_update(loss, [w], [x], damping=damping, backend="jax")
+    batch = (np.full((4, 1), 2.0),)
+    stats = update(*batch)
+    assert stats.rejected
+    assert stats.reduction_ratio < 0
+    assert stats.update_norm == 0
+    np.testing.assert_array_equal(w.get_value(), [[2.0]])
+    reports = [update(*batch) for _ in range(30)]
+    assert reports[0].damping == pytest.approx(FAILURE_FACTOR * stats.damping)
+    losses = [r.loss for r in reports]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == pytest.approx(np.log(2), abs=1e-6)
+
+
+# --- factorisations that fail -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refresh_every", [1, 4])
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_a_factorisation_that_fails_is_tried_with_more_damping(
+    backend: str, refresh_every: int, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", "half_rows")
+    values, (x, y) = case.values(rng), case.batch(rng, 6)
+    problem, trainer = build(case, values), trainer_of(case, values, "KFRA", decay=0.99)
+    update = compile_case(
+        problem, backend=backend, refresh_every=refresh_every, curvature_decay=0.99
+    )
+    _, slopes, Qs, Gs = trainer.batch_factors(x, y)
+    skewed = np.diag([-0.9, 0.1, 0.5, 2.0])
+    state = state_of(update)
+    state |= {"count": np.asarray(1199, np.int32)}
+    state |= {"factors/W0/Q": skewed, "factors/W0/G": Gs[0]}
+    state |= {"factors/W1/Q": Qs[1], "factors/W1/G": Gs[1]}
+    update.load_state(state)
+    pairs = [(0.99 * skewed + 0.01 * Qs[0], Gs[0]), (Qs[1], Gs[1])]
+    gamma = np.sqrt(DAMPING)
+    growth = next(
+        g for g in (1, 10, 100, 1000) if definite(*kronecker.damped(*pairs[0], g * gamma))
+    )
+    assert growth > 1
+    assert not update(x, y).skipped
+    for i, ((Q, G), slope) in enumerate(zip(pairs, slopes, strict=True)):
+        step = -kronecker.solve(Q, G, slope, growth * gamma)
+        moved = [values_of(problem)[f"{p}{i}"] - values[f"{p}{i}"] for p in "Wb"]
+        assert_close(np.vstack(moved), step, TRAJECTORY)
+
+
+def definite(*matrices: np.ndarray) -> bool:
+    return all(np.linalg.eigvalsh(M).min() > 0 for M in matrices)
+
+
+def test_a_factorisation_that_no_damping_saves_is_skipped(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    problem = build(case, case.values(rng))
+    update = compile_case(problem, **ADAPTIVE)
+    batch = case.batch(rng, 6)
+    update(*batch)
+    good = state_of(update)
+    update.load_state(good | {"factors/W0/Q": np.diag([-1e9, 1.0, 1.0, 1e9])})
+    state = state_of(update)
+    assert update(*batch).skipped
+    after = state_of(update)
+    assert after.pop("damping") >= FAILURE_FACTOR * state.pop("damping")
+    assert (state.pop("failed"), after.pop("failed")) == (0, 1)
+    assert_identical(after, state)
+    update.load_state(good)
+    assert not update(*batch).skipped
+
+
+# --- degenerate nets and data -----------------------------------------------------------------
+
+
+def degenerate(name: str, rng: np.random.Generator) -> tuple[Problem, tuple[np.ndarray, ...]]:
+    """Return a net and a batch, in single precision, with something wrong about them."""
+    nets = {
+        "dead_units": NETS["relu"],
+        "one_input_one_output": chain("ones", [1, 1, 1], "tanh"),
+        "no_bias_of_ones": chain("ones_no_bias", [1, 1, 1], "tanh", "no_bias"),
+        "wide": chain("wide", [3, 40, 2], "tanh"),
+    }
+    case = Case(nets.get(name, NETS["tanh"]), LOSSES["half_rows"])
+    values = case.values(rng)
+    x, y = case.batch(rng, 2 if name == "wide" else 8)
+    if name == "dead_units":
+        values["b1"] = np.full_like(values["b1"], -100.0)
+    if name == "constant_inputs":
+        x[:] = 1.0
+    if name == "zero_feature":
+        x[:, 1] = 0.0
+    if name == "zero_inputs":
+        x[:] = 0.0
+    if name == "zero_weights":
+        values = {key: np.zeros_like(v) for key, v in values.items()}
+    if name == "equal_rows":
+        x[:], y[:] = x[0], y[0]
+    return build(case, values, dtype="float32"), to_single((x, y))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dead_units",
+        "constant_inputs",
+        "zero_feature",
+        "zero_inputs",
+        "zero_weights",
+        "equal_rows",
+        "one_input_one_output",
+        "no_bias_of_ones",
+        "wide",
+    ],
+)
+@pytest.mark.parametrize("backend", ["jax"])
+def test_degenerate_nets_and_data_train(name: str, backend: str, rng: np.random.Generator) -> None:
+    problem, batch = degenerate(name, rng)
+    update = compile_case(problem, backend=backend, **ADAPTIVE)
+    reports = [update(*batch) for _ in range(12)]
+    assert not any(r.skipped for r in reports)
+    assert reports[-1].loss < reports[0].loss
+    assert all(np.isfinite(v).all() for v in state_of(update).values())
+
+
+# --- scales -----------------------------------------------------------------------------------
+
+
+def test_the_scale_of_the_loss_does_not_matter(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "bernoulli")
+    values = case.values(rng)
+    batches = [to_single(case.batch(rng, 16)) for _ in range(20)]
+    ends = {}
+    for scale in (1.0, 1e-6, 1e6):
+        problem = build(case, values, dtype="float32")
+        update = kfgn.compile_update(
+            np.float32(scale) * problem.loss, problem.params, problem.inputs, backend="jax"
+        )
+        reports = [update(*batch) for batch in batches]
+        assert not any(r.skipped for r in reports)
+        ends[scale] = values_of(problem)
+        if scale == 1:
+            first = reports
+        for r, wanted in zip(reports, first, strict=True):
+            assert r.loss / scale == pytest.approx(wanted.loss, rel=SCALED_TRAJECTORY)
+            assert r.damping / scale == pytest.approx(wanted.damping, rel=SCALED_TRAJECTORY)
+    for scale in (1e-6, 1e6):
+        for name, value in ends[1.0].items():
+            assert_close(ends[scale][name], value, SCALED_TRAJECTORY)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lambda_is_kept_above_the_precision_of_the_dtype(
+    dtype: str, rng: np.random.Generator
+) -> None:
+    case = case_of("tanh", "half_rows")
+    values, (x, y) = case.values(rng), case.batch(rng, 6)
+    problem = build(case, values, dtype=dtype)
+    initial = 1e-14
+    update = compile_case(
+        problem, **ADAPTIVE | {"damping": kfgn.LevenbergMarquardt(initial=initial)}
+    )
+    stats = update(x.astype(dtype), y.astype(dtype))
+    _, _, Qs, Gs = trainer_of(case, values).batch_factors(x, y)
+    blocks = [np.trace(Q) * np.trace(G) / len(Q) / len(G) for Q, G in zip(Qs, Gs, strict=True)]
+    least = max(blocks) * (max(map(len, Qs)) * np.finfo(dtype).eps) ** 2
+    assert bool(stats.clamped) == (least > initial) == (dtype == "float32")
+    assert stats.damping == pytest.approx(max(least, initial), rel=1e-4)
+    assert not stats.skipped
