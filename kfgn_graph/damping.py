@@ -91,10 +91,10 @@ class LevenbergMarquardt(Damping):
     r"""lambda adapted by how well the quadratic model foretold the loss.
 
     Every :math:`T_1` updates the reduction ratio
-    :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is measured on the batch of
-    the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`; below ``lower``,
-    or where it is NaN, lambda is divided by it (Martens and Grosse 2015, section 6.5). h is the
-    loss, and M its model, ``l2`` included; M includes lambda.
+    :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is read, measured on the
+    batch of the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`; below
+    ``lower``, or where it is NaN, lambda is divided by it (Martens and Grosse 2015, section
+    6.5). h is the loss, and M its model, ``l2`` included; M includes lambda.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ class LevenbergMarquardt(Damping):
     minimum, maximum : float
         Bounds of lambda.
     failure_factor : float
-        What lambda is multiplied with when an update is skipped since the loss, the gradient
-        or the step was not finite.
+        What lambda is multiplied with when an update is not taken: rejected, or skipped since
+        the loss, the gradient or the step was not finite.
     gamma, gamma_every
         See :class:`GammaRule`.
     """

@@ -37,8 +37,7 @@ class HessianFree:
     start_decay : float
         The iterations start at this times the last update's solution; 0 starts at zero.
     preconditioned : bool
-        Precondition with :math:`(\mathrm{diag}(\sum_n g_n g_n^T) + \lambda + \eta)^{3/4}`, of which the
-        squared gradient of the batch stands for the diagonal.
+        Precondition with :math:`(\mathrm{diag}(g g^T) + \lambda + \eta)^{3/4}`, g the batch's gradient.
     block : bool
         Solve each layer's own block of :math:`\bar G` instead of the whole, layer by layer: the
         exact update that Kronecker-factored blocks approximate.
@@ -94,7 +93,9 @@ def conjugate_gradients(
     tolerance: float,
     divisor: Values | None = None,
 ) -> Values:
-    r"""Return x of A x = b, where Martens' rule on :math:`\phi = \frac{1}{2} x^T A x - b^T x` stops.
+    r"""Return x of A x = b, stopped by Martens' rule.
+
+    The rule watches :math:`\phi(x) = \frac{1}{2} x^T A x - b^T x`; see :class:`HessianFree`.
 
     Parameters
     ----------

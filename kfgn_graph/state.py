@@ -28,9 +28,11 @@ class State:
     Attributes
     ----------
     variables : dict of str to shared variable
-        ``count``, of updates taken; ``failed``, 1 after one that was not; ``draws`` for methods that draw; ``damping`` and ``gamma`` where they adapt;
-        ``factors/<layer>/Q`` and ``G``, ``inverses/<layer>/...``; ``previous/<parameter>``, the last
-        update; ``averages/<parameter>``.
+        ``count``, of updates taken; ``failed``, 1 after one that was not; ``draws`` for methods
+        that draw; ``damping`` and ``gamma`` where they adapt; ``factors/<layer>/Q`` and ``G``;
+        ``inverses/<layer>/...``, the parts of a strategy; ``solution/<parameter>``, where the next
+        conjugate gradients start; ``previous/<parameter>``, the last update;
+        ``averages/<parameter>``.
     """
 
     def __init__(self, graph: LayerGraph, settings: Settings) -> None:

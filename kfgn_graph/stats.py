@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: Statistics that are true or false.
+FLAGS = ("skipped", "rejected", "clamped")
+
 
 class UpdateStats:
     """The statistics of one update; a value is fetched from the device when it is read.
@@ -17,12 +20,17 @@ class UpdateStats:
         lambda, and the gamma that damps the factors.
     reduction_ratio : float
         rho; NaN where the update does not measure it.
-    step_scale : float
-        What the preconditioned gradient was multiplied with.
+    step_scale, momentum : float
+        What the preconditioned gradient, of the first group of layers, and the last update were
+        multiplied with.
     gradient_norm, update_norm : float
-        Euclidean norms over all parameters; the update's is 0 where it was skipped.
+        Euclidean norms over all parameters; the update's is 0 where it was not taken.
     skipped : bool
-        Whether the loss, gradient or step was not finite, and nothing was changed.
+        Whether the loss, gradient or step was not finite, and nothing was changed but lambda.
+    rejected : bool
+        Whether the update would have raised the loss on its own batch, and was not taken.
+    clamped : bool
+        Whether lambda was raised to what the dtype's precision needs.
     """
 
     __slots__ = ("_values",)
@@ -34,7 +42,7 @@ class UpdateStats:
         if name.startswith("_") or name not in self._values:
             raise AttributeError(name)
         value = self._values[name]
-        return bool(value) if name == "skipped" else float(value)
+        return bool(value) if name in FLAGS else float(value)
 
     def as_dict(self) -> dict[str, float | bool]:
         """Return all statistics as Python numbers."""

@@ -155,7 +155,7 @@ class StepBuilder:
         damping = self.settings.damping.first(proposal.mean_curvature)
         if self.state.damping is not None:
             started = pt.gt(self.state.damping, 0)
-            damping = pt.switch(started, self.state.damping, damping)
+            damping = choose(started, [self.state.damping], [damping])[0]
         size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
         least = least_damping(proposal.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)

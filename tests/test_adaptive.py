@@ -18,7 +18,7 @@ UPDATES, N = 50, 12
 
 RECIPES = {
     "tied": Recipe(),
-    "rejecting": Recipe(groups=3, l2=1e-3, first_damping=0.05, reject_below=0.6),
+    "rejecting": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9),
     "searched": Recipe(gamma_every=10, refresh_every=4, l2=1e-3, decay=0.9, reject_below=None),
     "one_length": Recipe(groups=1, momentum=False, first_damping=0.1),
     "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),

@@ -269,6 +269,6 @@ def test_lambda_is_kept_above_the_precision_of_the_dtype(
     _, _, Qs, Gs = trainer_of(case, values).batch_factors(x, y)
     blocks = [np.trace(Q) * np.trace(G) / len(Q) / len(G) for Q, G in zip(Qs, Gs, strict=True)]
     least = max(blocks) * (max(map(len, Qs)) * np.finfo(dtype).eps) ** 2
-    assert bool(stats.clamped) == (least > initial) == (dtype == "float32")
+    assert stats.clamped == (least > initial) == (dtype == "float32")
     assert stats.damping == pytest.approx(max(least, initial), rel=1e-4)
     assert not stats.skipped

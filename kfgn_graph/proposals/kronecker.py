@@ -1,8 +1,7 @@
-"""From the gradient to a proposed direction: what the methods do with their curvature."""
+"""The proposal of the Kronecker-factored methods."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,15 +15,14 @@ from kfgn_graph.conditional import choose
 from kfgn_graph.damping import factored_gamma
 from kfgn_graph.draws import Draws
 from kfgn_graph.heads import Head
-from kfgn_graph.hessian_free import HessianFree
 from kfgn_graph.inverses import BlockDamping, Parts, retried
 from kfgn_graph.kronecker import KroneckerFactors, corrected_eigenvalues
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.methods import KroneckerMethod
-from kfgn_graph.products import GaussNewton
+from kfgn_graph.proposals.core import Proposal
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
-from kfgn_graph.vectors import Scalars, Values, dot, total
+from kfgn_graph.vectors import Scalars, Values, total
 
 #: From the factors, further matrices and damping of every layer to its results.
 Attempt = Callable[
@@ -35,42 +33,6 @@ Attempt = Callable[
 #: Updates at the start that refresh the inverses whatever ``refresh_every`` says (Martens and
 #: Grosse 2015).
 REFRESHED_FIRST = 20
-
-
-class Proposal(ABC):
-    """What turns a gradient into a direction.
-
-    Attributes
-    ----------
-    kept : Values
-        New values of the state that belongs to it.
-    mean_curvature : scalar TensorVariable
-        The mean eigenvalue of the curvature, on the scale of which lambda starts.
-    greatest_block : scalar TensorVariable
-        The greatest mean eigenvalue of one layer's block.
-    """
-
-    kept: Values
-    mean_curvature: TensorVariable
-    greatest_block: TensorVariable
-
-    @abstractmethod
-    def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        """Return the proposal, a descent direction, and set what is kept.
-
-        Parameters
-        ----------
-        gradient : Values
-            Of all that is to move.
-        shifts : Scalars
-            lambda + eta of each parameter.
-        gamma : scalar
-            Damps the factors of methods that have them.
-        """
-
-    def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        """Return the proposal with fresh inverses, without setting what is kept."""
-        raise NotImplementedError(f"{type(self).__name__} has no gamma to try.")
 
 
 class KroneckerProposal(Proposal):
@@ -265,51 +227,6 @@ def search_due(count: TensorVariable, settings: Settings) -> TensorVariable:
     return pt.eq(count % np.int32(settings.damping.gamma_every), 0)
 
 
-class HessianFreeProposal(Proposal):
-    """The solution of the damped Gauss-Newton system by conjugate gradients."""
-
-    def __init__(
-        self,
-        graph: LayerGraph,
-        head: Head,
-        settings: Settings,
-        state: State,
-        count: TensorVariable,
-    ) -> None:
-        self.graph, self.kept = graph, {}
-        assert isinstance(settings.method, HessianFree)
-        self._method = settings.method
-        self._products = GaussNewton(graph, head)
-        self._start = dict(zip(graph.parameters, state.vector("solution"), strict=True))
-        self.mean_curvature = self.greatest_block = self._mean_eigenvalue()
-
-    def _mean_eigenvalue(self) -> TensorVariable:
-        """Return an estimate of the mean eigenvalue: a random-sign vector's mean curvature."""
-        draws, dtype = Draws(pt.constant(np.uint32(0))), self.graph.loss.type.dtype
-        signs = {p: draws.signs(value_shape(p), dtype) for p in self.graph.parameters}
-        image = self._products.image(signs)
-        size = sum(int(np.prod(value_shape(p))) for p in self.graph.parameters)
-        return dot(image, self._products.curvature(image)) / np.asarray(size, dtype)
-
-    def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        solution: Values = {}
-        for parameters in self._systems(gradient):
-            part = {p: gradient[p] for p in parameters}
-            start = {p: self._start[p] for p in parameters}
-            solution |= self._method.solve(self._products, part, start, shifts)
-        self.kept = {self._start[p]: v for p, v in solution.items()}
-        return solution
-
-    def _systems(self, gradient: Values) -> list[list[TensorVariable]]:
-        """Return the parameters of each system that is solved by itself."""
-        if not self._method.block:
-            return [list(gradient)]
-        layers = [
-            [p for p in (layer.weight, layer.bias) if p is not None] for layer in self.graph.layers
-        ]
-        return layers + [[p] for p in self.graph.unmatched if p in gradient]
-
-
 def joined(layer: Layer, values: Values) -> TensorVariable:
     """Return [W; b] as the affine map reads it, of shape (d_in[+1], d_out)."""
     W = values[layer.weight]
@@ -327,13 +244,3 @@ def separated(layer: Layer, joint: TensorVariable) -> Values:
     if layer.bias is not None:
         separated[layer.bias] = joint[d_in].reshape(value_shape(layer.bias))
     return separated
-
-
-def proposal_of(
-    graph: LayerGraph, head: Head, settings: Settings, state: State, count: TensorVariable
-) -> Proposal:
-    """Return the proposal that the settings' method makes."""
-    free = isinstance(settings.method, HessianFree)
-    return (HessianFreeProposal if free else KroneckerProposal)(
-        graph, head, settings, state, count
-    )

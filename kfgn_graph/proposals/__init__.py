@@ -1,0 +1,27 @@
+"""From the gradient to a proposed direction: what the methods do with their curvature."""
+
+from __future__ import annotations
+
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.heads import Head
+from kfgn_graph.hessian_free import HessianFree
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.proposals.core import Proposal
+from kfgn_graph.proposals.hessian_free import HessianFreeProposal
+from kfgn_graph.proposals.kronecker import KroneckerProposal, search_due
+from kfgn_graph.settings import Settings
+from kfgn_graph.state import State
+
+
+def proposal_of(
+    graph: LayerGraph, head: Head, settings: Settings, state: State, count: TensorVariable
+) -> Proposal:
+    """Return the proposal that the settings' method makes."""
+    free = isinstance(settings.method, HessianFree)
+    return (HessianFreeProposal if free else KroneckerProposal)(
+        graph, head, settings, state, count
+    )
+
+
+__all__ = ["Proposal", "proposal_of", "search_due"]
