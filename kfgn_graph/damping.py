@@ -92,9 +92,9 @@ class LevenbergMarquardt(Damping):
 
     Every :math:`T_1` updates the reduction ratio
     :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is read, measured on the
-    batch of the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`; below
-    ``lower``, or where it is NaN, lambda is divided by it (Martens and Grosse 2015, section
-    6.5). h is the loss, and M its model, ``l2`` included; M includes lambda.
+    batch of the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`;
+    below ``lower``, or where it is NaN, lambda is divided by it (Martens and Grosse 2015,
+    section 6.5). h is the loss, and M its model, ``l2`` included; M includes lambda.
 
     Parameters
     ----------

@@ -37,7 +37,8 @@ class HessianFree:
     start_decay : float
         The iterations start at this times the last update's solution; 0 starts at zero.
     preconditioned : bool
-        Precondition with :math:`(\mathrm{diag}(g g^T) + \lambda + \eta)^{3/4}`, g the batch's gradient.
+        Precondition with :math:`(\mathrm{diag}(g g^T) + \lambda + \eta)^{3/4}`, where g is the
+        batch's gradient.
     block : bool
         Solve each layer's own block of :math:`\bar G` instead of the whole, layer by layer: the
         exact update that Kronecker-factored blocks approximate.

@@ -1,8 +1,8 @@
 r"""How far to go: the exact Gauss-Newton quadratic model of the loss along a few directions.
 
 :math:`M(\delta) = h(\theta) + \nabla h^T \delta
-+ \frac{1}{2} \delta^T (\bar G + (\lambda + \eta) I) \delta` on the current batch, with the exact Gauss-Newton matrix of the whole network
-(Martens and Grosse 2015, sections 6.4 and 7).
++ \frac{1}{2} \delta^T (\bar G + (\lambda + \eta) I) \delta` on the current batch, with the exact
+Gauss-Newton matrix of the whole network (Martens and Grosse 2015, sections 6.4 and 7).
 """
 
 from __future__ import annotations
