@@ -248,9 +248,9 @@ def compile_update(
     step: float | Rescaling = Rescaling(),
     output: TensorVariable | None = None,
     l2: float = 0.0,
-    curvature_decay: float = 0.95,
+    curvature_decay: float = 0.8,
     factors_every: int = 1,
-    refresh_every: int = 1,
+    refresh_every: int = 10,
     inverse: str | Inverse = "cholesky",
     average_iterates: bool = False,
     backend: str = "auto",
@@ -285,7 +285,7 @@ def compile_update(
     factors_every : int
         How many updates apart the factors are estimated anew.
     refresh_every : int
-        How many updates apart the factors' inverses are computed anew; the first three updates
+        How many updates apart the factors' inverses are computed anew; the first twenty updates
         always do.
     inverse : {'cholesky', 'newton-schulz', 'eigh', 'exact', 'ekfac'} or strategy
         How the damped blocks are inverted: through Cholesky factors, by products alone, in

@@ -63,6 +63,10 @@ class Damping(GammaRule, ABC):
     def first(self, mean_curvature: TensorVariable) -> TensorVariable:
         """Return lambda of the first update, given the mean eigenvalue of the curvature."""
 
+    def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
+        """Return lambda kept within the rule's bounds."""
+        return damping
+
 
 @dataclass(frozen=True)
 class ConstantDamping(Damping):
@@ -110,6 +114,9 @@ class LevenbergMarquardt(Damping):
         d, the change of lambda an update.
     lower, upper : float
         The thresholds of :math:`\rho`.
+    minimum_ratio : float
+        lambda stays at least this times the mean eigenvalue of the curvature: below, noise of
+        the batch decides where the curvature is small.
     minimum, maximum : float
         Bounds of lambda.
     failure_factor : float
@@ -125,6 +132,7 @@ class LevenbergMarquardt(Damping):
     decay: float = 19 / 20
     lower: float = 0.25
     upper: float = 0.75
+    minimum_ratio: float = 1e-3
     minimum: float = 0.0
     maximum: float = np.inf
     failure_factor: float = 4.0
@@ -134,6 +142,8 @@ class LevenbergMarquardt(Damping):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("initial_ratio", self.initial_ratio)
+        if not (np.isfinite(self.minimum_ratio) and self.minimum_ratio >= 0):
+            raise SpecError(f"minimum_ratio={self.minimum_ratio} must be at least 0.")
         if self.initial is not None:
             positive("initial", self.initial)
         positive_count("every", self.every)
@@ -151,23 +161,24 @@ class LevenbergMarquardt(Damping):
     def first(self, mean_curvature: TensorVariable) -> TensorVariable:
         dtype = mean_curvature.type.dtype
         if self.initial is not None:
-            return self.bounded(pt.constant(np.asarray(self.initial, dtype)))
-        return self.bounded(np.asarray(self.initial_ratio, dtype) * mean_curvature)
+            return pt.constant(np.asarray(self.initial, dtype))
+        return np.asarray(self.initial_ratio, dtype) * mean_curvature
 
-    def bounded(self, damping: TensorVariable) -> TensorVariable:
-        """Return lambda kept between its bounds."""
+    def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
         dtype = damping.type.dtype
-        return pt.clip(damping, np.asarray(self.minimum, dtype), np.asarray(self.maximum, dtype))
+        least = np.asarray(self.minimum_ratio, dtype) * mean_curvature
+        least = pt.maximum(least, np.asarray(self.minimum, dtype))
+        return pt.minimum(pt.maximum(damping, least), np.asarray(self.maximum, dtype))
 
     def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
         r"""Return lambda after :math:`\rho` was measured; NaN counts as below."""
         omega = np.asarray(self.decay**self.every, damping.type.dtype)
         raised = pt.switch(pt.ge(ratio, self.lower), damping, damping / omega)
-        return self.bounded(pt.switch(pt.gt(ratio, self.upper), omega * damping, raised))
+        return pt.switch(pt.gt(ratio, self.upper), omega * damping, raised)
 
     def after_failure(self, damping: TensorVariable) -> TensorVariable:
-        """Return lambda after an update that was skipped."""
-        return self.bounded(damping * np.asarray(self.failure_factor, damping.type.dtype))
+        """Return lambda after an update that was not taken."""
+        return damping * np.asarray(self.failure_factor, damping.type.dtype)
 
 
 def factored_gamma(damping: TensorVariable, penalty: TensorLike) -> TensorVariable:

@@ -22,9 +22,9 @@ class Settings:
     damping: Damping = field(default_factory=LevenbergMarquardt)
     step: float | Rescaling = field(default_factory=Rescaling)
     l2: float = 0.0
-    curvature_decay: float = 0.95
+    curvature_decay: float = 0.8
     factors_every: int = 1
-    refresh_every: int = 1
+    refresh_every: int = 10
     inverse: str | Inverse = "cholesky"
     average_iterates: bool = False
     seed: int = 0

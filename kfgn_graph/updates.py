@@ -135,7 +135,9 @@ class StepBuilder:
             "update_norm": norm(move.update),
             "clamped": clamped,
         }
-        return self._guarded(move.update, damping, outcome.rejected, statistics)
+        return self._guarded(
+            move.update, damping, proposal.mean_curvature, outcome.rejected, statistics
+        )
 
     def _gradient(self) -> Values:
         """Return the gradient of the objective."""
@@ -156,6 +158,7 @@ class StepBuilder:
         if self.state.damping is not None:
             started = pt.gt(self.state.damping, 0)
             damping = choose(started, [self.state.damping], [damping])[0]
+        damping = self.settings.damping.bounded(damping, proposal.mean_curvature)
         size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
         least = least_damping(proposal.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
@@ -258,6 +261,7 @@ class StepBuilder:
         self,
         update: Values,
         damping: TensorVariable,
+        mean_curvature: TensorVariable,
         rejected: TensorVariable,
         statistics: dict[str, TensorVariable],
     ) -> Step:
@@ -268,7 +272,7 @@ class StepBuilder:
         """
         wanted = {p: p + step for p, step in update.items()} | self.kept
         checked = [statistics[name] for name in ("loss", "gradient_norm", "update_norm")]
-        finite = all_finite([pt.stack(checked), *self._sums(self.kept)])
+        finite = all_finite([pt.stack([*checked, mean_curvature])])
         taken = finite & ~rejected
         statistics["update_norm"] = pt.switch(taken, statistics["update_norm"], self._number(0))
         statistics |= {"skipped": ~finite, "rejected": finite & rejected}
@@ -282,10 +286,6 @@ class StepBuilder:
             raised = pt.switch(pt.gt(last, 0), rule.after_failure(last), kept)
             updates[kept] = pt.switch(taken, wanted[kept], raised)
         return Step(updates, statistics)
-
-    def _sums(self, kept: Values) -> list[TensorVariable]:
-        """Return a number for each floating-point state that is finite only if the state is."""
-        return [v.sum() for v in kept.values() if v.type.dtype == self.dtype]
 
 
 def kfgn_updates(

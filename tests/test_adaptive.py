@@ -20,7 +20,7 @@ RECIPES = {
     "tied": Recipe(),
     "rejecting": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9),
     "searched": Recipe(gamma_every=10, refresh_every=4, l2=1e-3, decay=0.9, reject_below=None),
-    "one_length": Recipe(groups=1, momentum=False, first_damping=0.5),
+    "one_length": Recipe(groups=1, momentum=False, first_damping=0.5, least_ratio=1.5),
     "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),
     "lengths_without_momentum": Recipe(groups=5, momentum=False, gamma_every=20, first_ratio=1.0),
     "seldom": Recipe(refresh_every=10, factors_every=5, decay=0.8, reject_below=None),
@@ -38,6 +38,7 @@ def compiled(problem: Problem, recipe: Recipe, method: str, backend: str) -> kfg
         damping=kfgn.LevenbergMarquardt(
             initial=recipe.first_damping,
             initial_ratio=recipe.first_ratio,
+            minimum_ratio=recipe.least_ratio,
             every=recipe.damping_every,
             decay=recipe.damping_decay,
             **gamma,

@@ -173,7 +173,12 @@ def test_inputs_that_leave_the_graph_incomplete(problem: Problem) -> None:
         ({"curvature_decay": 1.5}, "curvature_decay"),
         ({"curvature_decay": -0.1}, "curvature_decay"),
         ({"refresh_every": 0}, "refresh_every"),
+        ({"refresh_every": True}, "refresh_every"),
+        ({"factors_every": 0}, "factors_every"),
+        ({"factors_every": 2.5}, "factors_every"),
         ({"l2": -1.0}, "l2"),
+        ({"inverse": "ekfac"}, "KFLR"),
+        ({"damping": 1e-3}, "damping"),
         ({"step": float("nan")}, "step"),
     ],
     ids=lambda v: str(v),
@@ -189,6 +194,52 @@ def test_a_setting_that_is_not_allowed(
 def test_a_damping_that_is_not_allowed(value: float) -> None:
     with pytest.raises(kfgn.SpecError, match="damping"):
         kfgn.ConstantDamping(value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        (lambda: kfgn.LevenbergMarquardt(decay=2), "decay"),
+        (lambda: kfgn.LevenbergMarquardt(decay=0.0), "decay"),
+        (lambda: kfgn.LevenbergMarquardt(initial=-1.0), "initial"),
+        (lambda: kfgn.LevenbergMarquardt(initial_ratio=0.0), "initial_ratio"),
+        (lambda: kfgn.LevenbergMarquardt(every=0), "every"),
+        (lambda: kfgn.LevenbergMarquardt(lower=0.8, upper=0.7), "lower"),
+        (lambda: kfgn.LevenbergMarquardt(minimum=2.0, maximum=1.0), "minimum"),
+        (lambda: kfgn.LevenbergMarquardt(minimum=-1.0), "minimum"),
+        (lambda: kfgn.LevenbergMarquardt(failure_factor=1.0), "failure_factor"),
+        (lambda: kfgn.LevenbergMarquardt(gamma="greedy"), "gamma"),
+        (lambda: kfgn.LevenbergMarquardt(gamma_every=0), "gamma_every"),
+        (lambda: kfgn.Rescaling(groups=0), "groups"),
+        (lambda: kfgn.Rescaling(groups=1.5), "groups"),
+        (lambda: kfgn.NewtonSchulz(iterations=0), "iterations"),
+        (lambda: kfgn.HessianFree(iterations=0), "iterations"),
+        (lambda: kfgn.HessianFree(tolerance=0.0), "tolerance"),
+        (lambda: kfgn.HessianFree(start_decay=1.5), "start_decay"),
+    ],
+    ids=[f"rule{i}" for i in range(17)],
+)
+def test_a_rule_that_is_not_allowed(rule, named: str) -> None:
+    with pytest.raises(kfgn.SpecError, match=named):
+        rule()
+
+
+def test_a_method_that_only_describes_curvature(problem: Problem) -> None:
+    with pytest.raises(kfgn.SpecError, match="method"):
+        kfgn.compile_update(
+            problem.loss, problem.params, problem.inputs, method=kfgn.BlockHessian()
+        )
+
+
+def test_a_search_for_gamma_where_there_is_none(problem: Problem) -> None:
+    with pytest.raises(kfgn.SpecError, match="gamma"):
+        kfgn.compile_update(
+            problem.loss,
+            problem.params,
+            problem.inputs,
+            method=kfgn.HessianFree(),
+            damping=kfgn.LevenbergMarquardt(gamma="search"),
+        )
 
 
 @pytest.mark.parametrize("samples", [0, -3])

@@ -263,7 +263,8 @@ def test_lambda_is_kept_above_the_precision_of_the_dtype(
     problem = build(case, values, dtype=dtype)
     initial = 1e-14
     update = compile_case(
-        problem, **ADAPTIVE | {"damping": kfgn.LevenbergMarquardt(initial=initial)}
+        problem,
+        **ADAPTIVE | {"damping": kfgn.LevenbergMarquardt(initial=initial, minimum_ratio=0.0)},
     )
     stats = update(x.astype(dtype), y.astype(dtype))
     _, _, Qs, Gs = trainer_of(case, values).batch_factors(x, y)

@@ -41,16 +41,14 @@ for layer in kfgn.trace_layers(loss, params).layers:
     print(layer.name, *layer.weight.type.shape)
 
 # --- update: one compiled function that trains the network
-update = kfgn.compile_update(
-    loss, params, [x], method=kfgn.KFRA(), damping=kfgn.ConstantDamping(3.0)
-)
+update = kfgn.compile_update(loss, params, [x], method=kfgn.KFRA())
 
 # --- training: a fresh batch for each update
 for k in range(updates):
     batch = images[rng.choice(len(images), size=500, replace=False)]
     stats = update(batch)
     if k % 20 == 0 or k == updates - 1:
-        print(f"update {k:4d}   loss {stats.loss:.3f}")
+        print(f"update {k:4d}   loss {stats.loss:.3f}   damping {stats.damping:.2g}")
 
 # --- use: the shared variables hold the trained network
 reconstruct = pytensor.function([x], pt.sigmoid(logits), mode=update.backend.upper())

@@ -22,7 +22,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Recipe:
-    """What can be chosen; ``first_damping`` None makes lambda_0 relative to the curvature.
+    """What can be chosen; ``first_damping`` None makes lambda_0 relative to the curvature's scale,
+    as its floor ``least_ratio`` is.
 
     An update whose ratio is below ``reject_below`` leaves all as it was but lambda, which is
     raised.
@@ -37,6 +38,7 @@ class Recipe:
     reject_below: float | None = 0.0
     first_damping: float | None = None
     first_ratio: float = 25.0
+    least_ratio: float = 1e-3
     damping_every: int = 5
     damping_decay: float = 19 / 20
     failure_factor: float = 4.0
@@ -139,7 +141,8 @@ class AdaptiveTrainer:
         curvature = np.einsum("nkp,nkl,nlq->pq", J, hessian, J)
 
         self._estimate(run, hessian)
-        damping = self.damping = self.damping or self._first_damping()
+        damping = max(self.damping or self._first_damping(), recipe.least_ratio * self._scale())
+        self.damping = damping
         shifted = curvature + (damping + recipe.l2) * np.eye(len(theta))
         gamma = self._choose_gamma(gradient, shifted)
         if self._refresh_due():
@@ -191,11 +194,13 @@ class AdaptiveTrainer:
         ]
 
     def _first_damping(self) -> float:
-        """Return lambda_0: some times the mean eigenvalue of all blocks together."""
         if self.recipe.first_damping is not None:
             return self.recipe.first_damping
-        trace = sum(np.trace(Q) * np.trace(G) for Q, G in self.factors)
-        return float(self.recipe.first_ratio * trace / len(self.theta))
+        return self.recipe.first_ratio * self._scale()
+
+    def _scale(self) -> float:
+        """Return the mean eigenvalue of all blocks together."""
+        return float(sum(np.trace(Q) * np.trace(G) for Q, G in self.factors)) / len(self.theta)
 
     def _choose_gamma(self, gradient: Array, shifted: Array) -> float:
         """Return gamma: tied to lambda, or the best of three where a search is due."""

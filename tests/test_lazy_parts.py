@@ -1,0 +1,129 @@
+"""What is not due sits in a branch that is not taken: nothing of it is left outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from pytensor.graph.basic import Apply
+
+import kfgn_graph as kfgn
+from tests.cases import build
+from tests.stepping import case_of, compile_case, slow
+
+FACTOR_SIZES = {4, 5, 2}  # of the net 3-4-2 with biases; the model's matrix is of size 3
+EVERYTHING: dict[str, Any] = {
+    "damping": kfgn.LevenbergMarquardt(),
+    "step": kfgn.Rescaling(reject_below=0.0),
+}
+SELDOM: dict[str, dict[str, Any]] = {
+    "inverses": {"refresh_every": 5},
+    "factors": {"factors_every": 5},
+    "ratio": {"step": kfgn.Rescaling(reject_below=None)},
+    "search": {"damping": kfgn.LevenbergMarquardt(gamma="search")},
+}
+SELDOM["all"] = {key: value for row in SELDOM.values() for key, value in row.items()}
+
+
+@cache
+def graph_of(seldom: str, backend: str, inverse: str = "cholesky") -> Any:
+    """Compile an update and return the graph that the backend runs."""
+    rng = np.random.default_rng(0)
+    case = case_of("tanh", "bernoulli")
+    problem = build(case, case.values(rng))
+    settings = EVERYTHING | SELDOM.get(seldom, {})
+    update = compile_case(problem, "KFLR", backend=backend, inverse=inverse, **settings)
+    return update.function_for(case.batch(rng, 6)).maker.fgraph
+
+
+def always_run(fgraph: Any) -> Iterator[Apply]:
+    """Yield what every call runs: all nodes, those within Ops too, but the branches' own."""
+    for node in fgraph.apply_nodes:
+        yield node
+        if type(node.op).__name__ != "LazyIfElse" and hasattr(node.op, "fgraph"):
+            yield from always_run(node.op.fgraph)
+
+
+def within_branches(fgraph: Any) -> Iterator[Apply]:
+    """Yield what stands in branches, those of branches included."""
+    for node in fgraph.apply_nodes:
+        if type(node.op).__name__ == "LazyIfElse":
+            for branch in (node.op.true_branch, node.op.false_branch):
+                yield from always_run(branch.fgraph)
+                yield from within_branches(branch.fgraph)
+
+
+def factorisations(nodes: Iterator[Apply]) -> list[str]:
+    """Return the names of what decomposes a matrix of a factor's size."""
+    return [
+        type(node.op).__name__
+        for node in nodes
+        if type(node.op).__name__ in ("Cholesky", "Eigh")
+        and node.inputs[0].type.shape[-1] in FACTOR_SIZES
+    ]
+
+
+def products(nodes: Iterator[Apply]) -> int:
+    """Return the number of matrix products."""
+    names = ("Dot", "Gemm", "Matmul")
+    return sum(type(node.op).__name__.startswith(names) for node in nodes)
+
+
+def scans(nodes: Iterator[Apply]) -> int:
+    """Return the number of loops."""
+    return sum(type(node.op).__name__ == "Scan" for node in nodes)
+
+
+BACKENDS = ["jax", slow("numba")]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inverses_that_are_not_due_are_not_computed(backend: str) -> None:
+    assert len(factorisations(always_run(graph_of("", backend)))) == 4
+    seldom = graph_of("inverses", backend)
+    assert factorisations(always_run(seldom)) == []
+    assert len(factorisations(within_branches(seldom))) >= 4
+
+
+@pytest.mark.parametrize("backend", [slow("jax"), slow("numba")])
+def test_eigenvectors_that_are_not_due_are_not_computed(backend: str) -> None:
+    seldom = graph_of("inverses", backend, "eigh")
+    assert factorisations(always_run(seldom)) == []
+    assert factorisations(within_branches(seldom)) == ["Eigh"] * 4
+
+
+@pytest.mark.parametrize("backend", [slow("jax"), slow("numba")])
+def test_iterated_inverses_that_are_not_due_are_not_computed(backend: str) -> None:
+    assert scans(always_run(graph_of("", backend, "newton-schulz"))) == 4
+    seldom = graph_of("inverses", backend, "newton-schulz")
+    assert scans(always_run(seldom)) == 0
+    assert scans(within_branches(seldom)) == 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("part", ["factors", "ratio"])
+def test_products_that_are_not_due_are_not_computed(part: str, backend: str) -> None:
+    always, seldom = graph_of("", backend), graph_of(part, backend)
+    saved = products(always_run(always)) - products(always_run(seldom))
+    # two forward products for rho; for the factors Q and G of two layers, and the square roots
+    assert saved >= {"ratio": 2, "factors": 4}[part]
+    assert products(within_branches(seldom)) >= saved
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_search_that_is_not_due_costs_nothing(backend: str) -> None:
+    always, seldom = graph_of("", backend), graph_of("search", backend)
+    assert products(always_run(seldom)) <= products(always_run(always))
+    assert len(factorisations(always_run(seldom))) <= 4
+    assert len(factorisations(within_branches(seldom))) >= 3 * 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_update_with_nothing_due_runs_what_a_step_alone_needs(backend: str) -> None:
+    found = products(always_run(graph_of("all", backend)))
+    assert factorisations(always_run(graph_of("all", backend))) == []
+    # forward 2, gradient 3, preconditioning 4, images of three directions at most 2 + 1 + 3 each
+    assert found <= 2 + 3 + 4 + 3 * 4
