@@ -30,6 +30,7 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.kronecker import (
     KroneckerFactors,
     damped,
+    identity_like,
     inverse_of,
     kronecker_solve,
     norm_ratio,
@@ -201,7 +202,7 @@ class NewtonSchulz(_PairOfInverses):
         dtype = A.type.dtype
         one, two = np.asarray(1, dtype), np.asarray(2, dtype)
         tolerance = np.asarray(self.tolerance or np.sqrt(np.finfo(dtype).eps), dtype)
-        unit = pt.eye(A.shape[0], dtype=dtype)
+        unit = identity_like(A)
         image = A @ start
         distance = pt.sqrt(((unit - image) ** 2).sum())
         near = pt.lt(distance, one)
@@ -220,7 +221,7 @@ class NewtonSchulz(_PairOfInverses):
             A: TensorVariable,
         ) -> list[TensorVariable]:
             scale = two / (m + M)
-            better = X * scale @ (two * pt.eye(A.shape[0], dtype=dtype) - scale * image)
+            better = X * scale @ (two * identity_like(A) - scale * image)
             better = (better + better.T) / two
             error = ((M - m) / (M + m)) ** 2
             done = pt.le(M - m, tolerance)

@@ -97,7 +97,13 @@ def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> Kronecke
 
 
 def _shifted(M: TensorVariable, by: TensorVariable) -> TensorVariable:
-    return M + by * pt.eye(M.shape[0], dtype=M.type.dtype)
+    return M + by * identity_like(M)
+
+
+def identity_like(M: TensorVariable) -> TensorVariable:
+    """Return the identity of a square matrix's size, a constant where the size is static."""
+    size = M.type.shape[0]
+    return pt.eye(M.shape[0] if size is None else size, dtype=M.type.dtype)
 
 
 def kronecker_solve(
@@ -133,7 +139,7 @@ def solve_symmetric(A: TensorVariable, B: TensorVariable) -> TensorVariable:
 
 def inverse_of(A: TensorVariable) -> TensorVariable:
     """Return A^-1 of a symmetric positive definite A, through its Cholesky factor."""
-    inverse = solve_symmetric(A, pt.eye(A.shape[0], dtype=A.type.dtype))
+    inverse = solve_symmetric(A, identity_like(A))
     return pt.specify_shape(inverse, A.type.shape)
 
 

@@ -69,6 +69,10 @@ class KroneckerProposal(Proposal):
 
     def _averaged(self, layer: Layer, fresh: KroneckerFactors) -> KroneckerFactors:
         """Return the moving average of a layer's factors, this batch included where due."""
+        q, g = factor_sizes(layer)
+        fresh = KroneckerFactors(
+            pt.specify_shape(fresh.Q, (q, q)), pt.specify_shape(fresh.G, (g, g))
+        )
         old = self.state.factors(layer)
         if old is None:
             return fresh
