@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from kfgn_graph.heads import find_head
+from kfgn_graph.hessian_free import HessianFree
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.printing import name_of
+from kfgn_graph.proposals import REFRESHED_FIRST
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import factor_sizes
 
-EQUATIONS = {"KFRA": "(21), (26)", "KFLR": "(21), (23)-(25)", "KFAC": "(21), (24)-(25) sampled"}
+EQUATIONS = {
+    "KFRA": "(21), (26)",
+    "KFLR": "(21), (23)-(25)",
+    "KFAC": "(21), (24)-(25) sampled",
+    "HessianFree": "(12)-(13)",
+}
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
 
 
@@ -22,8 +29,7 @@ def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
         f"loss: {head.name}, split at {name_of(graph.output)}"
         + (f", {head.distribution} targets" if head.distribution else ""),
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
-        f"factors: moving average {settings.curvature_decay}, inverses by "
-        f"{settings.inverse} every {settings.refresh_every} update(s)",
+        _schedule(settings),
         "",
         _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]
@@ -52,6 +58,17 @@ def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
         )
     return "\n".join(lines)
+
+
+def _schedule(settings: Settings) -> str:
+    """Say what is computed when, or how the system is solved."""
+    if isinstance(settings.method, HessianFree):
+        return f"system: {settings.method}; the factors below are not computed"
+    return (
+        f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
+        f"update(s); inverses by {settings.inverse} every {settings.refresh_every}, and in "
+        f"each of the first {REFRESHED_FIRST}"
+    )
 
 
 def _row(*cells: str) -> str:

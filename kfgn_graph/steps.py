@@ -36,7 +36,8 @@ class Rescaling:
         in how far they can go.
     reject_below : float, optional
         An update whose reduction ratio on its own batch is below this is not taken: all stays
-        as it was, but lambda, which is raised. Costs a forward pass; None takes every update.
+        as it was, but lambda, which is raised. Costs a forward pass; None takes every update,
+        and so does a constant damping, which could not be raised.
     """
 
     momentum: bool = True

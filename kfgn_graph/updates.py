@@ -223,20 +223,17 @@ class StepBuilder:
     def _outcome(self, objective: TensorVariable, move: Move) -> Outcome:
         """Return rho and whether the update is rejected; what is not wanted costs nothing."""
         rule, step = self.settings.damping, self.settings.step
-        least = step.reject_below if isinstance(step, Rescaling) else None
-        adaptive = isinstance(rule, LevenbergMarquardt)
-        nan, no = pt.constant(self._number(np.nan)), pt.constant(np.asarray(False))
-        if least is None and not adaptive:
-            return Outcome(nan, no)
+        no = pt.constant(np.asarray(False))
+        if not isinstance(rule, LevenbergMarquardt):
+            return Outcome(pt.constant(self._number(np.nan)), no)
         moved = {p: p + d for p, d in move.update.items()}
         after = self._objective(graph_replace(self.graph.loss, moved), moved)
-        if least is not None:
+        if isinstance(step, Rescaling) and step.reject_below is not None:
             ratio = (after - objective) / move.change
-            lost = pt.isnan(after) & ~pt.isnan(move.change)
-            return Outcome(ratio, pt.lt(ratio, self._number(least)) | lost)
+            return Outcome(ratio, pt.lt(ratio, self._number(step.reject_below)))
         due = self._adapting()
         after = choose(due, [after], [objective])[0]
-        return Outcome(pt.switch(due, (after - objective) / move.change, nan), no)
+        return Outcome(pt.switch(due, (after - objective) / move.change, self._number(np.nan)), no)
 
     def _adapting(self) -> TensorVariable:
         """Return whether lambda adapts at this update."""

@@ -1,4 +1,4 @@
-"""Train a small autoencoder with the default damping, with its loss rescaled, and with constants."""
+"""Train a small autoencoder by the default damping, with its loss rescaled, and by constants."""
 
 import numpy as np
 import pytensor

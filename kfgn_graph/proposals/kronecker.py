@@ -30,8 +30,8 @@ Attempt = Callable[
     list[TensorVariable],
 ]
 
-#: Updates at the start that refresh the inverses whatever ``refresh_every`` says (Martens and
-#: Grosse 2015).
+#: Updates at the start that refresh the inverses whatever ``refresh_every`` says: the curvature
+#: changes fastest there (Martens and Grosse 2015 take 3).
 REFRESHED_FIRST = 20
 
 
