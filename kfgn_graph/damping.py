@@ -168,7 +168,8 @@ class LevenbergMarquardt(Damping):
         dtype = damping.type.dtype
         least = np.asarray(self.minimum_ratio, dtype) * mean_curvature
         least = pt.maximum(least, np.asarray(self.minimum, dtype))
-        return pt.minimum(pt.maximum(damping, least), np.asarray(self.maximum, dtype))
+        greatest = min(self.maximum, np.sqrt(np.finfo(dtype).max))
+        return pt.minimum(pt.maximum(damping, least), np.asarray(greatest, dtype))
 
     def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
         r"""Return lambda after :math:`\rho` was measured; NaN counts as below."""

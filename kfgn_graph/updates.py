@@ -45,6 +45,10 @@ STATISTICS = (
 )
 
 
+#: A rise of the loss by so many of its roundings is none.
+ROUNDING = 100
+
+
 @dataclass(frozen=True)
 class Step:
     """One update, symbolically.
@@ -229,8 +233,9 @@ class StepBuilder:
         moved = {p: p + d for p, d in move.update.items()}
         after = self._objective(graph_replace(self.graph.loss, moved), moved)
         if isinstance(step, Rescaling) and step.reject_below is not None:
-            ratio = (after - objective) / move.change
-            return Outcome(ratio, pt.lt(ratio, self._number(step.reject_below)))
+            rounding = self._number(ROUNDING * np.finfo(self.dtype).eps) * abs(objective)
+            allowed = self._number(step.reject_below) * move.change + rounding
+            return Outcome((after - objective) / move.change, ~pt.le(after - objective, allowed))
         due = self._adapting()
         after = choose(due, [after], [objective])[0]
         return Outcome(pt.switch(due, (after - objective) / move.change, self._number(np.nan)), no)

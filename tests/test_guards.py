@@ -115,7 +115,7 @@ def test_a_step_that_raises_the_loss_is_rejected() -> None:
     reports = [update(*batch) for _ in range(30)]
     assert reports[0].damping == pytest.approx(FAILURE_FACTOR * stats.damping)
     losses = [r.loss for r in reports]
-    assert losses == sorted(losses, reverse=True)
+    assert np.diff(losses).max() < 1e-12  # none rises by more than rounding
     assert losses[-1] == pytest.approx(np.log(2), abs=1e-6)
 
 

@@ -9,7 +9,7 @@ import pytensor
 import pytest
 
 import kfgn_graph as kfgn
-from tests.cases import PENALTY, Case, Problem, build
+from tests.cases import PENALTY, Case, build
 from tests.harness import MODES, assert_close
 from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain
@@ -166,63 +166,6 @@ def test_kept_factors_serve_until_they_are_due(backend: str, rng: np.random.Gene
         update(x, y)
         trainer.update(x, y)
         assert_same_parameters(problem, trainer, TRAJECTORY)
-
-
-@pytest.mark.parametrize("backend", on_backends(MODES))
-@pytest.mark.parametrize("inverse", ["cholesky", slow("newton-schulz"), slow("ekfac")])
-def test_an_adaptive_update_resumes_bit_for_bit(
-    inverse: str, backend: str, tmp_path: Path, rng: np.random.Generator
-) -> None:
-    case = case_of("tanh", "bernoulli")
-    batches = [case.batch(rng, 6) for _ in range(30)]
-
-    def begun() -> tuple[Problem, kfgn.Update]:
-        problem = build(case, case.values(rng))
-        return problem, kfgn.compile_update(
-            problem.loss,
-            problem.params,
-            problem.inputs,
-            method=kfgn.KFLR(),
-            damping=kfgn.LevenbergMarquardt(gamma="search", gamma_every=4),
-            factors_every=2,
-            refresh_every=5,
-            inverse=inverse,
-            average_iterates=True,
-            backend=backend,
-        )
-
-    straight, update = begun()
-    for batch in batches[:23]:
-        update(*batch)
-    path = tmp_path / "state.safetensors"
-    update.save(path)
-    state = state_of(update)
-    assert {"count", "failed", "damping", "gamma"} <= set(state)
-    kinds = {name.split("/")[0] for name in state if "/" in name}
-    assert kinds == {"parameters", "factors", "inverses", "previous", "averages"}
-    ends = [[update(*batch).as_dict() for batch in batches[23:]]]
-    other, resumed = begun()
-    resumed.load(path)
-    assert_identical(resumed.state(), state)
-    ends.append([resumed(*batch).as_dict() for batch in batches[23:]])
-    np.testing.assert_equal(ends[0], ends[1])
-    assert_identical(values_of(other), values_of(straight))
-    assert_identical(state_of(resumed), state_of(update))
-    assert_identical(resumed.averaged(), update.averaged())
-
-
-def test_averages_are_kept_on_request_alone(rng: np.random.Generator) -> None:
-    case = case_of("tanh", "half_rows")
-    values, batch = case.values(rng), case.batch(rng, 4)
-    problem = build(case, values)
-    with pytest.raises(kfgn.SpecError, match="average_iterates"):
-        compile_case(problem).averaged()
-    update = compile_case(problem, average_iterates=True)
-    update(*batch)
-    assert_identical(update.averaged(), values_of(problem))  # the first stands alone
-    update(*batch)
-    update.averaged()["W0"][:] = 7.0  # a copy
-    assert np.abs(update.averaged()["W0"] - values_of(problem)["W0"]).max() > 0
 
 
 def test_the_seed_decides_what_is_drawn(rng: np.random.Generator) -> None:
