@@ -6,6 +6,7 @@ the update. :func:`optimiser` makes a method from its name, so that an experimen
 name. What is left at None is the package's default.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -241,13 +242,14 @@ class FirstOrder:
         """Compile the update; ``seed`` is not used, nothing is drawn."""
         from pytensor_ml.optim import compile_train
 
+        mode = backend_mode(backend)
         with pytensor.config.change_flags(floatX=network.loss.dtype):
             function = compile_train(
                 network.loss,
                 self._transform(),
                 parameters=list(network.parameters),
                 inputs=list(network.inputs),
-                compile_kwargs={"mode": backend_mode(backend)},
+                compile_kwargs={"mode": mode},
             )
         return _PlainStep(function)
 
@@ -300,5 +302,11 @@ def resolve_backend(backend: Backend) -> Literal["jax", "numba", "c"]:
 
 
 def backend_mode(backend: Backend) -> Mode:
-    """Return the PyTensor mode of a backend, for functions that are no update of ours."""
+    """Return the PyTensor mode of a backend, for functions that are no update of ours.
+
+    PyTensor sets JAX's precision by ``floatX`` when its JAX part is first imported, which must
+    therefore not happen while ``floatX`` is changed.
+    """
+    if resolve_backend(backend) == "jax":
+        importlib.import_module("pytensor.link.jax.dispatch")
     return get_mode(MODES[resolve_backend(backend)])

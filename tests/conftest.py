@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytensor.link.jax.dispatch  # noqa: F401 (sets the precision that the next line corrects)
 import pytest
 
 jax.config.update("jax_enable_x64", True)  # the judges compute in float64
