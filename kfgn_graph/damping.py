@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.tensor import TensorLike
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import SpecError
@@ -182,9 +181,9 @@ class LevenbergMarquardt(Damping):
         return damping * np.asarray(self.failure_factor, damping.type.dtype)
 
 
-def factored_gamma(damping: TensorVariable, penalty: TensorLike) -> TensorVariable:
+def factored_gamma(shift: TensorVariable) -> TensorVariable:
     r"""Return :math:`\gamma = \sqrt{\lambda + \eta}` (Martens and Grosse 2015, section 6.6)."""
-    return pt.sqrt(damping + penalty)
+    return pt.sqrt(shift)
 
 
 def least_damping(curvature: TensorVariable, size: int) -> TensorVariable:

@@ -17,7 +17,7 @@ from kfgn_graph.conditional import choose
 from kfgn_graph.damping import positive_count
 from kfgn_graph.errors import SpecError
 from kfgn_graph.products import GaussNewton
-from kfgn_graph.vectors import Scalars, Values, combined, inner, mapped
+from kfgn_graph.vectors import Scalars, Values, inner
 
 #: Iterations over which progress is measured: at least so many, and this share of all so far.
 WINDOW, WINDOW_SHARE = 10, 0.1
@@ -78,8 +78,8 @@ class HessianFree:
         decay = np.asarray(self.start_decay, power.dtype)
         return conjugate_gradients(
             damped_product,
-            mapped(lambda g: -g, gradient),
-            mapped(lambda s: decay * s, start),
+            {p: -g for p, g in gradient.items()},
+            {p: decay * s for p, s in start.items()},
             self.iterations,
             self.tolerance,
             divisor,
@@ -112,7 +112,7 @@ def conjugate_gradients(
     parameters = list(b)
     count = len(parameters)
     dtype = b[parameters[0]].type.dtype
-    half, zero = np.asarray(0.5, dtype), np.asarray(0, dtype)
+    half, zero, one = (np.asarray(number, dtype) for number in (0.5, 0, 1))
 
     def preconditioned(r: Values) -> Values:
         return r if divisor is None else {p: r[p] / divisor[p] for p in r}
@@ -129,15 +129,12 @@ def conjugate_gradients(
         image = product(d)
         curvature = inner(d, image)
         length = rho / pt.switch(pt.gt(curvature, zero), curvature, np.asarray(np.inf, dtype))
-        x_new, r_new = (
-            combined([_one(dtype), length], [x, d]),
-            combined([_one(dtype), -length], [r, image]),
-        )
+        x_new = {p: x[p] + length * d[p] for p in x}
+        r_new = {p: r[p] - length * image[p] for p in r}
         y = preconditioned(r_new)
         rho_new = inner(r_new, y)
-        d_new = combined(
-            [_one(dtype), rho_new / pt.switch(pt.gt(rho, zero), rho, _one(dtype))], [y, d]
-        )
+        ratio = rho_new / pt.switch(pt.gt(rho, zero), rho, one)
+        d_new = {p: y[p] + ratio * d[p] for p in d}
         history_new = pt.set_subtensor(history[i + 1], model(x_new, r_new))
         stop = (
             pt.le(rho_new, zero)
@@ -163,10 +160,6 @@ def conjugate_gradients(
         p: pt.specify_shape(v[-1], p.type.shape)
         for p, v in zip(parameters, iterates, strict=False)
     }
-
-
-def _one(dtype: str) -> TensorVariable:
-    return pt.constant(np.asarray(1, dtype))
 
 
 def _little_progress(

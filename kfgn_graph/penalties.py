@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytensor.tensor as pt
 from pytensor.gradient import grad
 from pytensor.graph.basic import Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
@@ -15,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.elementwise import elementwise_terms
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.vectors import total
 
 
 def penalty_curvature(graph: LayerGraph, layer: Layer) -> TensorVariable | None:
@@ -34,10 +33,7 @@ def penalty_curvature(graph: LayerGraph, layer: Layer) -> TensorVariable | None:
     if graph.penalty is None or all(d is None for d in diagonals):
         return None
     sizes = [p.size.astype(p.type.dtype) for p in parameters]
-    total = [d.sum() for d in diagonals if d is not None]
-    return (total[0] if len(total) == 1 else pt.add(*total)) / pt.add(
-        *sizes, np.asarray(0, sizes[0].dtype)
-    )
+    return total([d.sum() for d in diagonals if d is not None]) / total(sizes)
 
 
 def _quadratic_diagonal(

@@ -25,7 +25,7 @@ from kfgn_graph.products import GaussNewton
 from kfgn_graph.proposals import Proposal, proposal_of, search_due
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
-from kfgn_graph.steps import QuadraticModel, Rescaling, quadratic_model
+from kfgn_graph.steps import Rescaling, quadratic_model
 from kfgn_graph.tracing import trace_layers
 from kfgn_graph.vectors import Scalars, Values, all_finite, combined, inner, norm
 
@@ -181,7 +181,7 @@ class StepBuilder:
         self, proposal: Proposal, gradient: Values, shifts: Scalars, damping: TensorVariable
     ) -> TensorVariable:
         """Return gamma: tied to lambda, or the best of three where a search is due."""
-        tied = factored_gamma(damping, self._number(self.settings.l2))
+        tied = factored_gamma(damping + self._number(self.settings.l2))
         kept = self.state.gamma
         if kept is None:
             return tied
@@ -198,30 +198,19 @@ class StepBuilder:
 
     def _move(self, proposed: Values, gradient: Values, shifts: Scalars) -> Move:
         """Return the update along a proposal, with step lengths where the settings want them."""
-        step = self.settings.step
+        step, directions = self.settings.step, [proposed]
         previous = dict(zip(self.graph.parameters, self.state.vector("previous"), strict=False))
         if isinstance(step, Rescaling):
             directions = step.directions(self.graph, proposed, previous)
-            model = quadratic_model(self.products, gradient, directions, shifts)
-            coefficients = model.minimiser()
-        else:
-            directions = [proposed]
-            model = quadratic_model(self.products, gradient, directions, shifts)
-            coefficients = [pt.constant(self._number(step))]
-        return self._moved(directions, model, coefficients)
-
-    def _moved(
-        self,
-        directions: Sequence[Values],
-        model: QuadraticModel,
-        coefficients: Sequence[TensorVariable],
-    ) -> Move:
-        has_momentum = bool(self.state.vector("previous"))
+        model = quadratic_model(self.products, gradient, directions, shifts)
+        coefficients = (
+            model.minimiser() if isinstance(step, Rescaling) else [pt.constant(self._number(step))]
+        )
         return Move(
             combined(coefficients, directions),
             model.change(coefficients),
             coefficients[0],
-            coefficients[-1] if has_momentum else pt.constant(self._number(0)),
+            coefficients[-1] if previous else pt.constant(self._number(0)),
         )
 
     def _outcome(self, objective: TensorVariable, move: Move) -> Outcome:

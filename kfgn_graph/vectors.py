@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pytensor.tensor as pt
@@ -48,11 +48,6 @@ def combined(coefficients: Sequence[TensorVariable], vectors: Sequence[Values]) 
         for p, value in v.items():
             terms.setdefault(p, []).append(c * value)
     return {p: total(parts) for p, parts in terms.items()}
-
-
-def mapped(f: Callable[[TensorVariable], TensorVariable], a: Values) -> Values:
-    """Apply a function to each parameter's tensor."""
-    return {p: f(v) for p, v in a.items()}
 
 
 def all_finite(values: Iterable[TensorVariable]) -> TensorVariable:

@@ -28,6 +28,7 @@ from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head, rows
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.layers.walking import dependents
+from kfgn_graph.vectors import total
 
 N_PROBES = 16
 PROBE_TOLERANCE = 1e-6
@@ -205,9 +206,7 @@ def match_elementwise(loss: TensorVariable, z: TensorVariable, example_axes: int
             for term, (kind, c) in zip(terms, found, strict=True)
             if kind == "logistic"
         ]
-        return BernoulliHead(
-            z, example_axes, loss, scales[0] if len(scales) == 1 else pt.add(*scales)
-        )
+        return BernoulliHead(z, example_axes, loss, total(scales))
     return DiagonalHead(z, example_axes, loss)
 
 

@@ -20,6 +20,7 @@ from kfgn_graph.jacobians.core import (
     register_local_jacobian,
 )
 from kfgn_graph.layers.ir import NetworkOutput
+from kfgn_graph.vectors import total
 
 Span = tuple[TensorVariable | int, TensorVariable | int]
 
@@ -68,7 +69,7 @@ def local_jacobian_join(op: Join, segment: Segment) -> LocalJacobian:
         def pull(C: TensorVariable) -> TensorVariable:
             before = (slice(None),) * event_axis
             pieces = [C[(*before, slice(first, last))] for first, last in spans[u]]
-            return pieces[0] if len(pieces) == 1 else pt.add(*pieces)
+            return total(pieces)
 
         return pull
 

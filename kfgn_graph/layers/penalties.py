@@ -10,6 +10,8 @@ from pytensor.scalar import Add, Cast, Mul, Neg, Sub, TrueDiv
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.vectors import total
+
 Parts = tuple[TensorVariable | None, TensorVariable | None]
 
 
@@ -91,10 +93,4 @@ def _split_sum(
         split[1:] = [_map_parts(parts, pt.neg) for parts in split[1:]]
     data = [part for part, _ in split if part is not None]
     penalty = [part for _, part in split if part is not None]
-    return _total(data), _total(penalty)
-
-
-def _total(terms: list[TensorVariable]) -> TensorVariable | None:
-    if not terms:
-        return None
-    return terms[0] if len(terms) == 1 else pt.add(*terms)
+    return total(data) if data else None, total(penalty) if penalty else None

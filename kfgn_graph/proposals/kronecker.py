@@ -174,7 +174,7 @@ class KroneckerProposal(Proposal):
         searched = self.settings.damping.searched
         return {
             layer: BlockDamping(
-                gamma if searched else factored_gamma(shifts[layer.weight], 0.0),
+                gamma if searched else factored_gamma(shifts[layer.weight]),
                 shifts[layer.weight],
             )
             for layer in self.factors
