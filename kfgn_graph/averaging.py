@@ -6,6 +6,8 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.schedule import times_due
+
 
 def average_weight(count: TensorVariable, decay: float, every: int, dtype: str) -> TensorVariable:
     r"""Return :math:`\epsilon_k = \min(1 - 1/k, \text{decay})`, the weight of the old average.
@@ -18,11 +20,11 @@ def average_weight(count: TensorVariable, decay: float, every: int, dtype: str) 
     decay : float
         The weight of the old average in the long run.
     every : int
-        Updates from one estimate to the next; k counts estimates.
+        Updates from one estimate to the next, after the first; k counts estimates.
     """
     one = np.asarray(1, dtype)
-    k = (count - np.int32(1)) // np.int32(every) + np.int32(1)
-    return pt.minimum(one - one / k.astype(dtype), np.asarray(decay, dtype))
+    k = times_due(count, every).astype(dtype)
+    return pt.minimum(one - one / k, np.asarray(decay, dtype))
 
 
 def moving_average(

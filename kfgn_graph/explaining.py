@@ -6,7 +6,7 @@ from kfgn_graph.heads import find_head
 from kfgn_graph.hessian_free import HessianFree
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.printing import name_of
-from kfgn_graph.proposals import REFRESHED_FIRST
+from kfgn_graph.schedule import FIRST
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import factor_sizes
 
@@ -66,8 +66,8 @@ def _schedule(settings: Settings) -> str:
         return f"system: {settings.method}; the factors below are not computed"
     return (
         f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
-        f"update(s); inverses by {settings.inverse} every {settings.refresh_every}, and in "
-        f"each of the first {REFRESHED_FIRST}"
+        f"update(s); inverses by {settings.inverse} every {settings.refresh_every}; both in "
+        f"each of the first {FIRST}"
     )
 
 

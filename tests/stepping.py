@@ -60,7 +60,7 @@ def trainer_of(
 def compile_case(problem: Problem, method: str = "KFRA", **settings: object) -> kfgn.Update:
     """Compile the update of a case, with constant damping and a step of one."""
     plain: dict[str, object] = {"damping": kfgn.ConstantDamping(DAMPING), "step": 1.0}
-    plain |= {"curvature_decay": 0.95, "refresh_every": 1}
+    plain |= {"curvature_decay": 0.95, "factors_every": 1, "refresh_every": 1}
     plain |= {"method": METHODS[method], "backend": "jax"}
     return kfgn.compile_update(problem.loss, problem.params, problem.inputs, **plain | settings)
 

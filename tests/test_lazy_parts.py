@@ -15,6 +15,7 @@ from tests.cases import build
 from tests.stepping import case_of, compile_case, slow
 
 FACTOR_SIZES = {4, 5, 2}  # of the net 3-4-2 with biases; the model's matrix is of size 3
+EXAMPLES = 7
 EVERYTHING: dict[str, Any] = {
     "damping": kfgn.LevenbergMarquardt(),
     "step": kfgn.Rescaling(reject_below=0.0),
@@ -29,14 +30,20 @@ SELDOM["all"] = {key: value for row in SELDOM.values() for key, value in row.ite
 
 
 @cache
-def graph_of(seldom: str, backend: str, inverse: str = "cholesky") -> Any:
+def graph_of(
+    seldom: str,
+    backend: str,
+    inverse: str = "cholesky",
+    method: str = "KFLR",
+    net: str = "tanh",
+) -> Any:
     """Compile an update and return the graph that the backend runs."""
     rng = np.random.default_rng(0)
-    case = case_of("tanh", "bernoulli")
+    case = case_of(net, "bernoulli")
     problem = build(case, case.values(rng))
     settings = EVERYTHING | SELDOM.get(seldom, {})
-    update = compile_case(problem, "KFLR", backend=backend, inverse=inverse, **settings)
-    return update.function_for(case.batch(rng, 6)).maker.fgraph
+    update = compile_case(problem, method, backend=backend, inverse=inverse, **settings)
+    return update.function_for(case.batch(rng, EXAMPLES)).maker.fgraph
 
 
 def always_run(fgraph: Any) -> Iterator[Apply]:
@@ -111,6 +118,22 @@ def test_products_that_are_not_due_are_not_computed(part: str, backend: str) -> 
     # two forward products for rho; for the factors Q and G of two layers, and the square roots
     assert saved >= {"ratio": 2, "factors": 4}[part]
     assert products(within_branches(seldom)) >= saved
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_recursion_over_layers_that_is_not_due_is_not_run(backend: str) -> None:
+    # KFRA makes a layer's G from that of the layer above, by products in which no examples occur
+    def recursive(seldom: str) -> int:
+        graph = graph_of(seldom, backend, method="KFRA", net="mixed")
+        return products(
+            node
+            for node in always_run(graph)
+            if all(EXAMPLES not in v.type.shape for v in node.inputs)
+        )
+
+    preconditioning = 2 * 4  # of four layers, with inverses that are kept
+    assert recursive("") > 0
+    assert recursive("all") <= preconditioning
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

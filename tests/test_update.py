@@ -111,6 +111,7 @@ def test_the_updates_dictionary_is_the_compiled_update(
         damping=kfgn.ConstantDamping(DAMPING),
         step=1.0,
         curvature_decay=0.95,
+        factors_every=1,
         refresh_every=1,
     )
     assert set(mine.params) <= set(updates)

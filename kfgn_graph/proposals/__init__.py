@@ -9,7 +9,7 @@ from kfgn_graph.hessian_free import HessianFree
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.proposals.core import Proposal
 from kfgn_graph.proposals.hessian_free import HessianFreeProposal
-from kfgn_graph.proposals.kronecker import REFRESHED_FIRST, KroneckerProposal, search_due
+from kfgn_graph.proposals.kronecker import KroneckerProposal, search_due
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State
 
@@ -24,4 +24,4 @@ def proposal_of(
     )
 
 
-__all__ = ["REFRESHED_FIRST", "Proposal", "proposal_of", "search_due"]
+__all__ = ["Proposal", "proposal_of", "search_due"]

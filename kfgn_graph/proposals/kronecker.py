@@ -20,6 +20,7 @@ from kfgn_graph.kronecker import KroneckerFactors, corrected_eigenvalues
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.methods import KroneckerMethod
 from kfgn_graph.proposals.core import Proposal
+from kfgn_graph.schedule import is_due
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
 from kfgn_graph.vectors import Scalars, Values, total
@@ -29,10 +30,6 @@ Attempt = Callable[
     [Sequence[KroneckerFactors], Sequence[TensorVariable], Sequence[BlockDamping]],
     list[TensorVariable],
 ]
-
-#: Updates at the start that refresh the inverses whatever ``refresh_every`` says: the curvature
-#: changes fastest there (Martens and Grosse 2015 take 3).
-REFRESHED_FIRST = 20
 
 
 class KroneckerProposal(Proposal):
@@ -60,31 +57,29 @@ class KroneckerProposal(Proposal):
             if settings.corrected
             else method.factors(graph, draws, head)
         )
-        self.factors = {layer: self._averaged(layer, blocks[layer]) for layer in graph.layers}
+        self.factors = self._averaged(blocks)
         self._measure()
 
-    def _due(self, every: int) -> TensorVariable:
-        """Return whether what is done every so many updates is due: at the first, then evenly."""
-        return pt.eq((self.count - np.int32(1)) % np.int32(every), 0)
+    def _averaged(self, blocks: dict[Layer, KroneckerFactors]) -> dict[Layer, KroneckerFactors]:
+        """Return the moving averages of all factors, this batch included where due.
 
-    def _averaged(self, layer: Layer, fresh: KroneckerFactors) -> KroneckerFactors:
-        """Return the moving average of a layer's factors, this batch included where due."""
-        q, g = factor_sizes(layer)
-        fresh = KroneckerFactors(
-            pt.specify_shape(fresh.Q, (q, q)), pt.specify_shape(fresh.G, (g, g))
-        )
-        old = self.state.factors(layer)
-        if old is None:
-            return fresh
-        Q, G = self._when_estimated(
-            [
-                moving_average(old.Q, fresh.Q, self._weight),
-                moving_average(old.G, fresh.G, self._weight),
-            ],
-            [old.Q, old.G],
-        )
-        self.kept |= {old.Q: Q, old.G: G}
-        return KroneckerFactors(Q, G)
+        One choice for all layers: what one layer's recursion hands to the next is then in the
+        branch as well.
+        """
+        fresh, old = [], []
+        for layer in self.graph.layers:
+            kept = self.state.factors(layer)
+            for name, n in zip(("Q", "G"), factor_sizes(layer), strict=True):
+                fresh.append(pt.specify_shape(getattr(blocks[layer], name), (n, n)))
+                old += [getattr(kept, name)] if kept else []
+        if old:
+            averages = [
+                moving_average(o, f, self._weight) for o, f in zip(old, fresh, strict=True)
+            ]
+            fresh = list(self._when_estimated(averages, old))
+            self.kept |= dict(zip(old, fresh, strict=True))
+        pairs = zip(self.graph.layers, fresh[::2], fresh[1::2], strict=True)
+        return {layer: KroneckerFactors(Q, G) for layer, Q, G in pairs}
 
     def _when_estimated(
         self, new: Sequence[TensorVariable], old: Sequence[TensorVariable]
@@ -92,7 +87,7 @@ class KroneckerProposal(Proposal):
         every = self.settings.factors_every
         if every == 1:
             return new
-        return choose(self._due(every), new, old)
+        return choose(is_due(self.count, every), new, old)
 
     def _measure(self) -> None:
         traces = [f.trace() for f in self.factors.values()]
@@ -206,9 +201,7 @@ class KroneckerProposal(Proposal):
 
     def refresh_due(self) -> TensorVariable:
         """Return whether inverses are anew: at first, after a failure, and then evenly."""
-        early = pt.le(self.count, np.int32(REFRESHED_FIRST))
-        due = early | pt.eq(self.count % np.int32(self.settings.refresh_every), 0)
-        due = due | pt.gt(self.state.failed, 0)
+        due = is_due(self.count, self.settings.refresh_every) | pt.gt(self.state.failed, 0)
         if self.settings.damping.searched:
             due = due | search_due(self.count, self.settings)
         return due

@@ -78,6 +78,7 @@ class AdaptiveTrainer:
     method: str
     recipe: Recipe = field(default_factory=Recipe)
     updates: int = 0
+    estimates: int = 0
     failed: bool = False
     damping: float | None = None
     gamma: float | None = None
@@ -178,14 +179,15 @@ class AdaptiveTrainer:
     def _estimate(self, run: recursions.ChainPass, hessian: Array) -> None:
         """Let this batch enter the moving average of the factors, where it is due."""
         every = self.recipe.factors_every
-        if (self.updates - 1) % every:
+        if self.updates > REFRESHED_FIRST and self.updates % every:
             return
+        self.estimates += 1
         fresh = zip(
             [recursions.input_factor(a, biased=True) for a in run.inputs],
             METHODS[self.method](self.weights, run, hessian),
             strict=True,
         )
-        past = min(1 - 1 / ((self.updates - 1) // every + 1), self.recipe.decay)
+        past = min(1 - 1 / self.estimates, self.recipe.decay)
         self.factors = [
             (Q, G)
             if past == 0
