@@ -30,7 +30,7 @@ class GammaRule:
         with :math:`\omega_2 = \sqrt{19/20}^{\,T_2}`, keeping the one whose step has the lowest
         quadratic model on the batch.
     gamma_every : int
-        :math:`T_2`.
+        :math:`T_2`, the period of the search; :math:`\omega_2` is that of 100 where it is longer.
     """
 
     gamma: Literal["tied", "search"] = "tied"
@@ -48,7 +48,7 @@ class GammaRule:
 
     def gamma_candidates(self, gamma: TensorVariable) -> TensorVariable:
         r"""Return :math:`(\omega_2\gamma, \gamma, \gamma/\omega_2)`, of shape (3,)."""
-        omega = np.sqrt(19 / 20) ** self.gamma_every
+        omega = np.sqrt(19 / 20) ** min(self.gamma_every, 100)
         return gamma * pt.constant(np.asarray([omega, 1, 1 / omega], gamma.type.dtype))
 
 

@@ -58,6 +58,13 @@ class Settings:
             )
         if isinstance(self.method, HessianFree) and self.damping.searched:
             raise SpecError("gamma='search' is for factored methods: HessianFree has no gamma.")
+        strategy = self.strategy
+        exact = isinstance(strategy, Eigenbasis) and (strategy.exact or strategy.corrected)
+        if self.damping.searched and exact:
+            raise SpecError(
+                f"gamma='search' has nothing to search with inverse={self.inverse!r}, which damps "
+                "the block by lambda itself: use gamma='tied' or inverse='eigh'."
+            )
 
     @property
     def strategy(self) -> Inverse:

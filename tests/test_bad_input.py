@@ -242,6 +242,20 @@ def test_a_search_for_gamma_where_there_is_none(problem: Problem) -> None:
         )
 
 
+@pytest.mark.parametrize("inverse", ["exact", "ekfac"])
+def test_a_search_for_gamma_that_damps_nothing(inverse: str, problem: Problem) -> None:
+    with pytest.raises(kfgn.SpecError, match=r"gamma.*eigh"):
+        compile_case(
+            problem, "KFLR", inverse=inverse, damping=kfgn.LevenbergMarquardt(gamma="search")
+        )
+
+
+def test_a_search_for_gamma_that_comes_seldom_has_finite_candidates() -> None:
+    rule = kfgn.LevenbergMarquardt(gamma="search", gamma_every=100_000)
+    low, middle, high = rule.gamma_candidates(pt.constant(np.float32(0.1))).eval()
+    assert 0 < low < middle < high < 10
+
+
 @pytest.mark.parametrize("samples", [0, -3])
 def test_a_number_of_samples_that_is_not_allowed(samples: int) -> None:
     with pytest.raises(kfgn.SpecError, match="samples"):
