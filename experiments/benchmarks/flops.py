@@ -87,10 +87,60 @@ def kfra_terms(sizes: Sequence[int], batch: int) -> list[Term]:
     ]
 
 
+def model_terms(sizes: Sequence[int], batch: int, groups: int = 2) -> list[Term]:
+    """Return the operations of choosing the step lengths and of testing the step.
+
+    Parameters
+    ----------
+    sizes, batch
+        As :func:`kfra_terms` has them.
+    groups : int
+        Of layers, each a direction of the quadratic model beside the previous update.
+
+    Returns
+    -------
+    list of Term
+        - images: J times each direction in forward mode. A layer whose weights move costs
+          ``2 N d_in d_out``, one whose input moves the same;
+        - loss at the new parameters: one forward pass.
+    """
+    layers = [2.0 * batch * d_in * d_out for d_in, d_out in pairwise(sizes)]
+    n = len(layers)
+    images = sum(layers) + sum(layers[1:])
+    for group in range(groups):
+        moving = [i for i in range(n) if i * groups // n == group]
+        images += sum(layers[i] for i in moving) + sum(layers[moving[0] + 1 :])
+    return [Term("images", images, images), Term("new loss", sum(layers), sum(layers))]
+
+
+def adaptive_terms(
+    sizes: Sequence[int], batch: int, factors_every: int, refresh_every: int
+) -> list[Term]:
+    """Return the operations of a KFRA update with kept inverses, averaged over its schedule.
+
+    Parameters
+    ----------
+    sizes, batch
+        As :func:`kfra_terms` has them.
+    factors_every, refresh_every : int
+        Updates between two estimates of the factors, and between two inversions: a Cholesky
+        decomposition and the inverse from it, ``n^3`` a factor.
+    """
+    plain = {term.name: term for term in kfra_terms(sizes, batch)}
+    cubes = sum((d_in + 1.0) ** 3 + d_out**3 for d_in, d_out in pairwise(sizes)) / refresh_every
+    factors = [
+        Term(name, plain[name].full / factors_every, plain[name].half / factors_every)
+        for name in ("Q", "recursion")
+    ]
+    return [
+        plain["forward and backward"],
+        *factors,
+        Term("inverses", cubes, cubes),
+        Term("preconditioning", plain["solves"].full, plain["solves"].half),
+        *model_terms(sizes, batch),
+    ]
+
+
 def totals(terms: Sequence[Term]) -> tuple[float, float]:
     """Return the sums of the full and of the half column."""
     return sum(term.full for term in terms), sum(term.half for term in terms)
-
-
-TERMS = {"kfra": kfra_terms, "adam": adam_terms}
-"""Method name to its count; only what the benchmark offers."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.benchmarks.flops import TERMS, totals
+from experiments.benchmarks.configuration import Configuration
 
 COLUMNS = (
     "method",
@@ -68,19 +68,17 @@ def _unit_line(record: Mapping[str, Any]) -> str:
     return f"{record['method']} on {record['backend']}: GEMM by NumPy {numpy}, its own {own}"
 
 
-def breakdown_table(
-    sizes: Sequence[int], batch: int, methods: Sequence[str], unit: float
-) -> Table:
+def breakdown_table(configurations: Sequence[Configuration], unit: float) -> Table:
     """Tabulate what the limits are made of, in units of ``unit`` operations."""
     table = Table(title="Operations of an update, in the same units")
     table.add_column("method")
     table.add_column("part")
     table.add_column("full", justify="right")
     table.add_column("half", justify="right")
-    for method in methods:
-        terms = TERMS[method](sizes, batch)
-        for term in terms:
+    for configuration in configurations:
+        method = configuration.method
+        for term in configuration.terms:
             table.add_row(method, term.name, f"{term.full / unit:.2f}", f"{term.half / unit:.2f}")
-        full, half = totals(terms)
+        full, half = configuration.flops
         table.add_row(method, "all", f"{full / unit:.2f}", f"{half / unit:.2f}", end_section=True)
     return table

@@ -20,7 +20,7 @@ import pytensor.tensor as pt
 
 from experiments.benchmarks.configuration import GEMM_SIZE, Configuration
 from experiments.networks import autoencoder
-from experiments.optimisers import Backend, Step, backend_mode, optimiser
+from experiments.optimisers import Backend, Step, backend_mode
 from experiments.threads import single_threaded_lapack
 
 BATCHES = 4
@@ -45,11 +45,11 @@ def measure(configuration: Configuration) -> dict[str, object]:
     before = peak_memory()
     backend = cast(Backend, configuration.backend)
     start = time.perf_counter()
-    step = optimiser(configuration.method).compile(network, backend)
+    step = configuration.subject.optimiser.compile(network, backend)
     built = time.perf_counter()
     step(batches[0])
     called = time.perf_counter()
-    for index in range(configuration.warmup):
+    for index in range(configuration.subject.warmup):
         step(batches[index % BATCHES])
     after = peak_memory()
     return {
@@ -57,21 +57,23 @@ def measure(configuration: Configuration) -> dict[str, object]:
         "first_call_seconds": called - start,
         "memory_before_mib": before,
         "memory_peak_mib": after,
-        **time_pairs(step, batches, configuration.repeats, backend),
+        **time_pairs(step, batches, configuration, backend),
     }
 
 
 def time_pairs(
-    step: Step, batches: list[np.ndarray], repeats: int, backend: Backend
+    step: Step, batches: list[np.ndarray], configuration: Configuration, backend: Backend
 ) -> dict[str, object]:
-    """Time the unit, an update, the unit again and the backend's own product, ``repeats`` times.
+    """Time the unit, an update, the unit again and the backend's own product, again and again.
 
-    An update's unit is the mean of the two NumPy products around it.
+    An update's unit is the mean of the two NumPy products around it. The figures of an update
+    are medians over periods for each of its phases, and the mean of those.
     """
+    period = configuration.subject.period
     gemm, own = numpy_product(), backend_product(backend)
     gemm(), own()
     gemms, owns, steps = [_timed(gemm)], [], []
-    for index in range(repeats):
+    for index in range(configuration.periods * period):
         steps.append(_timed(partial(step, batches[index % BATCHES])))
         gemms.append(_timed(gemm))
         owns.append(_timed(own))
@@ -79,10 +81,10 @@ def time_pairs(
     ratios = [taken / unit for taken, unit in zip(steps, around, strict=True)]
     own_ratios = [taken / unit for taken, unit in zip(steps, owns, strict=True)]
     return {
-        "step_in_gemms": statistics.median(ratios),
+        "step_in_gemms": _typical(ratios, period),
         "step_in_gemms_quartiles": _quartiles(ratios),
-        "step_in_own_gemms": statistics.median(own_ratios),
-        "step_milliseconds": 1e3 * statistics.median(steps),
+        "step_in_own_gemms": _typical(own_ratios, period),
+        "step_milliseconds": 1e3 * _typical(steps, period),
         "gemm_milliseconds": 1e3 * statistics.median(gemms),
         "gemm_milliseconds_quartiles": [1e3 * value for value in _quartiles(gemms)],
         "own_gemm_milliseconds": 1e3 * statistics.median(owns),
@@ -128,6 +130,11 @@ def _timed(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def _typical(values: list[float], period: int) -> float:
+    """Return the mean over phases of the median over periods."""
+    return statistics.mean(statistics.median(values[phase::period]) for phase in range(period))
 
 
 def _quartiles(values: list[float]) -> list[float]:

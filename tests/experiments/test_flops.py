@@ -1,6 +1,12 @@
 import pytest
 
-from experiments.benchmarks.flops import adam_terms, kfra_terms, totals
+from experiments.benchmarks.flops import (
+    adam_terms,
+    adaptive_terms,
+    kfra_terms,
+    model_terms,
+    totals,
+)
 
 SIZES, BATCH = (2, 3, 1), 10
 
@@ -25,6 +31,21 @@ def test_kfra_on_a_small_net_counted_by_hand() -> None:
         "Cholesky": pytest.approx([(27 + 27 + 64 + 1) / 3] * 2),
         "solves": (2 * 3 * 3 * 6 + 2 * 4 * 1 * 5,) * 2,
     }
+
+
+def test_images_and_new_loss_of_a_small_net_counted_by_hand() -> None:
+    # layers of 2*10*2*3 = 120 and 2*10*3*1 = 60; each group is one layer
+    by_name = {term.name: term.full for term in model_terms(SIZES, BATCH)}
+    previous, first, second = 120 + 60 + 60, 120 + 60, 60
+    assert by_name == {"images": previous + first + second, "new loss": 180}
+
+
+def test_what_is_due_seldom_costs_its_share() -> None:
+    always = {t.name: t.full for t in adaptive_terms(SIZES, BATCH, 1, 1)}
+    seldom = {t.name: t.full for t in adaptive_terms(SIZES, BATCH, 2, 5)}
+    assert always["inverses"] == 27 + 27 + 64 + 1
+    shares = {"Q": 2, "recursion": 2, "inverses": 5}
+    assert seldom == pytest.approx({k: v / shares.get(k, 1) for k, v in always.items()})
 
 
 def test_the_paper_s_autoencoder_needs_44_gigaflops() -> None:
