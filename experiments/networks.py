@@ -23,6 +23,9 @@ ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
     "relu": lambda h: pt.maximum(h, 0),
     "sigmoid": pt.sigmoid,
 }
+GAINS = {"tanh": 1.0, "relu": 1.0, "sigmoid": 4.0}
+"""What the weights before an activation are multiplied with. A sigmoid's slope is at most 1/4:
+without its gain the spread over examples falls by four at each layer."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def autoencoder(
     The paper names neither the hidden layers' activation nor which of them are linear. Here every
     hidden layer has the activation, the code layer included, as in the authors' later public code
     (tanh there); ``linear_code`` makes the narrowest hidden layer linear. The output is linear.
-    Weights are Glorot-uniform, biases zero.
+    Weights are Glorot-uniform, four times that before a sigmoid; biases are zero.
 
     The loss of a batch is the mean over its N examples of
 
@@ -188,14 +191,16 @@ def _layers(
     last = len(sizes) - 2
     parameters: list[SharedVariable] = []
     for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        curved = index != last and index not in linear
+        drawn = glorot_uniform(rng, fan_in, fan_out) * (GAINS[activation] if curved else 1.0)
         weight = pytensor.shared(
-            glorot_uniform(rng, fan_in, fan_out).astype(dtype),
+            drawn.astype(dtype),
             name=f"W{index + 1}",
             shape=(fan_in, fan_out),
         )
         bias = pytensor.shared(np.zeros(fan_out, dtype), name=f"b{index + 1}", shape=(fan_out,))
         parameters += [weight, bias]
         x = x @ weight + bias
-        if index != last and index not in linear:
+        if curved:
             x = ACTIVATIONS[activation](x)
     return x, tuple(parameters)

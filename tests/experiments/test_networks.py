@@ -79,3 +79,11 @@ def test_glorot_s_limits(rng: np.random.Generator) -> None:
     limit = np.sqrt(6 / 500)
     assert np.abs(drawn).max() <= limit
     assert drawn.std() == pytest.approx(limit / np.sqrt(3), rel=0.01)
+
+
+def test_a_sigmoid_autoencoder_s_output_depends_on_its_input() -> None:
+    network = autoencoder(50, (80, 60, 40, 30, 40, 60, 80), activation="sigmoid")
+    x = np.random.default_rng(0).random((200, 50), dtype=np.float32)
+    logits = network.logits.eval({network.inputs[0]: x})
+    # the spread over examples, beside that over outputs
+    assert logits.std(axis=0).mean() > 1e-3 * logits.std()
