@@ -249,7 +249,7 @@ def compile_update(
     output: TensorVariable | None = None,
     l2: float = 0.0,
     curvature_decay: float = 0.8,
-    factors_every: int = 5,
+    factors_every: int = 2,
     refresh_every: int = 10,
     inverse: str | Inverse = "cholesky",
     average_iterates: bool = False,
