@@ -21,13 +21,12 @@ if not __package__:  # run as a script: make the checkout importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import kfgn_graph as kfgn
+from experiments.benchmarks.configuration import FIRST
 from experiments.machine import machine_record, write_json
 from experiments.networks import autoencoder
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "lazy_parts.json"
 NEVER = 1_000
-FIRST = 20
-"""The first updates refresh whatever the period: they are taken before anything is timed."""
 
 ALWAYS: dict[str, Any] = {
     "factors_every": 1,
