@@ -12,7 +12,6 @@ from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
-from pytensor.graph.replace import clone_replace
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
@@ -31,7 +30,7 @@ from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, parameter_names
 from kfgn_graph.stats import UpdateStats
 from kfgn_graph.steps import Rescaling
-from kfgn_graph.tracing import trace_layers
+from kfgn_graph.tracing import Source
 from kfgn_graph.updates import STATISTICS, build_step
 
 
@@ -60,15 +59,15 @@ class Update:
         settings: Settings,
         backend: Backend,
     ) -> None:
-        self.graph: LayerGraph = trace_layers(loss, params, output, unmatched)
+        self._source = Source(loss, params, output, unmatched)
+        self.graph: LayerGraph = self._source.graph()
         check_inputs(loss, inputs)
-        self._source = (loss, output, unmatched)
         self._inputs = tuple(inputs)
         self._settings = settings
         self._backend = backend
         self._state = State(self.graph, settings)
         self._functions: dict[tuple[Any, ...], Function] = {}
-        build_step(self.graph, settings, self._state)
+        build_step(self._source, self.graph, settings, self._state)
 
     @property
     def backend(self) -> str:
@@ -119,20 +118,12 @@ class Update:
 
     def _compile(self, batch: Sequence[Any]) -> Function:
         """Compile over variables with static shapes, which share the user's own values."""
-        loss, output, unmatched = self._source
         static_inputs = {
             v: self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)
         }
         static_params = {p: static_alias(p) for p in self.graph.parameters}
-        targets = [loss] if output is None else [loss, output]
-        copies = clone_replace(targets, static_inputs | static_params, rebuild_strict=False)
-        graph = trace_layers(
-            copies[0],
-            list(static_params.values()),
-            None if output is None else copies[1],
-            unmatched,
-        )
-        step = build_step(graph, self._settings, self._state)
+        source = self._source.replaced(static_inputs | static_params)
+        step = build_step(source, source.graph(), self._settings, self._state)
         function = pytensor.function(
             list(static_inputs.values()),
             [step.statistics[name] for name in STATISTICS],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytensor.tensor as pt
 from pytensor.gradient import pullback, pushforward
 from pytensor.tensor.variable import TensorVariable
 
@@ -47,6 +48,36 @@ class GaussNewton:
         return equations.gauss_newton(
             self.image, self.curvature, lambda u: self.pullback(u, list(v)), v
         )
+
+
+class SampledGaussNewton(GaussNewton):
+    r"""An estimate of the Gauss-Newton matrix from a batch's first examples alone.
+
+    :math:`\frac{N}{n} \sum_{i \le n} J_i^T H_i J_i`, where H_i carries the reduction of the loss
+    over all N (Martens and Grosse 2015, section 8, take a quarter of the batch).
+
+    Parameters
+    ----------
+    graph : LayerGraph
+        Of the whole batch.
+    head : Head
+        Of its loss.
+    leading : TensorVariable
+        The network's output for the first n examples.
+    count : int
+        n, or more than there are.
+    """
+
+    def __init__(self, graph: LayerGraph, head: Head, leading: TensorVariable, count: int) -> None:
+        super().__init__(graph, head)
+        self._whole, self._output, self._count = graph.output, leading, count
+
+    def curvature(self, u: TensorVariable) -> TensorVariable:
+        """Return H_L u, scaled so that the first examples stand for all."""
+        whole, first = self._whole, slice(self._count)
+        padded = pt.set_subtensor(pt.zeros_like(whole)[first], u)
+        share = whole.shape[0].astype(u.type.dtype) / u.shape[0].astype(u.type.dtype)
+        return share * super().curvature(padded)[first]
 
 
 def gauss_newton_product(

@@ -38,14 +38,22 @@ class Rescaling:
         An update whose reduction ratio on its own batch is below this is not taken: all stays
         as it was, but lambda, which is raised. Costs a forward pass; None takes every update,
         and so does a constant damping, which could not be raised.
+    examples : int, optional
+        The model's curvature is that of so many examples at the batch's beginning at most, which
+        saves most of its cost for large batches and presumes that examples come in random order;
+        its gradient is that of all. None takes all, as does a graph that holds the batch itself
+        as constant data.
     """
 
     momentum: bool = True
     groups: int = 2
     reject_below: float | None = 0.0
+    examples: int | None = 500
 
     def __post_init__(self) -> None:
         positive_count("groups", self.groups)
+        if self.examples is not None:
+            positive_count("examples", self.examples)
 
     def directions(self, graph: LayerGraph, proposed: Values, previous: Values) -> list[Values]:
         """Return the directions of the model: the proposal by groups, then the last update."""
@@ -122,7 +130,7 @@ def quadratic_model(
     Parameters
     ----------
     products : GaussNewton
-        Of the network, on the current batch.
+        Of the network, on the current batch or a part of it.
     gradient : Values
         :math:`\nabla h`.
     directions : sequence of Values

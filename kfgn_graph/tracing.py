@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads import split_at_head
 from kfgn_graph.layers.graph import LayerGraph, recognise
+from kfgn_graph.layers.leading import leading_output
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a network is read from: see :func:`trace_layers`."""
+
+    loss: TensorVariable
+    params: Sequence[TensorSharedVariable]
+    output: TensorVariable | None
+    unmatched: str
+
+    def graph(self) -> LayerGraph:
+        """Return what is recognised."""
+        return trace_layers(self.loss, self.params, self.output, self.unmatched)
+
+    def replaced(self, replacements: Mapping[Variable, Variable]) -> Source:
+        """Return the same over other inputs and parameters, whose shapes may be known better."""
+        targets = [self.loss] if self.output is None else [self.loss, self.output]
+        copies = clone_replace(targets, dict(replacements), rebuild_strict=False)
+        return Source(
+            copies[0],
+            [replacements.get(p, p) for p in self.params],
+            None if self.output is None else copies[1],
+            self.unmatched,
+        )
+
+    def leading(self, graph: LayerGraph, count: int) -> TensorVariable | None:
+        """Return the output for a batch's first examples: see :func:`leading_output`."""
+        return leading_output(graph, self.loss, self.params, self.output, self.unmatched, count)
 
 
 def trace_layers(

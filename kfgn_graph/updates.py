@@ -21,12 +21,12 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.penalties import penalty_curvature
-from kfgn_graph.products import GaussNewton
+from kfgn_graph.products import GaussNewton, SampledGaussNewton
 from kfgn_graph.proposals import Proposal, proposal_of, search_due
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
 from kfgn_graph.steps import Rescaling, quadratic_model
-from kfgn_graph.tracing import trace_layers
+from kfgn_graph.tracing import Source
 from kfgn_graph.vectors import Scalars, Values, all_finite, combined, inner, norm
 
 #: What an update reports besides the loss, in order.
@@ -65,19 +65,21 @@ class Step:
     statistics: dict[str, TensorVariable]
 
 
-def build_step(graph: LayerGraph, settings: Settings, state: State) -> Step:
+def build_step(source: Source, graph: LayerGraph, settings: Settings, state: State) -> Step:
     """Build the update of every parameter and state variable.
 
     Parameters
     ----------
+    source : Source
+        The loss.
     graph : LayerGraph
-        The network.
+        What was recognised in it.
     settings : Settings
         How to step.
     state : State
         The variables that persist; read here and given new values in the result.
     """
-    return StepBuilder(graph, settings, state).build()
+    return StepBuilder(source, graph, settings, state).build()
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +103,13 @@ class Outcome:
 class StepBuilder:
     """Builds one :class:`Step`; ``kept`` gathers the new values of the state."""
 
-    def __init__(self, graph: LayerGraph, settings: Settings, state: State) -> None:
+    def __init__(
+        self, source: Source, graph: LayerGraph, settings: Settings, state: State
+    ) -> None:
         self.graph, self.settings, self.state = graph, settings, state
         self.dtype = graph.loss.type.dtype
         self.head = find_head(graph)
-        self.products = GaussNewton(graph, self.head)
+        self.products = self._products(source)
         self.count = state.count + np.int32(1)
         self.kept: Values = {state.count: self.count}
         if state.draws is not None:
@@ -115,6 +119,15 @@ class StepBuilder:
 
     def _number(self, value: float) -> np.ndarray:
         return np.asarray(value, self.dtype)
+
+    def _products(self, source: Source) -> GaussNewton:
+        """Return the quadratic model's curvature, of part of the batch where the settings say."""
+        step = self.settings.step
+        if isinstance(step, Rescaling) and step.examples is not None:
+            leading = source.leading(self.graph, step.examples)
+            if leading is not None:
+                return SampledGaussNewton(self.graph, self.head, leading, step.examples)
+        return GaussNewton(self.graph, self.head)
 
     def build(self) -> Step:
         """Return the step: proposal, step length, adaptation, and the guard around them."""
@@ -318,5 +331,6 @@ def kfgn_updates(
         known = sorted(Settings.__dataclass_fields__)
         raise SpecError(f"unknown settings {unknown}; known are {known}.")
     chosen = Settings(**settings)
-    graph = trace_layers(loss, params, output, unmatched)
-    return build_step(graph, chosen, State(graph, chosen)).updates
+    source = Source(loss, params, output, unmatched)
+    graph = source.graph()
+    return build_step(source, graph, chosen, State(graph, chosen)).updates

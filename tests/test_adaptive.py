@@ -23,6 +23,7 @@ RECIPES = {
     "one_length": Recipe(groups=1, momentum=False, first_damping=0.5, least_ratio=1.5),
     "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),
     "lengths_without_momentum": Recipe(groups=5, momentum=False, gamma_every=20, first_ratio=1.0),
+    "sampled": Recipe(examples=7, l2=1e-3),
     "seldom": Recipe(refresh_every=10, factors_every=5, decay=0.8, reject_below=None),
 }
 
@@ -44,7 +45,10 @@ def compiled(problem: Problem, recipe: Recipe, method: str, backend: str) -> kfg
             **gamma,
         ),
         step=kfgn.Rescaling(
-            momentum=recipe.momentum, groups=recipe.groups, reject_below=recipe.reject_below
+            momentum=recipe.momentum,
+            groups=recipe.groups,
+            reject_below=recipe.reject_below,
+            examples=recipe.examples,
         ),
         l2=recipe.l2,
         curvature_decay=recipe.decay,
@@ -103,6 +107,9 @@ def assert_reported(stats: kfgn.UpdateStats, wanted: Report) -> None:
         ("one_length", "KFRA", "labels", "jax"),
         slow("lengths_without_momentum", "KFLR", "half_rows", "jax"),
         ("rejecting", "KFRA", "bernoulli", "jax"),
+        ("sampled", "KFRA", "labels", "jax"),
+        slow("sampled", "KFLR", "half_rows", "c"),
+        slow("sampled", "KFRA", "half_rows", "numba"),
         slow("tied", "KFRA", "bernoulli", "jax"),
         slow("searched", "KFRA", "half_rows", "jax"),
         slow("one_length_with_momentum", "KFRA", "bernoulli", "jax"),

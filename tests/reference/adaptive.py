@@ -23,7 +23,8 @@ Array = np.ndarray
 @dataclass(frozen=True)
 class Recipe:
     """What can be chosen; ``first_damping`` None makes lambda_0 relative to the curvature's scale,
-    as its floor ``least_ratio`` is.
+    as its floor ``least_ratio`` is. ``examples`` is of how many at the batch's beginning the
+    quadratic model's curvature is, None of all.
 
     An update whose ratio is below ``reject_below`` leaves all as it was but lambda, which is
     raised.
@@ -34,6 +35,7 @@ class Recipe:
     factors_every: int = 1
     refresh_every: int = 1
     groups: int = 2
+    examples: int | None = None
     momentum: bool = True
     reject_below: float | None = 0.0
     first_damping: float | None = None
@@ -138,8 +140,9 @@ class AdaptiveTrainer:
         loss, by_output, hessian = HEADS[self.head](run.output, y)
         slopes = recursions.gradients(run, self.weights, by_output)
         gradient = np.concatenate([s.ravel() for s in slopes]) + recipe.l2 * theta
-        J = self.jacobians(x)
-        curvature = np.einsum("nkp,nkl,nlq->pq", J, hessian, J)
+        n = recipe.examples or len(x)
+        J = self.jacobians(x[:n])
+        curvature = len(x) / n * np.einsum("nkp,nkl,nlq->pq", J, hessian[:n], J)
 
         self._estimate(run, hessian)
         damping = max(self.damping or self._first_damping(), recipe.least_ratio * self._scale())
