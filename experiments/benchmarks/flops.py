@@ -87,7 +87,9 @@ def kfra_terms(sizes: Sequence[int], batch: int) -> list[Term]:
     ]
 
 
-def model_terms(sizes: Sequence[int], batch: int, groups: int = 2) -> list[Term]:
+def model_terms(
+    sizes: Sequence[int], batch: int, groups: int = 2, examples: int = 500
+) -> list[Term]:
     """Return the operations of choosing the step lengths and of testing the step.
 
     Parameters
@@ -96,20 +98,24 @@ def model_terms(sizes: Sequence[int], batch: int, groups: int = 2) -> list[Term]
         As :func:`kfra_terms` has them.
     groups : int
         Of layers, each a direction of the quadratic model beside the previous update.
+    examples : int
+        Of the batch, that the model reads at most.
 
     Returns
     -------
     list of Term
-        - images: J times each direction in forward mode. A layer whose weights move costs
-          ``2 N d_in d_out``, one whose input moves the same;
+        - images: J times each direction in forward mode. With n examples, a layer whose weights
+          move costs ``2 n d_in d_out``, one whose input moves the same, and where n < N the
+          examples' own forward pass as much again;
         - loss at the new parameters: one forward pass.
     """
     layers = [2.0 * batch * d_in * d_out for d_in, d_out in pairwise(sizes)]
     n = len(layers)
-    images = sum(layers) + sum(layers[1:])
+    images = sum(layers) * (1 + (examples < batch)) + sum(layers[1:])
     for group in range(groups):
         moving = [i for i in range(n) if i * groups // n == group]
         images += sum(layers[i] for i in moving) + sum(layers[moving[0] + 1 :])
+    images *= min(1.0, examples / batch)
     return [Term("images", images, images), Term("new loss", sum(layers), sum(layers))]
 
 
