@@ -5,10 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from rich.console import Console
 
-from experiments.networks import Network
-from experiments.optimisers import Backend, Optimiser
 from experiments.progress import progress_display
-from experiments.threads import single_threaded_lapack
 from experiments.training import (
     Budget,
     Run,
@@ -18,6 +15,9 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
+from kfgn_graph.program.networks import Network
+from kfgn_graph.program.optimisers import Backend, Optimiser
+from kfgn_graph.program.threads import single_threaded_lapack
 
 
 def compare(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.datasets.files import cache_folder
+from kfgn_graph.program.datasets.files import cache_folder
 
 PREFERRED = "3.11"
 """The Python version looked for first: every one of the packages has wheels for it."""

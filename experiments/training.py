@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytensor
 
-from experiments.networks import Network
-from experiments.optimisers import Backend, Optimiser, Step, backend_mode
+from kfgn_graph.program.networks import Network
+from kfgn_graph.program.optimisers import Backend, Optimiser, Step, backend_mode
 
 Evaluate = Callable[[], float]
 

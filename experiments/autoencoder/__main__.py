@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from experiments.autoencoder.run import Config, run_all
-from experiments.networks import ACTIVATIONS
-from experiments.optimisers import CURVATURES, GaussNewton
+from kfgn_graph.program.networks import ACTIVATIONS
+from kfgn_graph.program.optimisers import CURVATURES, GaussNewton
 
 DEFAULTS = Config()
 PEERS = ("kfac-jax",)

@@ -20,14 +20,14 @@ from experiments.autoencoder.targets import (
     loss_at,
 )
 from experiments.comparison import compare
-from experiments.datasets import load_mnist
-from experiments.datasets.dataset import bernoulli_floor
 from experiments.demo.pictures import draw_losses
-from experiments.machine import machine_record, write_json
-from experiments.networks import Activation, autoencoder
-from experiments.optimisers import Backend, FirstOrder, GaussNewton, Optimiser
 from experiments.peers.training import KfacJax
 from experiments.training import Budget, Run, parameter_values
+from kfgn_graph.program.datasets import load_mnist
+from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.machine import machine_record, write_json
+from kfgn_graph.program.networks import Activation, autoencoder
+from kfgn_graph.program.optimisers import Backend, FirstOrder, GaussNewton, Optimiser
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "autoencoder"
 COUNT = 50_000

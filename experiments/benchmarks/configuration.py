@@ -13,7 +13,7 @@ from experiments.benchmarks.flops import (
     model_terms,
     totals,
 )
-from experiments.optimisers import FirstOrder, GaussNewton, Optimiser
+from kfgn_graph.program.optimisers import FirstOrder, GaussNewton, Optimiser
 
 GEMM_SIZE = 2000
 """Rows and columns of the float32 matrices whose product is the unit of time."""
@@ -87,7 +87,7 @@ class Configuration:
         Timed pairs, at least: whole periods of the update are timed, three or more.
     calm : bool
         Whether SciPy's LAPACK has one thread under JAX, as in the demo
-        (:mod:`experiments.threads`).
+        (:mod:`kfgn_graph.program.threads`).
     """
 
     method: str

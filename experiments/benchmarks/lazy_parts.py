@@ -22,8 +22,8 @@ if not __package__:  # run as a script: make the checkout importable
 
 import kfgn_graph as kfgn
 from experiments.benchmarks.configuration import FIRST
-from experiments.machine import machine_record, write_json
-from experiments.networks import autoencoder
+from kfgn_graph.program.machine import machine_record, write_json
+from kfgn_graph.program.networks import autoencoder
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "lazy_parts.json"
 NEVER = 1_000

@@ -27,7 +27,7 @@ if not __package__:  # run as a script: make the checkout importable
 
 from experiments.benchmarks.configuration import GEMM_FLOPS, PAPER_SIZES, SUBJECTS, Configuration
 from experiments.benchmarks.report import breakdown_table, results_table
-from experiments.machine import machine_record, write_json
+from kfgn_graph.program.machine import machine_record, write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "step_time.json"
 

@@ -19,9 +19,9 @@ import pytensor
 import pytensor.tensor as pt
 
 from experiments.benchmarks.configuration import GEMM_SIZE, Configuration
-from experiments.networks import autoencoder
-from experiments.optimisers import Backend, Step, backend_mode
-from experiments.threads import single_threaded_lapack
+from kfgn_graph.program.networks import autoencoder
+from kfgn_graph.program.optimisers import Backend, Step, backend_mode
+from kfgn_graph.program.threads import single_threaded_lapack
 
 BATCHES = 4
 PAUSE = 0.15

@@ -12,7 +12,7 @@ from experiments.defaults.pictures import draw_panels
 from experiments.defaults.problems import PROBLEMS
 from experiments.defaults.runs import METHODS, read_runs, run_tasks, tasks
 from experiments.defaults.summary import exceptions, markdown, summarise, verdict
-from experiments.machine import machine_record, write_json
+from kfgn_graph.program.machine import machine_record, write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "defaults"
 

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from experiments.datasets import (
+from kfgn_graph.program.datasets import (
     Dataset,
     load_curves,
     load_digits,
@@ -14,8 +14,8 @@ from experiments.datasets import (
     load_mnist,
     load_uci,
 )
-from experiments.datasets.dataset import bernoulli_floor
-from experiments.networks import Activation, Network, autoencoder, classifier, regressor
+from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.networks import Activation, Network, autoencoder, classifier, regressor
 
 MNIST_COUNT = 50_000
 SUMMED = {"adam": (3e-4, 1e-3, 3e-3, 1e-2), "nesterov": (2**-12, 2**-10, 2**-8, 2**-6)}

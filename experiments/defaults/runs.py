@@ -11,11 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.defaults.problems import Problem
-from experiments.machine import machine_record, write_json
-from experiments.networks import Network
-from experiments.optimisers import CURVATURES, Backend, FirstOrder, GaussNewton, Optimiser, Rule
 from experiments.progress import progress_display
-from experiments.threads import single_threaded_lapack
 from experiments.training import (
     Budget,
     Run,
@@ -23,6 +19,17 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
+from kfgn_graph.program.machine import machine_record, write_json
+from kfgn_graph.program.networks import Network
+from kfgn_graph.program.optimisers import (
+    CURVATURES,
+    Backend,
+    FirstOrder,
+    GaussNewton,
+    Optimiser,
+    Rule,
+)
+from kfgn_graph.program.threads import single_threaded_lapack
 
 SECOND_ORDER = ("kfra", "kflr", "kfac")
 FIRST_ORDER = ("adam", "nesterov")

@@ -8,15 +8,15 @@ import pytensor
 from rich.console import Console
 
 from experiments.comparison import compare
-from experiments.datasets import DataNotFound, Dataset, load_curves, load_digits, load_mnist
-from experiments.datasets.dataset import bernoulli_floor
 from experiments.demo.config import DemoConfig
 from experiments.demo.pictures import draw_losses, draw_reconstructions
-from experiments.machine import write_json
-from experiments.networks import Network, autoencoder
-from experiments.optimisers import backend_mode, resolve_backend
 from experiments.tables import results_table
 from experiments.training import Budget, Run
+from kfgn_graph.program.datasets import DataNotFound, Dataset, load_curves, load_digits, load_mnist
+from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.machine import write_json
+from kfgn_graph.program.networks import Network, autoencoder
+from kfgn_graph.program.optimisers import backend_mode, resolve_backend
 
 SHOWN = 12
 MNIST_COUNT = 50_000

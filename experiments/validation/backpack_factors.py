@@ -28,9 +28,9 @@ if not __package__:  # run as a script: make the checkout importable
 
 import kfgn_graph as kfgn
 from experiments.environments import BACKPACK, run_script
-from experiments.machine import machine_record, write_json
-from experiments.networks import ACTIVATIONS
 from experiments.validation.cases import Case, all_cases, write_cases
+from kfgn_graph.program.machine import machine_record, write_json
+from kfgn_graph.program.networks import ACTIVATIONS
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "validation" / "backpack_factors.json"
 METHODS = {"kfra": kfgn.KFRA, "kflr": kfgn.KFLR}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.networks import glorot_uniform
+from kfgn_graph.program.networks import glorot_uniform
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid")
 LOSSES = ("squared", "softmax")

@@ -12,10 +12,10 @@ from experiments.autoencoder import run as module
 from experiments.autoencoder.__main__ import parse_methods, parse_rates
 from experiments.autoencoder.run import Config, judgements, run_all
 from experiments.autoencoder.targets import loss_after_seconds, loss_at
-from experiments.datasets import Dataset
-from experiments.networks import autoencoder
-from experiments.optimisers import GaussNewton
 from experiments.training import Evaluation, Run
+from kfgn_graph.program.datasets import Dataset
+from kfgn_graph.program.networks import autoencoder
+from kfgn_graph.program.optimisers import GaussNewton
 
 
 def finished(*evaluations: tuple[int, float, float, float | None]) -> Run:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from experiments.datasets import DataCorrupt, DataNotFound, Dataset
 from experiments.demo.config import DemoConfig
 from experiments.demo.run import load_dataset, run_demo
+from kfgn_graph.program.datasets import DataCorrupt, DataNotFound, Dataset
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TINY = {"updates": 6, "seconds": 60.0, "dataset": "digits", "batch": 100, "hidden": (12, 4, 12)}

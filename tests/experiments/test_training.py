@@ -3,8 +3,6 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.networks import Network, autoencoder, classifier
-from experiments.optimisers import FirstOrder, GaussNewton, optimiser
 from experiments.training import (
     Budget,
     compile_evaluation,
@@ -13,6 +11,8 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
+from kfgn_graph.program.networks import Network, autoencoder, classifier
+from kfgn_graph.program.optimisers import FirstOrder, GaussNewton, optimiser
 
 
 def test_batches_cover_an_epoch_once_and_keep_rows_together() -> None:

@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.datasets.dataset import Dataset
-from experiments.datasets.files import DataFile, cached_arrays, find
+from kfgn_graph.program.datasets.dataset import Dataset
+from kfgn_graph.program.datasets.files import DataFile, cached_arrays, find
 
 VERSION = 1
 SIDE = 25

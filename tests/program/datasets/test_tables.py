@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets import DataNotFound, load_digits, load_uci
-from experiments.datasets.uci import TABLES
+from kfgn_graph.program.datasets import DataNotFound, load_digits, load_uci
+from kfgn_graph.program.datasets.uci import TABLES
 
 SHAPES = {
     "concrete": (1030, 8),
@@ -19,7 +19,9 @@ SHAPES = {
 
 
 def test_digits_ship_with_scikit_learn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("experiments.datasets.files.data_folders", lambda folder: [tmp_path])
+    monkeypatch.setattr(
+        "kfgn_graph.program.datasets.files.data_folders", lambda folder: [tmp_path]
+    )
     data = load_digits()
     assert "sklearn" in data.source
     assert data.inputs.shape == (1797, 64)

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets import load_faces
-from experiments.datasets.faces import cut_patches, generate_faces, read_olivetti
+from kfgn_graph.program.datasets import load_faces
+from kfgn_graph.program.datasets.faces import cut_patches, generate_faces, read_olivetti
 
 
 def plane(size: int = 64) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_the_splits_divide_the_people(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KFGN_CACHE", str(tmp_path))
-    monkeypatch.setattr("experiments.datasets.faces.PATCHES", 1)
+    monkeypatch.setattr("kfgn_graph.program.datasets.faces.PATCHES", 1)
     people = {}
     for split in ("train", "validation", "test"):
         data = load_faces(split, folder=data_folder)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets.files import (
+from kfgn_graph.program.datasets.files import (
     DataCorrupt,
     DataFile,
     DataNotFound,

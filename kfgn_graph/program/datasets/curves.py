@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.datasets.dataset import Dataset
-from experiments.datasets.files import cached_arrays
+from kfgn_graph.program.datasets.dataset import Dataset
+from kfgn_graph.program.datasets.files import cached_arrays
 
 VERSION = 1
 SIDE = 28

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.datasets.dataset import Dataset
-from experiments.datasets.files import DataFile, DataNotFound, check_hash, find
+from kfgn_graph.program.datasets.dataset import Dataset
+from kfgn_graph.program.datasets.files import DataFile, DataNotFound, check_hash, find
 
 FILE = DataFile(
     "digits/digits.csv.gz",

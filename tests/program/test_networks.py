@@ -2,8 +2,8 @@ import numpy as np
 import pytensor
 import pytest
 
-from experiments.networks import autoencoder, classifier, glorot_uniform
 from experiments.training import parameter_values
+from kfgn_graph.program.networks import autoencoder, classifier, glorot_uniform
 
 
 def forward(values: list[np.ndarray], x: np.ndarray, linear: tuple[int, ...] = ()) -> np.ndarray:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.datasets.dataset import Dataset
-from experiments.datasets.files import DataFile, find
+from kfgn_graph.program.datasets.dataset import Dataset
+from kfgn_graph.program.datasets.files import DataFile, find
 
 
 @dataclass(frozen=True)

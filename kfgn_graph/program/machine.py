@@ -53,7 +53,7 @@ def usable_cpus() -> int:
 
 def command_line() -> str:
     """Return how this program was called, its own file relative to the checkout."""
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     script = Path(sys.argv[0]).resolve()
     inside = script.relative_to(checkout) if script.is_relative_to(checkout) else script.name
     return " ".join(["python", str(inside), *sys.argv[1:]])

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets import curves
-from experiments.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.datasets import curves
+from kfgn_graph.program.datasets.dataset import bernoulli_floor
 
 
 def test_a_straight_horizontal_curve_has_a_gaussian_profile() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets import DataCorrupt, load_mnist
-from experiments.datasets.dataset import bernoulli_floor
-from experiments.datasets.mnist import FILES, read_idx
+from kfgn_graph.program.datasets import DataCorrupt, load_mnist
+from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.datasets.mnist import FILES, read_idx
 
 
 def idx(array: np.ndarray, kind: int = 8) -> bytes:

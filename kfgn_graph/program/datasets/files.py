@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from kfgn_graph.errors import KfgnError
+
 DATA_VARIABLE = "KFGN_DATA"
 CACHE_VARIABLE = "KFGN_CACHE"
 FETCH_TIMEOUT = 20.0
 
 
-class DataError(Exception):
+class DataError(KfgnError):
     """A data set could not be had."""
 
 
@@ -73,7 +75,7 @@ def data_folders(folder: str | os.PathLike[str] | None = None) -> list[Path]:
     if folder is not None:
         return [Path(folder)]
     named = os.environ.get(DATA_VARIABLE)
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[3]
     beside = checkout.parent / "shared" / "data"
     return [*([Path(named)] if named else []), beside, cache_folder() / "downloads"]
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.datasets.dataset import Dataset
-from experiments.datasets.files import DataCorrupt, DataFile, find
+from kfgn_graph.program.datasets.dataset import Dataset
+from kfgn_graph.program.datasets.files import DataCorrupt, DataFile, find
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -18,7 +18,7 @@ import pytensor
 from pytensor.compile.mode import Mode, get_mode
 
 import kfgn_graph as kfgn
-from experiments.networks import Network
+from kfgn_graph.program.networks import Network
 
 Backend = Literal["auto", "jax", "numba", "c"]
 Rule = Literal["sgd", "momentum", "nesterov", "adam"]

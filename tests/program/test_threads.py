@@ -3,7 +3,7 @@ from pathlib import Path
 import scipy.linalg  # noqa: F401  (loads the library whose threads are looked at)
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from experiments.threads import _is_scipys, single_threaded_lapack
+from kfgn_graph.program.threads import _is_scipys, single_threaded_lapack
 
 NUMPYS = "site-packages/numpy.libs/libscipy_openblas64_-4b.so"
 SCIPYS = "site-packages/scipy.libs/libscipy_openblas-5f.so"

@@ -1,0 +1,1 @@
+"""The program around the compiler: specs, data, networks, training, checkpoints, reports."""
