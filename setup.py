@@ -25,14 +25,20 @@ CORE = [
 ]
 
 JAX = ["jax>=0.12"]
-CLI = ["typer>=0.15", "rich>=13", "pydantic>=2.7", "matplotlib>=3.9", "pooch>=1.8"]
+CLI = [
+    "typer>=0.15",
+    "rich>=13",
+    "pydantic>=2.7",
+    "matplotlib>=3.9",
+    "pooch>=1.8",
+    "threadpoolctl>=3.5",
+]
 EXPERIMENTS = [
     *CLI,
     *JAX,
     "pytensor-ml>=0.3,<0.4",
     "scikit-learn>=1.5",
     "tensorboardX>=2.6",
-    "threadpoolctl>=3.5",
 ]
 
 # Wheels of mkl exist for x86-64 Linux and Windows only; elsewhere the C backend is linked
@@ -54,7 +60,12 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     packages=find_packages(include=["kfgn_graph", "kfgn_graph.*"]),
-    package_data={"kfgn_graph": ["py.typed"]},
+    package_data={
+        "kfgn_graph": ["py.typed"],
+        "kfgn_graph.program.spec": ["presets/*.toml"],
+        "kfgn_graph.program.report": ["*.html", "*.css", "*.js"],
+    },
+    entry_points={"console_scripts": ["kfgn = kfgn_graph.program.cli.app:main"]},
     zip_safe=False,
     python_requires=">=3.12",
     install_requires=CORE,

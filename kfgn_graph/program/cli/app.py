@@ -1,0 +1,36 @@
+"""The command line ``kfgn``: one file a command."""
+
+from __future__ import annotations
+
+import typer
+
+from kfgn_graph._version import __version__
+from kfgn_graph.program.cli.common import told
+
+app = typer.Typer(
+    name="kfgn",
+    help="Train networks by practical Gauss-Newton methods, compiled from their graphs.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kfgn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Hold the options of the program itself; its help is the application's."""
+
+
+def main() -> None:
+    """Run the program."""
+    app()

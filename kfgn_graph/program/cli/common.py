@@ -1,0 +1,81 @@
+"""What all commands share: consoles, exit codes, and how an error is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from kfgn_graph.errors import BackendError, CheckpointError, KfgnError, SpecError
+from kfgn_graph.program.datasets import DataError
+
+P = ParamSpec("P")
+
+#: Exit codes: the first line whose error it is.
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (SpecError, 2),
+    (DataError, 3),
+    (CheckpointError, 4),
+    (BackendError, 5),
+    (KfgnError, 1),
+)
+INTERRUPTED = 130
+INTERNAL = 70
+DEBUG_VARIABLE = "KFGN_DEBUG"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+
+
+def console() -> Console:
+    """Return the console of standard output: plain where it is no terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(document: Mapping[str, Any] | list[Any]) -> None:
+    """Print one JSON document to standard output."""
+    typer.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command tell its errors in a line on standard error, and leave by their exit code."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except KfgnError as error:
+            _tell("error", str(error))
+            raise typer.Exit(code_of(error)) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if os.environ.get(DEBUG_VARIABLE):
+                raise
+            _tell(
+                "internal error",
+                f"{type(error).__name__}: {error} (a fault of this program: {DEBUG_VARIABLE}=1 "
+                "shows where; please report it)",
+            )
+            raise typer.Exit(INTERNAL) from None
+
+    return guarded
+
+
+def code_of(error: BaseException) -> int:
+    """Return an error's exit code."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
+def _tell(kind: str, message: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"[bold red]{kind}:[/] {escape(message)}"
+    )
