@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 from kfgn_graph._version import __version__
-from kfgn_graph.program.cli.common import told
 
 app = typer.Typer(
     name="kfgn",

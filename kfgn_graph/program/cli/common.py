@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,8 +15,6 @@ from rich.markup import escape
 
 from kfgn_graph.errors import BackendError, CheckpointError, KfgnError, SpecError
 from kfgn_graph.program.datasets import DataError
-
-P = ParamSpec("P")
 
 #: Exit codes: the first line whose error it is.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -43,7 +41,7 @@ def print_json(document: Mapping[str, Any] | list[Any]) -> None:
     typer.echo(json.dumps(document, indent=1, allow_nan=False))
 
 
-def told(command: Callable[P, None]) -> Callable[P, None]:
+def told[**P](command: Callable[P, None]) -> Callable[P, None]:
     """Let a command tell its errors in a line on standard error, and leave by their exit code."""
 
     @wraps(command)
