@@ -1,5 +1,16 @@
 """Declaring a network and a run in a file: :class:`GraphSpec`."""
 
 from kfgn_graph.program.spec.models import GraphSpec
+from kfgn_graph.program.spec.reading import load_spec, parse_spec, preset, presets, read_spec
+from kfgn_graph.program.spec.writing import json_schema, to_toml
 
-__all__ = ["GraphSpec"]
+__all__ = [
+    "GraphSpec",
+    "json_schema",
+    "load_spec",
+    "parse_spec",
+    "preset",
+    "presets",
+    "read_spec",
+    "to_toml",
+]

@@ -6,9 +6,18 @@ page. What is left out of a spec is the package's default.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -19,13 +28,45 @@ LossName = Literal["bernoulli", "squared", "softmax"]
 MethodName = Literal["kfra", "kflr", "kfac", "hessianfree", "sgd", "momentum", "nesterov", "adam"]
 DataName = Literal["mnist", "curves", "faces", "digits", "uci"]
 BackendName = Literal["auto", "jax", "numba", "c"]
+TableName = Literal[
+    "concrete",
+    "energy",
+    "kin8nm",
+    "naval-propulsion-plant",
+    "power-plant",
+    "protein-tertiary-structure",
+    "wine-quality-red",
+    "yacht",
+]
 InverseName = Literal["cholesky", "newton-schulz", "eigh", "exact", "ekfac"]
+
+
+class Misfit(ValueError):
+    """A value that does not go with the others.
+
+    Parameters
+    ----------
+    key : str
+        Whose value, with dots, relative to the model that raises.
+    reason : str
+        What is wrong, and the remedy.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
 
 
 class Section(BaseModel):
     """A table of a spec: unknown keys are errors, and it does not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def without_effect(self, reason: str, *names: str) -> None:
+        """Raise where one of these fields is not the default, and would do nothing."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise Misfit(name, f"has no effect {reason}; leave it out")
 
 
 def _named(value: object) -> object:
@@ -54,13 +95,26 @@ class NetworkSpec(Section):
     bias: bool = True
     """Whether layers have biases."""
 
+    @model_validator(mode="after")
+    def _fitting(self) -> NetworkSpec:
+        count = len(self.hidden)
+        if outside := [index for index in self.linear if not -count <= index < count]:
+            raise Misfit("linear", f"no hidden layer {outside[0]}; there are {count}, from 0")
+        if self.tied and self.hidden != self.hidden[::-1]:
+            raise Misfit("tied", f"widths have to be symmetric, and {self.hidden} are not")
+        if self.tied and count % 2 == 0:
+            raise Misfit("tied", f"needs an odd number of hidden layers, not {count}")
+        if self.residual and all(a != b for a, b in pairwise(self.hidden)):
+            raise Misfit("residual", "no two hidden layers in a row are equally wide")
+        return self
+
 
 class DataSpec(Section):
     """Where the examples come from."""
 
     name: DataName | None = None
     """A data set that the program knows: see ``kfgn data list``."""
-    table: str | None = None
+    table: TableName | None = None
     """Of ``uci``: the table, as ``concrete``."""
     file: str | None = None
     """Or a NumPy file (.npz), relative to the spec, without pickled objects."""
@@ -76,9 +130,9 @@ class DataSpec(Section):
         if (self.name is None) == (self.file is None):
             raise ValueError("give either name or file")
         if (self.table is not None) != (self.name == "uci"):
-            raise ValueError('table belongs to name = "uci", which needs it')
+            raise Misfit("table", 'belongs to name = "uci", which needs it')
         if self.arrays and self.file is None:
-            raise ValueError("arrays belongs to file")
+            raise Misfit("arrays", "belongs to file")
         return self
 
 
@@ -93,6 +147,14 @@ class MethodSpec(Section):
     """Of first-order rules: the step length."""
     halve_every: PositiveInt | None = None
     """Of first-order rules: updates after which the rate is halved, again and again."""
+
+    @model_validator(mode="after")
+    def _of_use(self) -> MethodSpec:
+        if self.name != "kfac":
+            self.without_effect(f"on {self.name}, which draws nothing", "samples")
+        if not self.first_order:
+            self.without_effect(f"on {self.name}: see step", "rate", "halve_every")
+        return self
 
     @property
     def first_order(self) -> bool:
@@ -116,6 +178,16 @@ class DampingSpec(Section):
     gamma_every: PositiveInt = 20
     """T2, the period of the search."""
 
+    @model_validator(mode="after")
+    def _of_use(self) -> DampingSpec:
+        if self.rule == "constant":
+            self.without_effect("on a constant", "initial", "every")
+        else:
+            self.without_effect(f'with rule = "{self.rule}"', "value")
+        if self.gamma == "tied":
+            self.without_effect('with gamma = "tied"', "gamma_every")
+        return self
+
 
 class StepSpec(Section):
     """How far to go along the preconditioned gradient."""
@@ -126,8 +198,14 @@ class StepSpec(Section):
     """Whether the last update is a direction of the quadratic model."""
     groups: PositiveInt = 2
     """Groups of consecutive layers with step lengths of their own."""
-    examples: PositiveInt | None = 500
-    """Examples of the batch that the model's curvature is taken from."""
+    examples: NonNegativeInt = 500
+    """Examples of the batch that the model's curvature is taken from; 0 takes all."""
+
+    @model_validator(mode="after")
+    def _of_use(self) -> StepSpec:
+        if self.length is not None:
+            self.without_effect("with a constant length", "momentum", "groups", "examples")
+        return self
 
 
 class ScheduleSpec(Section):
@@ -190,7 +268,9 @@ class GraphSpec(Section):
     error summed over outputs, or softmax cross-entropy; means over examples."""
     data: DataSpec
     """What to train on."""
-    method: Annotated[MethodSpec, BeforeValidator(_named)] = MethodSpec()
+    method: Annotated[
+        MethodSpec, BeforeValidator(_named, json_schema_input_type=MethodSpec | MethodName)
+    ] = MethodSpec()
     """The optimiser."""
     damping: DampingSpec = DampingSpec()
     """Of second-order methods."""
@@ -220,5 +300,20 @@ class GraphSpec(Section):
         if (self.network is None) == (self.graph is None):
             raise ValueError("give either network or graph")
         if (self.loss is None) == (self.network is not None):
-            raise ValueError("loss belongs to network, which needs it")
+            raise Misfit("loss", "belongs to network, which needs it")
+        return self
+
+    @model_validator(mode="after")
+    def _of_use(self) -> GraphSpec:
+        if self.method.first_order:
+            reason = f"on {self.method.name}, which uses gradients alone"
+            self.without_effect(reason, "damping", "step", "schedule", "unmatched")
+        elif self.network is not None and self.network.tied:
+            raise Misfit(
+                "network.tied",
+                "second-order methods have no block for a weight of two layers; choose a "
+                "first-order method",
+            )
+        if self.graph is not None:
+            self.without_effect("on graph, which has its own", "dtype")
         return self

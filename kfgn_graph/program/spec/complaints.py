@@ -1,0 +1,91 @@
+"""What is wrong with a spec, in words: where, what was found, what is allowed, what is nearest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from kfgn_graph.program.spec.models import GraphSpec, Misfit
+from kfgn_graph.program.spec.positions import KeyPath
+
+LONGEST = 60
+
+
+def complaints(error: ValidationError, where: str, lines: Mapping[KeyPath, int]) -> str:
+    """Return a line for each thing that is wrong."""
+    found = error.errors(include_url=False)
+    return "\n".join(f"{_place(_loc(part), where, lines)}: {_what(part)}" for part in found)
+
+
+def did_you_mean(word: object, allowed: Iterable[str]) -> str:
+    """Return ``; did you mean "..."?`` where something allowed is spelled nearly so, else ``""``."""
+    near = get_close_matches(str(word).lower(), list(allowed), n=1, cutoff=0.5)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def shown(value: object) -> str:
+    """Return a value as one would write it, shortened, without control characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):  # an integer too long to print, or nested too deeply
+        return f"a {type(value).__name__} too long to show"
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _loc(error: Mapping[str, Any]) -> KeyPath:
+    """Return the keys that lead to what is wrong."""
+    cause = error.get("ctx", {}).get("error")
+    return (*error["loc"], *cause.key.split(".")) if isinstance(cause, Misfit) else error["loc"]
+
+
+def _place(loc: KeyPath, where: str, lines: Mapping[KeyPath, int]) -> str:
+    """Return file, line and key; the line is that of the nearest table that has one."""
+    known = [loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in lines]
+    line = f", line {lines[known[0]]}" if known else ""
+    key = ".".join(_key(part) for part in loc)
+    return f"{where}{line}{', ' if key else ''}{key}"
+
+
+def _key(part: str | int) -> str:
+    """Return a part of a key as TOML writes it."""
+    plain = isinstance(part, int) or (part.isascii() and part.replace("-", "_").isidentifier())
+    return str(part) if plain else shown(part)
+
+
+def _what(error: Mapping[str, Any]) -> str:
+    loc, kind = error["loc"], error["type"]
+    if kind == "extra_forbidden":
+        keys = list(_model(loc[:-1]).model_fields)
+        return f"no such key{did_you_mean(loc[-1], keys) or ';'} Keys here: {', '.join(keys)}."
+    if kind == "missing":
+        return "is missing, and is needed."
+    if kind == "value_error":
+        return f"{error['ctx']['error']}."
+    if kind == "literal_error":
+        allowed = _choices(_model(loc[:-1]).model_fields[loc[-1]].annotation)
+        near = did_you_mean(error["input"], allowed) or "."
+        return f"found {shown(error['input'])}; allowed: {', '.join(allowed)}{near}"
+    rule = error["msg"].removeprefix("Input ").removeprefix("String ")
+    return f"found {shown(error['input'])}, but it {rule}."
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    """Return the words of a Literal, or of one that may be None."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next(_choices(part) for part in get_args(annotation) if part is not type(None))
+
+
+def _model(loc: KeyPath) -> type[BaseModel]:
+    """Return the model of the table at a place."""
+    model: type[BaseModel] = GraphSpec
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation
+        kinds = [annotation, *get_args(annotation)]
+        model = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return model

@@ -1,0 +1,183 @@
+"""Reading specs: from TOML or JSON, from a file, or by a preset's name."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from pydantic import ValidationError
+
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.spec.complaints import complaints, did_you_mean, shown
+from kfgn_graph.program.spec.models import GraphSpec
+from kfgn_graph.program.spec.positions import Kind, key_lines
+
+SUFFIXES: dict[str, Kind] = {".toml": "toml", ".json": "json"}
+LARGEST = 1_000_000
+_AT_LINE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
+
+
+def read_spec(path: str | Path) -> GraphSpec:
+    """Read a spec from a file, TOML or JSON by its ending.
+
+    Raises
+    ------
+    SpecError
+        The file cannot be read, or is no valid spec: file, line, key, what was found, what is
+        allowed, and the nearest spelling.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise SpecError(f"{path}: a spec ends in {' or '.join(SUFFIXES)}.")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise SpecError(f"{path}: a spec has at most {LARGEST:,} bytes.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read ({error.strerror}).") from error
+    return parse_spec(_decoded(content, str(path)), SUFFIXES[path.suffix.lower()], str(path))
+
+
+def parse_spec(text: str, kind: Kind, where: str = "the spec") -> GraphSpec:
+    """Read a spec from text.
+
+    Parameters
+    ----------
+    text : str
+        The document.
+    kind : "toml" or "json"
+        Its language.
+    where : str
+        What errors call it: the file's path.
+
+    Raises
+    ------
+    SpecError
+        As :func:`read_spec`.
+    """
+    content = _toml(text, where) if kind == "toml" else _json(text, where)
+    try:
+        return GraphSpec.model_validate(content, strict=True)
+    except ValidationError as error:
+        raise SpecError(complaints(error, where, key_lines(text, kind))) from None
+
+
+def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
+    """Return the spec that a command's argument means, and the folder of its relative paths.
+
+    Parameters
+    ----------
+    argument : str or path
+        A file, or the name of a preset, whose folder is the working folder.
+
+    Raises
+    ------
+    SpecError
+        It is neither, or no valid spec.
+    """
+    path = Path(argument)
+    if str(argument) in presets():
+        return preset(str(argument)), Path.cwd()
+    if path.suffix.lower() in SUFFIXES or path.exists():
+        return read_spec(path), path.resolve().parent
+    raise SpecError(
+        f"{argument}: neither a file nor a preset{did_you_mean(argument, presets()) or '.'} "
+        f"Presets: {', '.join(presets())}."
+    )
+
+
+def presets() -> dict[str, str]:
+    """Return the descriptions of the specs that ship with the package, by name."""
+    texts = {name: preset_text(name) for name in _preset_names()}
+    return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
+
+
+def preset(name: str) -> GraphSpec:
+    """Return a spec that ships with the package.
+
+    Raises
+    ------
+    SpecError
+        No preset has this name.
+    """
+    return parse_spec(preset_text(name), "toml", f"the preset {name}")
+
+
+def preset_text(name: str) -> str:
+    """Return a preset's TOML.
+
+    Raises
+    ------
+    SpecError
+        No preset has this name.
+    """
+    names = _preset_names()
+    if name not in names:
+        near = did_you_mean(name, names) or "."
+        raise SpecError(f"no preset {shown(name)}{near} Presets: {', '.join(names)}.")
+    return (resources.files(__package__) / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def _preset_names() -> list[str]:
+    folder = resources.files(__package__) / "presets"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if ".toml" in f.name)
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{where}, line {line}: not UTF-8 ({error.reason}).") from None
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        if match := _AT_LINE.fullmatch(str(error)):
+            what, line, column = match.groups()
+            raise SpecError(f"{where}, line {line}, column {column}: {_sentence(what)}") from None
+        raise SpecError(f"{where}: {_sentence(str(error))}") from None
+    except RecursionError:
+        raise SpecError(f"{where}: nested too deeply.") from None
+    except ValueError as error:  # an integer of thousands of digits, or a date that is none
+        raise SpecError(f"{where}: {_sentence(str(error))}") from None
+
+
+def _json(text: str, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise SpecError(f"{where}, {place}: {_sentence(error.msg)}") from None
+    except RecursionError:
+        raise SpecError(f"{where}: nested too deeply.") from None
+    except ValueError as error:
+        raise SpecError(f"{where}: {_sentence(str(error))}") from None
+    if not isinstance(content, dict):
+        raise SpecError(f"{where}: found {shown(content)}; a spec is an object, {{...}}.")
+    return cast(dict[str, Any], content)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(key for key, _ in pairs)
+    for key, count in counts.items():
+        if count > 1:
+            raise ValueError(f"the key {shown(key)} is given {count} times")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _sentence(text: str) -> str:
+    """Return the text of a parser's error, as one line that ends with a full stop."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return f"{line[:1].lower()}{line[1:].rstrip('.')}."
