@@ -1,31 +1,34 @@
-"""The networks of the experiments, written as anyone writes them in PyTensor."""
+"""The networks of the experiments and of specs, written as anyone writes them in PyTensor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.special import log_softmax
 from pytensor.tensor.variable import TensorVariable
 
-Activation = Literal["tanh", "relu", "sigmoid"]
-Loss = Literal["bernoulli", "squared"]
+from kfgn_graph.program.stacks import ACTIVATIONS, Activation, Stack, glorot_uniform
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Loss",
+    "Network",
+    "PAPER_HIDDEN",
+    "autoencoder",
+    "classifier",
+    "glorot_uniform",
+    "perceptron",
+    "regressor",
+]
+
+Loss = Literal["bernoulli", "squared", "softmax"]
 
 PAPER_HIDDEN = (1000, 500, 250, 30, 250, 500, 1000)
 """Widths of the paper's autoencoder between its input and its output."""
-
-ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
-    "tanh": pt.tanh,
-    "relu": lambda h: pt.maximum(h, 0),
-    "sigmoid": pt.sigmoid,
-}
-GAINS = {"tanh": 1.0, "relu": 1.0, "sigmoid": 4.0}
-"""What the weights before an activation are multiplied with. A sigmoid's slope is at most 1/4:
-without its gain the spread over examples falls by four at each layer."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def autoencoder(
     dimension: int,
     hidden: Sequence[int] = PAPER_HIDDEN,
     activation: Activation = "tanh",
-    loss: Loss = "bernoulli",
+    loss: Literal["bernoulli", "squared"] = "bernoulli",
     linear_code: bool = False,
     seed: int = 0,
     dtype: str = "float32",
@@ -98,17 +101,9 @@ def autoencoder(
     Network
         Its one input is the batch, which is also the target.
     """
-    sizes = [dimension, *hidden, dimension]
-    linear = {int(np.argmin(hidden))} if linear_code else set()
-    x = pt.matrix("x", shape=(None, dimension), dtype=dtype)
-    logits, parameters = _layers(x, sizes, activation, linear, seed, dtype)
-    if loss == "bernoulli":
-        example_loss = pt.sum(pt.softplus(logits) - x * logits, axis=1)
-        reconstruction = pt.sigmoid(logits)
-    else:
-        example_loss = pt.sum((logits - x) ** 2, axis=1) / 2
-        reconstruction = logits
-    return Network(pt.mean(example_loss), parameters, (x,), logits, reconstruction)
+    linear = frozenset({int(np.argmin(hidden))} if linear_code else ())
+    stack = Stack(activation, linear)
+    return perceptron([dimension, *hidden, dimension], loss, False, stack, seed, dtype)
 
 
 def classifier(
@@ -133,13 +128,7 @@ def classifier(
         Its inputs are the batch (N, D) and the labels (N,), int64. The loss is in nats, mean over
         the batch.
     """
-    x = pt.matrix("x", shape=(None, sizes[0]), dtype=dtype)
-    labels = pt.vector("labels", dtype="int64")
-    logits, parameters = _layers(x, list(sizes), activation, set(), seed, dtype)
-    log_probabilities = log_softmax(logits, axis=1)
-    chosen = log_probabilities[pt.arange(labels.shape[0]), labels]
-    probabilities = pt.exp(log_probabilities)
-    return Network(-pt.mean(chosen), parameters, (x, labels), logits, probabilities)
+    return perceptron(sizes, "softmax", True, Stack(activation), seed, dtype)
 
 
 def regressor(
@@ -165,42 +154,51 @@ def regressor(
     Network
         Its inputs are the batch (N, D) and the targets (N, K).
     """
+    return perceptron(sizes, "squared", True, Stack(activation), seed, dtype)
+
+
+def perceptron(
+    sizes: Sequence[int], loss: Loss, targets: bool, stack: Stack, seed: int, dtype: str
+) -> Network:
+    r"""Build a multilayer perceptron with a linear output h and one of three losses.
+
+    The loss of a batch is the mean over its examples of
+
+    .. math:: \sum_k \log(1 + e^{h_k}) - y_k h_k, \qquad \tfrac12 \sum_k (h_k - y_k)^2
+        \qquad\text{or}\qquad \log \sum_k e^{h_k} - h_y.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from the input to the output.
+    loss : {"bernoulli", "squared", "softmax"}
+        See above, in this order.
+    targets : bool
+        Whether there are targets y beside the examples x; else y is x.
+    stack : Stack
+        What the layers are like.
+    seed : int
+        Of the weights.
+    dtype : str
+        Of parameters, examples and targets; the labels of softmax are int64.
+
+    Returns
+    -------
+    Network
+        Its inputs are the batch (N, D), and the targets (N, K) or labels (N,).
+    """
     x = pt.matrix("x", shape=(None, sizes[0]), dtype=dtype)
-    y = pt.matrix("y", shape=(None, sizes[-1]), dtype=dtype)
-    output, parameters = _layers(x, list(sizes), activation, set(), seed, dtype)
-    example_loss = pt.sum((output - y) ** 2, axis=1) / 2
-    return Network(pt.mean(example_loss), parameters, (x, y), output, output)
-
-
-def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    """Draw a (fan_in, fan_out) matrix uniform in +-sqrt(6 / (fan_in + fan_out)); float64."""
-    limit = np.sqrt(6.0 / (fan_in + fan_out))
-    return rng.uniform(-limit, limit, (fan_in, fan_out))
-
-
-def _layers(
-    x: TensorVariable,
-    sizes: list[int],
-    activation: Activation,
-    linear: set[int],
-    seed: int,
-    dtype: str,
-) -> tuple[TensorVariable, tuple[SharedVariable, ...]]:
-    """Stack affine layers; the last one and the hidden ones in ``linear`` stay linear."""
-    rng = np.random.default_rng(seed)
-    last = len(sizes) - 2
-    parameters: list[SharedVariable] = []
-    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        curved = index != last and index not in linear
-        drawn = glorot_uniform(rng, fan_in, fan_out) * (GAINS[activation] if curved else 1.0)
-        weight = pytensor.shared(
-            drawn.astype(dtype),
-            name=f"W{index + 1}",
-            shape=(fan_in, fan_out),
-        )
-        bias = pytensor.shared(np.zeros(fan_out, dtype), name=f"b{index + 1}", shape=(fan_out,))
-        parameters += [weight, bias]
-        x = x @ weight + bias
-        if curved:
-            x = ACTIVATIONS[activation](x)
-    return x, tuple(parameters)
+    h, parameters = stack.build(x, list(sizes), seed, dtype)
+    if loss == "softmax":
+        labels = pt.vector("labels", dtype="int64")
+        log_probabilities = log_softmax(h, axis=1)
+        chosen = log_probabilities[pt.arange(labels.shape[0]), labels]
+        return Network(-pt.mean(chosen), parameters, (x, labels), h, pt.exp(log_probabilities))
+    y = pt.matrix("y", shape=(None, sizes[-1]), dtype=dtype) if targets else x
+    if loss == "bernoulli":
+        example_loss = pt.sum(pt.softplus(h) - y * h, axis=1)
+    else:
+        example_loss = pt.sum((h - y) ** 2, axis=1) / 2
+    prediction = pt.sigmoid(h) if loss == "bernoulli" else h
+    inputs = (x, y) if targets else (x,)
+    return Network(pt.mean(example_loss), parameters, inputs, h, prediction)

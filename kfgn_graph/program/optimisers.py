@@ -6,47 +6,36 @@ the update. :func:`optimiser` makes a method from its name, so that an experimen
 name. What is left at None is the package's default.
 """
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
-import numpy as np
-import pytensor
-from pytensor.compile.mode import Mode, get_mode
-
 import kfgn_graph as kfgn
 from kfgn_graph.program.networks import Network
+from kfgn_graph.program.rules import Backend, Rule, backend_mode, compile_rule, resolve_backend
+from kfgn_graph.program.steps import PackageStep, Step
 
-Backend = Literal["auto", "jax", "numba", "c"]
-Rule = Literal["sgd", "momentum", "nesterov", "adam"]
-MODES = {"jax": "JAX", "numba": "NUMBA", "c": "CVM"}
+__all__ = [
+    "Backend",
+    "FirstOrder",
+    "GaussNewton",
+    "OPTIMISERS",
+    "Optimiser",
+    "Rule",
+    "Step",
+    "backend_mode",
+    "optimiser",
+    "paper_grid",
+    "resolve_backend",
+]
+
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
 RULES = {"sgd": "SGD", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
-MOMENTUM = 0.9
 GRID_RATES = tuple(2.0**-power for power in range(6, 14))
 """The paper's grid of learning rates, largest first."""
 GRID_PERIODS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The paper's grid of halving periods, in shares of a run's updates; 1 is a constant rate."""
-
-
-class Step(Protocol):
-    """One update from one batch: arrays in the order of ``Network.inputs``; returns the loss."""
-
-    def __call__(self, *batch: np.ndarray) -> float:
-        """Update the parameters; return the batch's loss before the update."""
-
-    @property
-    def skipped(self) -> int:
-        """Updates so far that were given up."""
-
-    def statistics(self) -> dict[str, float]:
-        """Return what the last update reported of itself; empty where it reports nothing."""
-
-    def averaged(self) -> Mapping[str, np.ndarray] | None:
-        """Return the averaged iterates by parameter name, where there are any."""
 
 
 class Optimiser(Protocol):
@@ -62,48 +51,6 @@ class Optimiser(Protocol):
 
     def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Build the step; a backend that compiles late does so at the step's first call."""
-
-
-class _PackageStep:
-    """A compiled update of :mod:`kfgn_graph`."""
-
-    def __init__(self, update: Any, averages: bool) -> None:
-        self._update = update
-        self._averages = averages
-        self._last: Any = None
-        self.skipped = 0
-
-    def __call__(self, *batch: np.ndarray) -> float:
-        self._last = self._update(*batch)
-        self.skipped += self._last.skipped
-        return float(self._last.loss)
-
-    def statistics(self) -> dict[str, float]:
-        if self._last is None:
-            return {}
-        return {name: float(value) for name, value in self._last.as_dict().items()}
-
-    def averaged(self) -> Mapping[str, np.ndarray] | None:
-        if not self._averages:
-            return None
-        return {name: np.asarray(value) for name, value in self._update.averaged().items()}
-
-
-class _PlainStep:
-    """A compiled function that returns the loss and reports nothing else."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self.skipped = 0
-
-    def __call__(self, *batch: np.ndarray) -> float:
-        return float(self._function(*batch))
-
-    def statistics(self) -> dict[str, float]:
-        return {}
-
-    def averaged(self) -> None:
-        return None
 
 
 @dataclass(frozen=True)
@@ -169,7 +116,7 @@ class GaussNewton:
             seed=seed,
             **self._chosen(),
         )
-        return _PackageStep(update, self.average)
+        return PackageStep(update, self.average)
 
     def _chosen(self) -> dict[str, Any]:
         """Return the arguments that are not left to the package."""
@@ -240,29 +187,15 @@ class FirstOrder:
 
     def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Compile the update; ``seed`` is not used, nothing is drawn."""
-        from pytensor_ml.optim import compile_train
-
-        mode = backend_mode(backend)
-        with pytensor.config.change_flags(floatX=network.loss.dtype):
-            function = compile_train(
-                network.loss,
-                self._transform(),
-                parameters=list(network.parameters),
-                inputs=list(network.inputs),
-                compile_kwargs={"mode": mode},
-            )
-        return _PlainStep(function)
-
-    def _transform(self) -> Any:
-        from pytensor_ml.optim import adam, sgd, step_decay
-
-        rate: Any = self.rate
-        if self.halve_every is not None:
-            rate = step_decay(self.rate, decay_every=self.halve_every, decay_factor=0.5)
-        if self.rule == "adam":
-            return adam(rate)
-        momentum = 0.0 if self.rule == "sgd" else MOMENTUM
-        return sgd(rate, momentum=momentum, nesterov=self.rule == "nesterov")
+        return compile_rule(
+            self.rule,
+            self.rate,
+            self.halve_every,
+            network.loss,
+            network.parameters,
+            network.inputs,
+            backend,
+        )
 
 
 OPTIMISERS: Mapping[str, Callable[[], Optimiser]] = {
@@ -292,21 +225,3 @@ def paper_grid(rule: Rule, updates: int) -> Iterator[FirstOrder]:
     for rate in GRID_RATES:
         for period in GRID_PERIODS:
             yield FirstOrder(rule, rate, period, updates)
-
-
-def resolve_backend(backend: Backend) -> Literal["jax", "numba", "c"]:
-    """Return the backend that ``"auto"`` stands for: JAX when it is installed, else Numba."""
-    if backend == "auto":
-        return "jax" if importlib.util.find_spec("jax") else "numba"
-    return backend
-
-
-def backend_mode(backend: Backend) -> Mode:
-    """Return the PyTensor mode of a backend, for functions that are no update of ours.
-
-    PyTensor sets JAX's precision by ``floatX`` when its JAX part is first imported, which must
-    therefore not happen while ``floatX`` is changed.
-    """
-    if resolve_backend(backend) == "jax":
-        importlib.import_module("pytensor.link.jax.dispatch")
-    return get_mode(MODES[resolve_backend(backend)])

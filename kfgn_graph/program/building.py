@@ -1,0 +1,258 @@
+"""From a spec to what is trained, and to the compiled step that trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.tensor.variable import TensorVariable
+
+import kfgn_graph as kfgn
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.networks import perceptron
+from kfgn_graph.program.optimisers import CURVATURES
+from kfgn_graph.program.rules import compile_rule
+from kfgn_graph.program.sources import Source, load_source
+from kfgn_graph.program.spec.models import DampingSpec, GraphSpec, NetworkSpec, StepSpec
+from kfgn_graph.program.stacks import Stack
+from kfgn_graph.program.steps import PackageStep, Step
+from kfgn_graph.program.user_graphs import fitted, load_graph
+
+MOST_PARAMETERS = 2**31
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what.
+
+    Attributes
+    ----------
+    spec : GraphSpec
+        What it was built from.
+    loss : scalar variable
+        Mean over the batch for built networks.
+    parameters : tuple of shared variables
+        Trained in place.
+    inputs : tuple of variables
+        What a batch consists of.
+    prediction : variable, (N, K), or None
+        Of built networks: reconstruction, probabilities, or output.
+    arrays : tuple of ndarray
+        The training data in the order of ``inputs``, examples leading.
+    floor : float
+        The least loss that is possible: the entropy of Bernoulli targets, else 0.
+    source : str
+        Where the data came from.
+    """
+
+    spec: GraphSpec
+    loss: TensorVariable
+    parameters: tuple[SharedVariable, ...]
+    inputs: tuple[TensorVariable, ...]
+    prediction: TensorVariable | None
+    arrays: tuple[np.ndarray, ...]
+    floor: float
+    source: str
+
+
+def build(spec: GraphSpec, folder: Path | None = None) -> Task:
+    """Load the data of a spec and build its network, or call its function.
+
+    Parameters
+    ----------
+    spec : GraphSpec
+        What to build.
+    folder : Path, optional
+        Where relative data files, and modules of the user's, lie: the folder of the spec's file;
+        by default the working folder.
+
+    Raises
+    ------
+    SpecError
+        Network, loss and data do not fit each other, or the function cannot be used.
+    DataError
+        The data are not to be had.
+    """
+    folder = Path.cwd() if folder is None else folder
+    task = _built(spec, folder) if spec.network is not None else _users(spec, folder)
+    count = len(task.arrays[0])
+    if spec.batch > count:
+        raise SpecError(f"batch: found {spec.batch}, but there are {count} examples to train on.")
+    return task
+
+
+def compile_step(task: Task) -> Step:
+    """Compile a task's method into its step, which trains the task's parameters.
+
+    Raises
+    ------
+    KfgnError
+        What :func:`kfgn_graph.compile_update` raises; BackendError where a package is missing.
+    """
+    spec, method = task.spec, task.spec.method
+    if method.first_order:
+        return compile_rule(
+            method.name,  # type: ignore[arg-type]
+            method.rate,
+            method.halve_every,
+            task.loss,
+            task.parameters,
+            task.inputs,
+            spec.backend,
+            spec.l2,
+        )
+    update = kfgn.compile_update(
+        task.loss,
+        list(task.parameters),
+        list(task.inputs),
+        method=_curvature(spec),
+        damping=_damping(spec.damping),
+        step=_step(spec.step),
+        l2=spec.l2,
+        **spec.schedule.model_dump(),
+        backend=spec.backend,
+        seed=spec.seed,
+        unmatched=spec.unmatched,
+    )
+    return PackageStep(update, spec.schedule.average_iterates)
+
+
+def _curvature(spec: GraphSpec) -> kfgn.KFRA | kfgn.KFLR | kfgn.KFAC | kfgn.HessianFree:
+    settings = {"samples": spec.method.samples} if spec.method.name == "kfac" else {}
+    method: kfgn.KFRA = getattr(kfgn, CURVATURES[spec.method.name])(**settings)
+    return method
+
+
+def _damping(damping: DampingSpec) -> kfgn.ConstantDamping | kfgn.LevenbergMarquardt:
+    gamma = damping.gamma
+    if damping.rule == "constant":
+        return kfgn.ConstantDamping(damping.value, gamma=gamma, gamma_every=damping.gamma_every)
+    return kfgn.LevenbergMarquardt(
+        initial=damping.initial,
+        every=damping.every,
+        gamma=gamma,
+        gamma_every=damping.gamma_every,
+    )
+
+
+def _step(step: StepSpec) -> float | kfgn.Rescaling:
+    if step.length is not None:
+        return step.length
+    return kfgn.Rescaling(
+        momentum=step.momentum, groups=step.groups, examples=step.examples or None
+    )
+
+
+def _users(spec: GraphSpec, folder: Path) -> Task:
+    loss, parameters, inputs = load_graph(str(spec.graph), folder)
+    source = load_source(spec.data, folder)
+    arrays = fitted(source.arrays, inputs)
+    return Task(spec, loss, parameters, inputs, None, arrays, 0.0, source.origin)
+
+
+def _built(spec: GraphSpec, folder: Path) -> Task:
+    assert spec.network is not None and spec.loss is not None
+    source = load_source(spec.data, folder)
+    examples = _matrix(source.arrays[0], spec.dtype)
+    targets = _targets(spec, source)
+    outputs = _outputs(examples if targets is None else targets)
+    sizes = [examples.shape[1], *spec.network.hidden, outputs]
+    _check_sizes(spec.network, sizes)
+    network = perceptron(
+        sizes, spec.loss, targets is not None, _stack(spec.network), spec.seed, spec.dtype
+    )
+    floor = 0.0
+    if spec.loss == "bernoulli":
+        floor = _checked_floor(examples if targets is None else targets)
+    return Task(
+        spec,
+        network.loss,
+        network.parameters,
+        network.inputs,
+        network.reconstruction,
+        (examples,) if targets is None else (examples, targets),
+        floor,
+        source.origin,
+    )
+
+
+def _stack(network: NetworkSpec) -> Stack:
+    count = len(network.hidden)
+    return Stack(
+        network.activation,
+        frozenset(index % count for index in network.linear),
+        network.initialisation,
+        network.residual,
+        network.tied,
+        network.bias,
+    )
+
+
+def _targets(spec: GraphSpec, source: Source) -> np.ndarray | None:
+    """Return the targets in the loss's dtype; None where the examples are their own."""
+    given = source.arrays[1] if len(source.arrays) > 1 else None
+    if len(source.arrays) > 2:
+        raise SpecError(
+            f"data.arrays: found {len(source.arrays)} arrays; a network takes examples and "
+            "targets: name one or two."
+        )
+    if spec.loss == "softmax":
+        return _labels(given, source.origin)
+    if spec.data.name is not None and (
+        spec.loss == "bernoulli" or given is None or given.dtype.kind != "f"
+    ):
+        return None
+    return None if given is None else _matrix(given, spec.dtype)
+
+
+def _labels(given: np.ndarray | None, origin: str) -> np.ndarray:
+    if given is None or given.ndim != 1 or given.dtype.kind not in "iu":
+        found = "none" if given is None else f"{given.dtype} of shape {given.shape}"
+        raise SpecError(
+            f'loss: "softmax" needs labels, a vector of whole numbers; found {found} in {origin}.'
+        )
+    labels = given.astype(np.int64)
+    if labels.min() < 0 or labels.max() < 1 or labels.max() >= len(labels):
+        raise SpecError(
+            f"data: labels have to count classes from 0; found {labels.min()} to {labels.max()} "
+            f"in {len(labels)} examples."
+        )
+    return labels
+
+
+def _outputs(targets: np.ndarray) -> int:
+    return int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
+
+
+def _matrix(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array as a finite matrix with an example in each row."""
+    with np.errstate(over="ignore"):
+        matrix = array.reshape(len(array), -1).astype(dtype, copy=False)
+    if not np.isfinite(matrix).all():
+        raise SpecError(f'data: some numbers are too large for {dtype}; use dtype = "float64".')
+    return matrix
+
+
+def _check_sizes(network: NetworkSpec, sizes: list[int]) -> None:
+    if network.tied and sizes[0] != sizes[-1]:
+        raise SpecError(
+            f"network.tied: input and output have to be equally wide; the data make them "
+            f"{sizes[0]} and {sizes[-1]}."
+        )
+    count = sum(a * b for a, b in pairwise(sizes))
+    if count > MOST_PARAMETERS:
+        raise SpecError(f"network.hidden: {count:,} weights are more than {MOST_PARAMETERS:,}.")
+
+
+def _checked_floor(targets: np.ndarray) -> float:
+    least, greatest = float(targets.min()), float(targets.max())
+    if least < 0 or greatest > 1:
+        raise SpecError(
+            f'loss: "bernoulli" needs targets in [0, 1]; the data have {least:.6g} to '
+            f'{greatest:.6g}. Leave out data.standardise, scale them, or use "squared".'
+        )
+    return bernoulli_floor(targets)

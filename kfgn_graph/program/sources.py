@@ -1,0 +1,128 @@
+"""The arrays that a spec trains on: from a data set that the program knows, or from a file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.datasets import (
+    DataCorrupt,
+    DataNotFound,
+    Dataset,
+    load_curves,
+    load_digits,
+    load_faces,
+    load_mnist,
+    load_uci,
+)
+from kfgn_graph.program.spec.complaints import did_you_mean
+from kfgn_graph.program.spec.models import DataSpec
+
+LOADERS: dict[str, Callable[[], Dataset]] = {
+    "mnist": load_mnist,
+    "curves": load_curves,
+    "faces": load_faces,
+    "digits": load_digits,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Arrays with examples leading, and where they came from."""
+
+    arrays: tuple[np.ndarray, ...]
+    origin: str
+
+
+def load_source(data: DataSpec, folder: Path) -> Source:
+    """Load the arrays that a spec's ``data`` names.
+
+    Parameters
+    ----------
+    data : DataSpec
+        What to load.
+    folder : Path
+        Where a relative file lies.
+
+    Raises
+    ------
+    SpecError
+        The data have not so many examples, or no such array.
+    DataError
+        The data are not to be had, or damaged.
+    """
+    source = _read(folder / data.file, data.arrays) if data.file else _known(data)
+    count = len(source.arrays[0])
+    if data.examples is not None and data.examples > count:
+        raise SpecError(f"data.examples: found {data.examples}, but there are {count} examples.")
+    arrays = tuple(array[: data.examples] for array in source.arrays)
+    if data.standardise:
+        arrays = tuple(standardised(a) if a.dtype.kind == "f" else a for a in arrays)
+    return Source(arrays, source.origin)
+
+
+def standardised(array: np.ndarray) -> np.ndarray:
+    """Return an array whose columns have mean 0 and variance 1; constant columns become 0."""
+    centred = array - array.mean(axis=0, dtype=np.float64)
+    deviation = np.sqrt(np.mean(centred**2, axis=0))
+    return (centred / np.where(deviation > 0, deviation, 1)).astype(array.dtype)
+
+
+def _known(data: DataSpec) -> Source:
+    found = load_uci(data.table) if data.table else LOADERS[str(data.name)]()
+    arrays = (found.inputs,) if found.targets is None else (found.inputs, found.targets)
+    return Source(arrays, found.source)
+
+
+def _read(path: Path, names: list[str]) -> Source:
+    """Read arrays of numbers from an .npz file."""
+    if not path.is_file():
+        raise DataNotFound(f"{path} is no file; data.file is relative to the spec's folder.")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                raise ValueError("one array without a name")
+            held = list(content.files)
+            for name in names:
+                if name not in held:
+                    near = did_you_mean(name, held) or "."
+                    raise SpecError(
+                        f"data.arrays: no array {name!r} in {path}{near} "
+                        f"There are {', '.join(held)}."
+                    )
+            arrays = {name: content[name] for name in names or held}
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as e:
+        raise DataCorrupt(
+            f"{path} is no readable .npz file of numbers ({e}). Write it by numpy.savez."
+        ) from e
+    _check(path, arrays)
+    return Source(tuple(arrays.values()), f"{path}, arrays {', '.join(arrays)}")
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    if not arrays:
+        raise DataCorrupt(f"{path} holds no arrays.")
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise DataCorrupt(f"{path}: {name} is {array.dtype}; it has to be real numbers.")
+        if array.ndim == 0 or array.size == 0:
+            raise DataCorrupt(f"{path}: {name} has the shape {array.shape}: no examples.")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise DataCorrupt(f"{path}: {name} is not finite at {place}. Remove such examples.")
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
+        raise DataCorrupt(f"{path}: arrays have different numbers of examples: {lengths}.")

@@ -1,0 +1,134 @@
+"""Graphs that a user's own function returns: ``package.module:function`` in a spec."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.errors import KfgnError, SpecError
+from kfgn_graph.program.spec.complaints import did_you_mean
+
+Graph = tuple[TensorVariable, tuple[SharedVariable, ...], tuple[TensorVariable, ...]]
+
+
+def load_graph(place: str, folder: Path) -> Graph:
+    """Call a user's function and check what it returns.
+
+    Parameters
+    ----------
+    place : str
+        ``package.module:function``; the module is looked for in ``folder`` first.
+    folder : Path
+        The spec's.
+
+    Returns
+    -------
+    loss, parameters, inputs
+
+    Raises
+    ------
+    SpecError
+        The function cannot be had, raises, or returns something else.
+    """
+    function = _function(place, folder)
+    try:
+        with importable(folder):
+            returned = function()
+    except KfgnError:
+        raise
+    except Exception as error:
+        raise SpecError(f"graph: {place} raised {_told(error)}.") from error
+    return _checked(place, returned)
+
+
+@contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Let modules be imported from a folder, before all others."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)
+
+
+def _function(place: str, folder: Path) -> Callable[[], Any]:
+    module_name, _, name = place.partition(":")
+    try:
+        with importable(folder):
+            importlib.invalidate_caches()
+            module = importlib.import_module(module_name)
+    except Exception as error:
+        raise SpecError(
+            f"graph: {module_name} cannot be imported: {_told(error)}. It is looked for in "
+            f"{folder}, then where Python looks."
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [word for word, value in vars(module).items() if callable(value)]
+        near = did_you_mean(name, known) or "."
+        raise SpecError(f"graph: {module.__file__} has no function {name}{near}")
+    return function
+
+
+def _checked(place: str, returned: object) -> Graph:
+    if not isinstance(returned, tuple | list) or len(returned) != 3:
+        raise SpecError(
+            f"graph: {place} returned a {type(returned).__name__}; it has to return a tuple of "
+            "three: loss, parameters, inputs."
+        )
+    loss, parameters, inputs = returned
+    if not isinstance(loss, TensorVariable) or loss.ndim != 0:
+        raise SpecError(f"graph: the loss of {place} is {loss!r}; it has to be a scalar variable.")
+    _check_list(place, "parameters", parameters, SharedVariable)
+    _check_list(place, "inputs", inputs, TensorVariable)
+    return loss, tuple(parameters), tuple(inputs)
+
+
+def _check_list(place: str, what: str, found: object, kind: type) -> None:
+    good = isinstance(found, Sequence) and found and all(isinstance(v, kind) for v in found)
+    if not good:
+        name = "shared variables" if kind is SharedVariable else "variables"
+        raise SpecError(f"graph: the {what} of {place} are {found!r}; a list of {name} is needed.")
+
+
+def fitted(arrays: Sequence[np.ndarray], inputs: Sequence[TensorVariable]) -> tuple[Any, ...]:
+    """Return the data with the inputs' dtypes.
+
+    Raises
+    ------
+    SpecError
+        Their number, their rank, or the kind of their numbers is another.
+    """
+    if len(arrays) < len(inputs):
+        raise SpecError(
+            f"data: there are {len(arrays)} arrays; the graph has {len(inputs)} inputs."
+        )
+    return tuple(_fitted(array, v) for array, v in zip(arrays, inputs, strict=False))
+
+
+def _fitted(array: np.ndarray, variable: TensorVariable) -> np.ndarray:
+    widths = zip(array.shape[1:], variable.type.shape[1:], strict=False)
+    if array.ndim != variable.ndim or any(w not in (n, None) for n, w in widths):
+        wanted = tuple("any" if n is None else n for n in variable.type.shape)
+        raise SpecError(
+            f"data: the array for the input {variable.name} has the shape {array.shape}; the "
+            f"graph wants {wanted}."
+        )
+    if array.dtype.kind == "f" and np.dtype(variable.dtype).kind != "f":
+        raise SpecError(
+            f"data: the input {variable.name} takes {variable.dtype}; its array is {array.dtype}."
+        )
+    return array.astype(variable.dtype, copy=False)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(".")
