@@ -44,10 +44,18 @@ EXPERIMENTS = [
 # Wheels of mkl exist for x86-64 Linux and Windows only; elsewhere the C backend is linked
 # against the BLAS of the system.
 MKL = "mkl>=2024; platform_machine in 'x86_64 AMD64' and sys_platform != 'darwin'"
-TESTS = [*EXPERIMENTS, "pytest>=8.2", "pytest-xdist>=3.6", "import-linter>=2.1", MKL]
+TESTS = [
+    *EXPERIMENTS,
+    "hypothesis>=6.100",
+    "import-linter>=2.1",
+    "jsonschema>=4.18",
+    "pytest>=8.2",
+    "pytest-xdist>=3.6",
+    MKL,
+]
 
-# Building the reference imports every module, the JAX backend among them.
-DOCS = [*JAX, "sphinx>=8.1", "myst-parser>=4", "furo>=2024.8.6"]
+# Building the reference imports every module, the program and the JAX backend among them.
+DOCS = [*CLI, *JAX, "sphinx>=8.1", "myst-parser>=4", "furo>=2024.8.6"]
 DEV = [*TESTS, *DOCS, "ruff>=0.9", "mypy>=1.14", "pre-commit>=4"]
 
 setup(

@@ -4,6 +4,8 @@ The main door is :func:`compile_update`; :func:`trace_layers`, :func:`curvature_
 :func:`kronecker_solve` are its stages, each to be used alone.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from kfgn_graph._version import __version__
 from kfgn_graph.compile import Update, compile_update
 from kfgn_graph.damping import ConstantDamping, LevenbergMarquardt
@@ -39,6 +41,9 @@ from kfgn_graph.steps import Rescaling
 from kfgn_graph.tracing import trace_layers
 from kfgn_graph.updates import kfgn_updates
 
+if TYPE_CHECKING:
+    from kfgn_graph.program.spec.models import GraphSpec
+
 __all__ = [
     "KFAC",
     "KFLR",
@@ -53,6 +58,7 @@ __all__ = [
     "CurvatureRuleNotFound",
     "Eigenbasis",
     "ExactBlock",
+    "GraphSpec",
     "HessianFree",
     "KfgnError",
     "KroneckerFactors",
@@ -78,3 +84,16 @@ __all__ = [
     "register_loss_head",
     "trace_layers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import :class:`GraphSpec` when it is first used: it needs what the core does without."""
+    if name != "GraphSpec":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from kfgn_graph.program.spec.models import GraphSpec
+    except ImportError as error:
+        raise SpecError(
+            f'GraphSpec cannot be imported ({error}): pip install "kfgn_graph[cli]".'
+        ) from error
+    return GraphSpec

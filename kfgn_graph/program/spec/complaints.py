@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from kfgn_graph.program.spec.models import GraphSpec, Misfit
+from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.spec.positions import KeyPath
+from kfgn_graph.program.spec.section import Misfit
 
 LONGEST = 60
 

@@ -10,63 +10,27 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
     model_validator,
 )
 
+from kfgn_graph.program.spec.choices import (
+    Activation,
+    BackendName,
+    DataName,
+    InverseName,
+    LossName,
+    MethodName,
+    TableName,
+)
+from kfgn_graph.program.spec.section import Misfit, Section
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-
-Activation = Literal["tanh", "relu", "sigmoid", "linear"]
-LossName = Literal["bernoulli", "squared", "softmax"]
-MethodName = Literal["kfra", "kflr", "kfac", "hessianfree", "sgd", "momentum", "nesterov", "adam"]
-DataName = Literal["mnist", "curves", "faces", "digits", "uci"]
-BackendName = Literal["auto", "jax", "numba", "c"]
-TableName = Literal[
-    "concrete",
-    "energy",
-    "kin8nm",
-    "naval-propulsion-plant",
-    "power-plant",
-    "protein-tertiary-structure",
-    "wine-quality-red",
-    "yacht",
-]
-InverseName = Literal["cholesky", "newton-schulz", "eigh", "exact", "ekfac"]
-
-
-class Misfit(ValueError):
-    """A value that does not go with the others.
-
-    Parameters
-    ----------
-    key : str
-        Whose value, with dots, relative to the model that raises.
-    reason : str
-        What is wrong, and the remedy.
-    """
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-
-
-class Section(BaseModel):
-    """A table of a spec: unknown keys are errors, and it does not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    def without_effect(self, reason: str, *names: str) -> None:
-        """Raise where one of these fields is not the default, and would do nothing."""
-        for name in names:
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise Misfit(name, f"has no effect {reason}; leave it out")
 
 
 def _named(value: object) -> object:
@@ -81,7 +45,7 @@ class NetworkSpec(Section):
     """Widths of the hidden layers, first to last."""
     activation: Activation = "tanh"
     """Of the hidden layers."""
-    linear: list[int] = []
+    linear: list[int] = Field([])
     """Hidden layers without activation, counted from 0; -1 is the last."""
     initialisation: Literal["glorot-uniform", "he-normal", "sparse"] = "glorot-uniform"
     """Of the weights: uniform in +-sqrt(6 / (fan_in + fan_out)), four times that before a sigmoid;
@@ -118,7 +82,7 @@ class DataSpec(Section):
     """Of ``uci``: the table, as ``concrete``."""
     file: str | None = None
     """Or a NumPy file (.npz), relative to the spec, without pickled objects."""
-    arrays: list[str] = []
+    arrays: list[str] = Field([])
     """Which of the file's arrays, in the order of the loss's inputs; all by default."""
     examples: PositiveInt | None = None
     """Train on the first so many; all by default."""
@@ -314,6 +278,9 @@ class GraphSpec(Section):
                 "second-order methods have no block for a weight of two layers; choose a "
                 "first-order method",
             )
+        if self.method.name == "hessianfree":
+            kept = ("curvature_decay", "factors_every", "refresh_every", "inverse")
+            self.schedule.without_effect("without factors", *kept, table="schedule.")
         if self.graph is not None:
             self.without_effect("on graph, which has its own", "dtype")
         return self
