@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from kfgn_graph._version import __version__
+from kfgn_graph.program.cli.data import data_app
+from kfgn_graph.program.cli.presets import show_presets
 
 app = typer.Typer(
     name="kfgn",
@@ -28,6 +30,10 @@ def _options(
     ),
 ) -> None:
     """Hold the options of the program itself; its help is the application's."""
+
+
+app.add_typer(data_app)
+app.command("presets")(show_presets)
 
 
 def main() -> None:

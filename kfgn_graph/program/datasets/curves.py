@@ -47,9 +47,14 @@ def load_curves(
     DataCorrupt
         The kept file cannot be read.
     """
-    arrays, path = cached_arrays(f"curves-v{VERSION}-seed{seed}", lambda: _both_splits(seed))
+    arrays, path = cached_arrays(kept_name(seed), lambda: _both_splits(seed))
     source = f"generated (recipe version {VERSION}, seed {seed}), kept in {path}, {split} split"
     return Dataset("curves", arrays[split], None, source).head(count)
+
+
+def kept_name(seed: int) -> str:
+    """Return the name under which the generated arrays are kept."""
+    return f"curves-v{VERSION}-seed{seed}"
 
 
 def _both_splits(seed: int) -> dict[str, np.ndarray]:

@@ -41,13 +41,13 @@ def load_digits(count: int | None = None, folder: str | os.PathLike[str] | None 
     DataNotFound, DataCorrupt
         The file is not to be had, or is not the known one.
     """
-    path = _path(folder)
+    path = digits_path(folder)
     table = np.loadtxt(path, delimiter=",", dtype=np.float32)
     inputs, targets = table[:, :-1] / np.float32(16), table[:, -1].astype(np.int64)
     return Dataset("digits", inputs, targets, f"{path} (hash checked)").head(count)
 
 
-def _path(folder: str | os.PathLike[str] | None) -> Path:
+def digits_path(folder: str | os.PathLike[str] | None = None) -> Path:
     """Return the file's path: in a data folder, else inside an installed scikit-learn."""
     try:
         return find(FILE, folder)

@@ -65,7 +65,7 @@ def load_faces(
         The Olivetti images are not to be had, or a file is not the known one.
     """
     arrays, path = cached_arrays(
-        f"faces-v{VERSION}-seed{seed}",
+        kept_name(seed),
         lambda: generate_faces(*read_olivetti(folder), PATCHES, seed),
     )
     source = f"generated from the Olivetti faces (recipe version {VERSION}, seed {seed}), kept in "
@@ -73,6 +73,11 @@ def load_faces(
     chosen = np.isin(people, np.unique(people)[PEOPLE[split]])
     inputs = arrays["patches"][chosen]
     return Dataset("faces", inputs, people[chosen], f"{source}{path}, {split} split").head(count)
+
+
+def kept_name(seed: int) -> str:
+    """Return the name under which the generated arrays are kept."""
+    return f"faces-v{VERSION}-seed{seed}"
 
 
 def read_olivetti(

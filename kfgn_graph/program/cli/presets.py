@@ -1,0 +1,35 @@
+"""``kfgn presets``: the specs that ship with the program."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.spec import json_schema, preset, presets
+from kfgn_graph.program.spec.reading import preset_text
+
+Name = Annotated[str | None, typer.Argument(help="Print this preset's spec, as TOML.")]
+Schema = Annotated[
+    bool, typer.Option("--schema", help="Print the JSON Schema of specs, for editors.")
+]
+
+
+@told
+def show_presets(name: Name = None, schema: Schema = False, as_json: AsJson = False) -> None:
+    """List the specs that ship with the program, or print one to start from."""
+    if schema:
+        print_json(json_schema())
+    elif name is not None and as_json:
+        print_json(preset(name).model_dump(mode="json", exclude_defaults=True))
+    elif name is not None:
+        typer.echo(preset_text(name), nl=False)
+    elif as_json:
+        print_json(presets())
+    else:
+        table = Table("name", "what it trains", box=None)
+        for word, description in presets().items():
+            table.add_row(word, description)
+        console().print(table)
