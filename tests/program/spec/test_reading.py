@@ -1,0 +1,217 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.spec import GraphSpec, load_spec, parse_spec, preset, presets, read_spec
+from tests.program.spec.strategies import contents, specs, values
+
+GOOD = """
+loss = "softmax"
+
+[network]
+hidden = [
+    8,
+    4,
+]
+
+[data]
+name = "digits"
+
+[budget]
+updates = 3
+"""
+
+
+def complaint(text: str, kind: str = "toml") -> str:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, kind, "a.toml")
+    return str(caught.value)
+
+
+def test_what_is_left_out_is_the_default() -> None:
+    spec = parse_spec(GOOD, "toml")
+    assert spec.network is not None and spec.network.hidden == [8, 4]
+    assert (spec.batch, spec.method.name, spec.schedule.refresh_every) == (1000, "kfra", 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'loss = "softmax"',
+            'los = "softmax"',
+            'a.toml, line 2, los: no such key; did you mean "loss"? Keys here: name, ',
+        ),
+        (
+            'loss = "softmax"',
+            'loss = "sofmax"',
+            'a.toml, line 2, loss: found "sofmax"; allowed: bernoulli, squared, softmax; '
+            'did you mean "softmax"?',
+        ),
+        (
+            "    4,",
+            "    -4,",
+            "a.toml, line 7, network.hidden.1: found -4, but it should be greater than 0.",
+        ),
+        (
+            'name = "digits"',
+            'name = "digits"\nexamples = "all"',
+            'a.toml, line 12, data.examples: found "all", but it should be a valid integer.',
+        ),
+        ("updates = 3", "", "a.toml, line 13, budget: give updates, epochs or seconds."),
+        (
+            'name = "digits"',
+            'name = "uci"\ntable = "yach"',
+            'a.toml, line 12, data.table: found "yach"; allowed: concrete, ',
+        ),
+        ('name = "digits"', 'name = "uci"', "a.toml, line 10, data.table: belongs to "),
+        (
+            "[network]",
+            "[network]\nlinear = [2]",
+            "a.toml, line 5, network.linear: no hidden layer 2; there are 2, from 0.",
+        ),
+        (
+            'loss = "softmax"',
+            'loss = "softmax"\nmethod = "adam"\nschedule.refresh_every = 5',
+            "a.toml, line 4, schedule: has no effect on adam, ",
+        ),
+        (
+            'loss = "softmax"',
+            'loss = "softmax"\nmethod = { name = "kfra", rate = 0.1 }',
+            "a.toml, line 3, method.rate: has no effect on kfra: see step; leave it out.",
+        ),
+        ("[budget]", "[budget", "a.toml, line 13, column 8: expected ']' at the end of a table "),
+        (
+            "updates = 3",
+            "updates = 3\nupdates = 4",
+            "a.toml, line 15, column 12: cannot overwrite",
+        ),
+    ],
+)
+def test_an_error_says_where_what_and_what_is_allowed(old: str, new: str, message: str) -> None:
+    assert complaint(GOOD.replace(old, new)).startswith(message)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    lines = complaint(GOOD.replace("softmax", "x").replace("digits", "y")).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        "a.toml, line 2, loss",
+        "a.toml, line 11, data.name",
+    ]
+
+
+def test_what_a_key_is_missing_from_has_a_line() -> None:
+    text = GOOD.replace("hidden = [\n    8,\n    4,\n]", "bias = false")
+    assert complaint(text) == "a.toml, line 4, network.hidden: is missing, and is needed."
+
+
+def test_a_weight_of_two_layers_has_no_curvature() -> None:
+    tied = GOOD.replace("    4,\n", "    4,\n    8,\n").replace("[data]", "tied = true\n\n[data]")
+    assert "line 11, network.tied: second-order methods" in complaint(tied)
+    network = parse_spec('method = "adam"' + tied, "toml").network
+    assert network is not None and network.tied
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{\n "loss": "x"\n}', "a.toml, line 2, loss: found"),
+        ('{\n "a": 1,\n "a": 2}', 'a.toml: the key "a" is given 2 times.'),
+        ("{\n", "a.toml, line 2, column 1: expecting property name"),
+        ("[1]", "a.toml: found [1]; a spec is an object, {...}."),
+        ('{"l2": NaN}', "a.toml: found NaN, which is no JSON number."),
+        ("[" * 10**5, "a.toml: nested too deeply."),
+        ('{"batch": 1' + "0" * 5000 + "}", "a.toml: exceeds the limit"),
+    ],
+)
+def test_json_has_the_same_errors(text: str, message: str) -> None:
+    assert complaint(text, "json").startswith(message)
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    told = complaint(GOOD.replace('"softmax"', r'"\u001b[31m\u009b"'))
+    assert told.replace("\n", "").isprintable()
+
+
+def test_a_file_is_read_by_its_ending(tmp_path: Path) -> None:
+    spec = parse_spec(GOOD, "toml")
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    (tmp_path / "b.json").write_text(spec.model_dump_json(exclude_defaults=True), "utf-8")
+    assert read_spec(tmp_path / "a.toml") == read_spec(tmp_path / "b.json") == spec
+    assert load_spec(tmp_path / "a.toml") == (spec, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.yaml", b"", "a spec ends in .toml or .json"),
+        ("a.toml", b"\n\xff = 1", "a.toml, line 2: not UTF-8"),
+        ("a.toml", b"#" * 1_000_001, "at most 1,000,000 bytes"),
+        ("a.toml", None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_is_no_spec(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SpecError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        read_spec(tmp_path / name)
+
+
+def test_a_folder_is_no_spec(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="ends in"):
+        load_spec(tmp_path)
+
+
+def test_presets_are_specs_with_a_description() -> None:
+    assert set(presets()) >= {"mnist-autoencoder", "digits", "concrete"}
+    for name, description in presets().items():
+        assert preset(name).name == name and len(description) > 20
+        assert load_spec(name) == (preset(name), Path.cwd())
+
+
+def test_a_name_that_is_nearly_a_preset_s() -> None:
+    with pytest.raises(SpecError, match=r'nor a preset; did you mean "digits"\?'):
+        load_spec("digit")
+    with pytest.raises(SpecError, match=r'no preset "digit"; did you mean "digits"\?'):
+        preset("digit")
+
+
+@given(
+    st.text() | st.binary().map(lambda b: b.decode("latin-1")), st.sampled_from(["toml", "json"])
+)
+@example("a = 1979-05-27 07:32:00", "toml")
+@example('"\\ud800" = 1', "toml")
+@example('{"\\ud800": "\\ud800"}', "json")
+def test_any_text_is_a_spec_or_a_spec_error(text: str, kind: str) -> None:
+    try:
+        parse_spec(text, kind)
+    except SpecError as error:
+        assert str(error).startswith("the spec")
+
+
+@given(contents, st.data())
+def test_any_value_anywhere_is_a_spec_or_a_spec_error(
+    content: dict[str, object], source: st.DataObject
+) -> None:
+    table = content
+    key = source.draw(st.sampled_from(sorted(content)))
+    inner = content[key]
+    if isinstance(inner, dict) and inner and source.draw(st.booleans()):
+        table, key = inner, source.draw(st.sampled_from(sorted(inner)))
+    table[key] = source.draw(values)
+    try:
+        parse_spec(json.dumps(content), "json")
+    except SpecError as error:
+        assert all(line.startswith("the spec") for line in str(error).splitlines())
+
+
+@given(specs)
+def test_json_reads_back(spec: GraphSpec) -> None:
+    for dumped in (spec.model_dump_json(), spec.model_dump_json(exclude_defaults=True)):
+        assert parse_spec(dumped, "json") == spec
