@@ -31,6 +31,7 @@ CLI = [
     "pydantic>=2.7",
     "matplotlib>=3.9",
     "pooch>=1.8",
+    "packaging>=24",
     "threadpoolctl>=3.5",
 ]
 EXPERIMENTS = [

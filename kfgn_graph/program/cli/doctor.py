@@ -1,0 +1,79 @@
+"""``kfgn doctor``: what this machine offers, and what is missing."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kfgn_graph.errors import BackendError
+from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.explanation.diagnosis import Diagnosis, examine
+
+
+@told
+def doctor(as_json: AsJson = False) -> None:
+    """Try the backends, and tell what is installed, what is missing, and how to get it.
+
+    The exit code is 5 where an update with default settings would not compile.
+    """
+    found = examine()
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        _show(found, console())
+    if found.problems:
+        raise BackendError(" ".join(found.problems))
+
+
+def _show(found: Diagnosis, out: Console) -> None:
+    machine = found.machine
+    table = _grid()
+    table.add_row("processor", escape(f"{machine['processor']}, {machine['cpus']} usable"))
+    table.add_row("system", f"{machine['system']}, Python {machine['python']}")
+    table.add_row("packages", _pairs(machine["versions"]))
+    table.add_row("threads set", _pairs(machine["thread_settings"]) or "by none of the variables")
+    table.add_row("graphics", escape(", ".join(found.cards)) or "no NVIDIA driver")
+    table.add_row("C++ compiler", found.compiler or "none")
+    table.add_row("C links", escape(found.blas_flags) or "no BLAS")
+    out.print(table)
+    out.print(_backends(found), _libraries(found), sep="\n")
+    if found.extras is not None:
+        out.print(_extras(found))
+    for line in found.advice:
+        out.print(f"[yellow]advice:[/] {escape(line)}")
+    if not found.problems:
+        out.print(f'[green]All is well:[/] backend "auto" is {found.auto}.')
+
+
+def _grid() -> Table:
+    return Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+
+
+def _pairs(values: dict[str, str]) -> str:
+    return escape(", ".join(f"{name} {value}" for name, value in values.items()))
+
+
+def _backends(found: Diagnosis) -> Table:
+    table = Table("backend", "usable", "computes on, or what is wrong", box=None)
+    for check in found.backends:
+        usable = "[green]yes[/]" if check.problem is None else "[red]no[/]"
+        table.add_row(check.name, usable, escape(check.problem or ", ".join(check.devices)))
+    return table
+
+
+def _libraries(found: Diagnosis) -> Table:
+    table = Table("library", "version", "threads", "of", box=None)
+    for library in found.libraries:
+        table.add_row(
+            library.kind, library.version or "", str(library.threads), escape(library.owner)
+        )
+    return table
+
+
+def _extras(found: Diagnosis) -> Table:
+    table = Table("extra", "missing", "remedy", box=None)
+    for extra in found.extras or ():
+        missing = escape(", ".join(extra.missing)) or "[green]nothing[/]"
+        table.add_row(extra.name or "(required)", missing, escape(extra.remedy or ""))
+    return table

@@ -1,0 +1,1 @@
+"""Tests of what explains an update and the machine."""
