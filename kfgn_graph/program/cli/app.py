@@ -7,6 +7,7 @@ import typer
 from kfgn_graph._version import __version__
 from kfgn_graph.program.cli.data import data_app
 from kfgn_graph.program.cli.doctor import doctor
+from kfgn_graph.program.cli.explain import explain
 from kfgn_graph.program.cli.presets import show_presets
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ def _options(
 
 app.add_typer(data_app)
 app.command("doctor")(doctor)
+app.command("explain")(explain)
 app.command("presets")(show_presets)
 
 

@@ -1,0 +1,103 @@
+"""``kfgn explain``: what a spec's update does, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kfgn_graph.program.building import build, compile_step
+from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.explanation.account import Account, account, rates_of, recognised
+from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs
+from kfgn_graph.program.explanation.rates import Rates
+from kfgn_graph.program.explanation.timing import Timing, time_updates
+from kfgn_graph.program.spec import load_spec
+
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A spec's file, or a preset's name.")
+]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Take updates, and tell how far off the prediction is.")
+]
+SHORT = 0.01
+MEASURED_UPDATES = 10
+
+
+@told
+def explain(spec: SpecArgument, measure: Measure = False, as_json: AsJson = False) -> None:
+    """Tell what is recognised, which equations are used, and how long an update should take."""
+    task = build(*load_spec(spec))
+    step = compile_step(task)
+    graph, reason = recognised(task, step)
+    made = account(task, step, graph)
+    rates = rates_of(task, step)
+    timing = time_updates(task, step, MEASURED_UPDATES) if measure else None
+    if as_json:
+        print_json(made.as_dict(rates, timing))
+        return
+    out = console()
+    out.print(f"{made.method} on {made.backend}, {made.dtype}, {made.batch} examples an update")
+    out.print(f"loss: {escape(made.loss)}")
+    if reason:
+        out.print(f"no table of layers, which this method does not need: {escape(reason)}")
+    else:
+        out.print(_layers(made), _parts(made, rates), sep="\n")
+    for name, why in made.outside.items():
+        out.print(f"{escape(name)} is in no layer: {escape(why)}")
+    _tell_time(made, rates, timing, out)
+
+
+def _layers(made: Account) -> Table:
+    table = Table(box=None)
+    for index, column in enumerate(("layer", "shape", "Q", "by", "G", "by", "Mflop", "MiB kept")):
+        table.add_column(column, justify="right" if index > 5 else "left")
+    for index, layer in enumerate(made.layers):
+        by_inputs = used_for_inputs(made.method)
+        table.add_row(
+            escape(layer.name),
+            f"{layer.inputs} → {layer.outputs}" + ("" if layer.bias else ", no bias"),
+            f"{layer.q}²" if by_inputs else "",
+            by_inputs,
+            f"{layer.g}²" if by_inputs else "",
+            used_for_outputs(made.method, layer),
+            f"{made.operations_of(index) / 1e6:,.1f}",
+            f"{made.kept[index] / 2**20:,.2f}",
+        )
+    total = f"{made.operations / 1e6:,.1f}"
+    table.add_row("all", *[""] * 5, total, f"{made.kept_in_all / 2**20:,.2f}", style="bold")
+    return table
+
+
+def _parts(made: Account, rates: Rates) -> Table:
+    table = Table(box=None)
+    for column in ("part of an update", "amount", "rate", "ms"):
+        table.add_column(column, justify="left" if column.startswith("part") else "right")
+    for part in made.parts:
+        rate = getattr(rates, part.kind) / 1e9
+        unit, per = ("MB", "GB/s") if part.kind == "memory" else ("Mflop", "Gflop/s")
+        table.add_row(
+            part.name,
+            f"{part.amount / 1e6:,.1f} {unit}",
+            f"{rate:,.0f} {per}",
+            f"{1e3 * rates.seconds(part):.2f}",
+        )
+    table.add_row("predicted", "", "", f"{1e3 * made.predicted(rates):.2f}", style="bold")
+    return table
+
+
+def _tell_time(made: Account, rates: Rates, timing: Timing | None, out: Console) -> None:
+    predicted = made.predicted(rates)
+    if timing is not None:
+        line = f"measured: {1e3 * timing.seconds:.2f} ms an update"
+        if predicted:
+            line += f", {timing.seconds / predicted:.2f} times the prediction"
+        out.print(f"{line}; the first call took {timing.first_call:.1f} s")
+    if 0 < predicted < SHORT:
+        out.print(
+            "So short an update is mostly calls and small copies, which are not predicted: it "
+            "takes some milliseconds."
+        )

@@ -1,0 +1,121 @@
+"""The layers of a task: their shapes, and the sizes of their factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytensor
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.variable import TensorVariable
+
+import kfgn_graph as kfgn
+from kfgn_graph.program.building import Task
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """One affine map in numbers.
+
+    Attributes
+    ----------
+    name, weight : str
+        Of the layer, and of its weight.
+    bias : str or None
+        Its bias's name; None without one.
+    inputs, outputs : int
+        d_in and d_out.
+    positions : int
+        Places of one example at which the weight is used; 1 without sharing.
+    coupled : int
+        So many of them the loss may mix, so that their curvature is carried jointly.
+    first : bool
+        Whether it reads no other layer, so that no curvature goes on below it.
+    last : bool
+        Whether no other layer reads it.
+    """
+
+    name: str
+    weight: str
+    bias: str | None
+    inputs: int
+    outputs: int
+    positions: int
+    coupled: int
+    first: bool
+    last: bool
+
+    @property
+    def q(self) -> int:
+        """The size of Q: the bias is a coordinate of the input."""
+        return self.inputs + (self.bias is not None)
+
+    @property
+    def g(self) -> int:
+        """The size of G."""
+        return self.outputs
+
+    @property
+    def products(self) -> float:
+        """Operations of the affine map, for one example."""
+        return 2.0 * self.positions * self.inputs * self.outputs
+
+
+def layer_shapes(graph: kfgn.LayerGraph, task: Task) -> list[LayerShape]:
+    """Return the recognised layers in forward order."""
+    preactivations = {layer.preactivation for layer in graph.layers}
+    below = {layer: preactivations & set(ancestors([layer.input])) for layer in graph.layers}
+    read = set().union(*below.values())
+    shapes = []
+    for layer in graph.layers:
+        inputs, outputs = _widths(layer)
+        places = lengths(layer.preactivation, task)[:-1]
+        shared = places[graph.example_axes[layer.preactivation] - 1 :]
+        shapes.append(
+            LayerShape(
+                layer.name,
+                layer.weight.name or layer.name,
+                None if layer.bias is None else layer.bias.name or f"{layer.name} bias",
+                inputs,
+                outputs,
+                prod(places),
+                prod(shared),
+                first=not below[layer],
+                last=layer.preactivation not in read,
+            )
+        )
+    return shapes
+
+
+def _widths(layer: kfgn.Layer) -> tuple[int, int]:
+    shape = np.shape(layer.weight.get_value(borrow=True))
+    if layer.transposed:
+        return shape[1], shape[0]
+    return shape[0], prod(shape[1:])
+
+
+def output_width(graph: kfgn.LayerGraph, task: Task) -> int:
+    """Return K, how many outputs an example has."""
+    return prod(lengths(graph.output, task)[graph.example_axes[graph.output] - 1 :])
+
+
+def lengths(variable: TensorVariable, task: Task) -> tuple[int, ...]:
+    """Return a variable's lengths but the first, that of the batch.
+
+    Where they are not static, they are computed from two of the task's examples.
+    """
+    static: Sequence[int | None] = variable.type.shape[1:]
+    known = [n for n in static if n is not None]
+    return tuple(known if len(known) == len(static) else _computed_shape(variable, task)[1:])
+
+
+def _computed_shape(variable: TensorVariable, task: Task) -> Sequence[int]:
+    """Return a variable's shape on two examples."""
+    function = pytensor.function(
+        list(task.inputs), variable.shape, mode="FAST_COMPILE", on_unused_input="ignore"
+    )
+    examples: list[Any] = [array[:2] for array in task.arrays[: len(task.inputs)]]
+    return [int(n) for n in function(*examples)]

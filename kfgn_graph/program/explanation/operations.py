@@ -1,0 +1,207 @@
+"""Floating-point operations of one update, from the shapes of the recognised layers.
+
+An addition and a multiplication count one each, and every product is counted in full. What is
+not due at every update is divided by its period. Layers count one after another: what blocks
+that couple two branches cost beside the branches' own is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import kfgn_graph as kfgn
+from kfgn_graph.program.explanation.layers import LayerShape
+from kfgn_graph.program.spec.models import GraphSpec
+
+Kind = Literal["product", "inversion", "memory"]
+Cost = Callable[[LayerShape], float]
+CHOLESKY = 1 / 3
+"""Operations of a Cholesky decomposition, in cubes of the width."""
+REJECTING = kfgn.Rescaling().reject_below is not None
+INVERSION_COST = {
+    "cholesky": 1.0,
+    "newton-schulz": 32.0,
+    "eigh": 10.0,
+    "exact": 10.0,
+    "ekfac": 10.0,
+}
+"""Operations of a factor's inversion, in cubes of its width: a Cholesky decomposition and the
+inverse from it; eight iterations of two products; an eigendecomposition."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an update.
+
+    Attributes
+    ----------
+    name : str
+        What it is.
+    kind : {"product", "inversion", "memory"}
+        Which of the machine's rates it goes by.
+    amounts : tuple of float
+        Floating-point operations, layer by layer; of ``"memory"``, the bytes moved in all.
+    """
+
+    name: str
+    kind: Kind
+    amounts: tuple[float, ...]
+
+    @property
+    def amount(self) -> float:
+        """The sum of the amounts."""
+        return sum(self.amounts)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts the operations of a spec's update on recognised layers.
+
+    Attributes
+    ----------
+    spec : GraphSpec
+        The settings.
+    layers : sequence of LayerShape
+        In forward order.
+    columns : int
+        K, the outputs of an example.
+    """
+
+    spec: GraphSpec
+    layers: Sequence[LayerShape]
+    columns: int
+
+    conjugate_steps: ClassVar[int] = kfgn.HessianFree().iterations
+
+    def parts(self) -> list[Part]:
+        """Return the parts of an update, averaged over its periods."""
+        parts = [self._part("forward and backward", "product", self._gradient)]
+        if self.spec.method.first_order:
+            return parts
+        if self.spec.method.name == "hessianfree":
+            name = f"conjugate gradients, {self.conjugate_steps} iterations at most"
+            times = 2 * self.conjugate_steps
+            parts.append(self._part(name, "product", lambda layer: times * self._image(layer)))
+        else:
+            parts += [*self._factors(), *self._inverses(), *self._search()]
+        return [*parts, *self._model()]
+
+    def _part(self, name: str, kind: Kind, cost: Cost, every: int = 1) -> Part:
+        return Part(name, kind, tuple(cost(layer) / every for layer in self.layers))
+
+    def _forward(self, layer: LayerShape) -> float:
+        return self.spec.batch * layer.products
+
+    def _to_inputs(self, layer: LayerShape) -> float:
+        """Return the operations of carrying a vector an example back, or on, through a layer."""
+        return 0.0 if layer.first else self._forward(layer)
+
+    def _gradient(self, layer: LayerShape) -> float:
+        return 2 * self._forward(layer) + self._to_inputs(layer)
+
+    def _image(self, layer: LayerShape) -> float:
+        """Return a layer's part of J times a direction in which all layers move."""
+        return self._forward(layer) + self._to_inputs(layer)
+
+    def _factors(self) -> list[Part]:
+        method, every = self.spec.method, self.spec.schedule.factors_every
+        parts = [self._part("factors Q", "product", lambda a: self._square(a, a.q), every)]
+        if method.name == "kfra":
+            return [*parts, self._part("recursion of G", "product", self._recursion, every)]
+        k = self.columns if method.name == "kflr" else method.samples
+        parts += [
+            self._part("columns back", "product", lambda a: k * self._to_inputs(a), every),
+            self._part("factors G", "product", lambda a: k * self._square(a, a.g), every),
+        ]
+        if self.spec.schedule.inverse == "ekfac":
+            name = "moments in the eigenbasis"
+            parts.append(self._part(name, "product", lambda a: self._moments(a, k), every))
+        return parts
+
+    def _square(self, layer: LayerShape, width: int) -> float:
+        """Return the operations of a product of all rows with themselves."""
+        return 2.0 * self.spec.batch * layer.positions * width**2
+
+    def _recursion(self, layer: LayerShape) -> float:
+        """Return the operations of W G W^T and of the mean of b b^T, below a layer."""
+        if layer.first:
+            return 0.0
+        wide = 2.0 * layer.coupled**2 * layer.inputs * layer.outputs
+        rows = self.spec.batch * layer.positions // layer.coupled
+        mean = 2.0 * rows * (layer.coupled * layer.inputs) ** 2
+        return wide * (layer.inputs + layer.outputs) + mean
+
+    def _moments(self, layer: LayerShape, columns: int) -> float:
+        """Return the operations of the block's second moments on its factors' axes."""
+        rows = self.spec.batch * layer.positions
+        widths = layer.q**2 + columns * (layer.g**2 + layer.q * layer.g)
+        return 2.0 * rows * widths
+
+    def _inverses(self) -> list[Part]:
+        schedule = self.spec.schedule
+        solving = schedule.inverse == "cholesky" and schedule.refresh_every == 1
+        cost = CHOLESKY if solving else INVERSION_COST[schedule.inverse]
+        kind: Kind = "product" if schedule.inverse == "newton-schulz" else "inversion"
+        name, applied = (
+            ("Cholesky factors", "solves") if solving else ("inverses", "preconditioning")
+        )
+        every = schedule.refresh_every
+        return [
+            self._part(name, kind, lambda layer: cost * _cubes(layer), every),
+            self._part(applied, "product", self._preconditioning),
+        ]
+
+    def _preconditioning(self, layer: LayerShape) -> float:
+        """Return the operations of a block's inverse times a gradient."""
+        once = 2.0 * layer.q * layer.g * (layer.q + layer.g)
+        return once if self.spec.schedule.inverse in ("cholesky", "newton-schulz") else 2 * once
+
+    def _search(self) -> list[Part]:
+        """Return three trials of gamma, every so many updates."""
+        damping, inverse = self.spec.damping, self.spec.schedule.inverse
+        if damping.gamma != "search":
+            return []
+        kind: Kind = "product" if inverse == "newton-schulz" else "inversion"
+        cost = 3 * (CHOLESKY if inverse == "cholesky" else INVERSION_COST[inverse])
+        steps = [
+            3 * (self._preconditioning(layer) + image) / damping.gamma_every
+            for layer, image in zip(self.layers, self._images(), strict=True)
+        ]
+        cubes = self._part(
+            "search: inverses", kind, lambda layer: cost * _cubes(layer), damping.gamma_every
+        )
+        return [cubes, Part("search: steps", "product", tuple(steps))]
+
+    def _model(self) -> list[Part]:
+        """Return the quadratic model's images, and the loss at the new parameters."""
+        damping, step = self.spec.damping, self.spec.step
+        adaptive = damping.rule == "levenberg-marquardt"
+        parts = []
+        if adaptive or step.length is None:
+            parts.append(Part("quadratic model", "product", self._images()))
+        if adaptive:
+            every = 1 if step.length is None and REJECTING else damping.every
+            name = "loss at the new parameters"
+            parts.append(self._part(name, "product", self._forward, every))
+        return parts
+
+    def _images(self) -> tuple[float, ...]:
+        """Return the operations of J times each direction, in forward mode."""
+        step, n, count = self.spec.step, self.spec.batch, len(self.layers)
+        if step.length is not None:
+            return tuple(self._image(layer) for layer in self.layers)
+        read, groups = min(step.examples or n, n), min(step.groups, count)
+        of_group = [index * groups // count for index in range(count)]
+        images = []
+        for index, layer in enumerate(self.layers):
+            begun = sum(of_group.index(g) < index for g in range(groups))
+            times = (read < n) + 1 + begun
+            once = times * self._forward(layer) + step.momentum * self._image(layer)
+            images.append(once * read / n)
+        return tuple(images)
+
+
+def _cubes(layer: LayerShape) -> float:
+    return float(layer.q) ** 3 + float(layer.g) ** 3

@@ -1,0 +1,128 @@
+"""How fast this machine multiplies, inverts and moves numbers, on a spec's own backend."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.compile.mode import Mode
+
+import kfgn_graph as kfgn
+from kfgn_graph.program.explanation.operations import INVERSION_COST, Part
+from kfgn_graph.program.spec.models import GraphSpec
+from kfgn_graph.program.threads import single_threaded_lapack
+
+PRODUCT_SIZE = 1000
+INVERSION_SIZE = 500
+MOVED_NUMBERS = 4_000_000
+WARM_UP, REPEATS = 5, 11
+STRATEGIES = {
+    "cholesky": kfgn.Cholesky(),
+    "newton-schulz": kfgn.NewtonSchulz(),
+    "eigh": kfgn.Eigenbasis(),
+    "exact": kfgn.Eigenbasis(exact=True),
+    "ekfac": kfgn.Eigenbasis(corrected=True),
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What was measured.
+
+    Attributes
+    ----------
+    product : float
+        Operations a second of a matrix product.
+    inversion : float
+        The same of the spec's inversion, counted as :data:`INVERSION_COST` has it.
+    memory : float
+        Bytes a second, read or written, of a pass over numbers.
+    """
+
+    product: float
+    inversion: float
+    memory: float
+
+    def seconds(self, part: Part) -> float:
+        """Return how long a part would take at its rate."""
+        rate: float = getattr(self, part.kind)
+        return part.amount / rate
+
+
+def measure_rates(spec: GraphSpec, mode: Mode, dtype: str) -> Rates:
+    """Measure a few calls of each kind: medians.
+
+    Parameters
+    ----------
+    spec : GraphSpec
+        Says how factors are inverted.
+    mode : Mode
+        Of the backend.
+    dtype : str
+        Of the update.
+    """
+    with single_threaded_lapack(spec.backend):
+        product = 2.0 * PRODUCT_SIZE**3 / _typical(_product(mode, dtype))
+        moved = 2.0 * MOVED_NUMBERS * np.dtype(dtype).itemsize / _typical(_pass(mode, dtype))
+        inversion = product
+        if not spec.method.first_order and spec.schedule.inverse != "newton-schulz":
+            inverse = spec.schedule.inverse
+            cost = 2 * INVERSION_COST[inverse] * INVERSION_SIZE**3
+            inversion = cost / _typical(_inversion(mode, dtype, inverse))
+    return Rates(product, inversion, moved)
+
+
+def _typical(call: Callable[[], object]) -> float:
+    """Return the median seconds of a call, once memory and threads are warm."""
+    for _ in range(WARM_UP):
+        call()
+    taken = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def _product(mode: Mode, dtype: str) -> Callable[[], object]:
+    """Return a product whose sum is returned, so that the call ends when the product does."""
+    left, right = (_numbers((PRODUCT_SIZE, PRODUCT_SIZE), dtype, seed) for seed in (0, 1))
+    into = pytensor.shared(np.zeros_like(left), shape=left.shape)
+    product = pytensor.shared(left, shape=left.shape) @ pytensor.shared(right, shape=right.shape)
+    return _waiting(pytensor.function([], product[0, 0], updates={into: product}, mode=mode))
+
+
+def _pass(mode: Mode, dtype: str) -> Callable[[], object]:
+    numbers = _numbers((MOVED_NUMBERS,), dtype, 0)
+    kept = pytensor.shared(numbers, shape=numbers.shape)
+    half = np.asarray(0.5, dtype)
+    return _waiting(pytensor.function([], kept[0], updates={kept: half * kept + half}, mode=mode))
+
+
+def _inversion(mode: Mode, dtype: str, inverse: str) -> Callable[[], object]:
+    """Return the inversion of two factors of one size by a spec's strategy."""
+    numbers = _numbers((INVERSION_SIZE, 2 * INVERSION_SIZE), dtype, 0)
+    factor = numbers @ numbers.T / numbers.shape[1]
+    pair = [pytensor.shared(factor, shape=factor.shape) for _ in "QG"]
+    gamma = pt.constant(np.asarray(0.1, dtype))
+    parts = STRATEGIES[inverse].refresh(kfgn.KroneckerFactors(*pair), gamma, {})
+    return _waiting(pytensor.function([], [part.sum() for part in parts.values()], mode=mode))
+
+
+def _numbers(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def _waiting(function: Callable[[], object]) -> Callable[[], object]:
+    """Return a call that ends when its results are there: JAX returns before."""
+
+    def call() -> list[np.ndarray]:
+        returned = function()
+        return [np.asarray(v) for v in (returned if isinstance(returned, list) else [returned])]
+
+    return call
