@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from kfgn_graph.errors import SpecError
+from kfgn_graph import SpecError
 from kfgn_graph.program.machine import machine_record, write_json
 from kfgn_graph.program.spec import parse_spec, preset, presets, read_spec, to_toml
 from kfgn_graph.program.spec.reading import preset_text

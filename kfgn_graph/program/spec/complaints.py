@@ -33,7 +33,7 @@ def shown(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):  # an integer too long to print, or nested too deeply
-        return f"a {type(value).__name__} too long to show"
+        return "a value too long to show"
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 

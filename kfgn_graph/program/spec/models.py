@@ -9,13 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
 from kfgn_graph.program.spec.choices import (
     Activation,
@@ -28,6 +22,12 @@ from kfgn_graph.program.spec.choices import (
 )
 from kfgn_graph.program.spec.section import Misfit, Section
 
+MOST = 10**15
+"""Of what is counted; every reader of JSON or TOML holds it exactly."""
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
+Index = Annotated[int, Field(ge=-MOST, le=MOST)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -41,11 +41,11 @@ def _named(value: object) -> object:
 class NetworkSpec(Section):
     """A multilayer perceptron; the ends' widths follow from the data."""
 
-    hidden: list[PositiveInt]
+    hidden: list[Count]
     """Widths of the hidden layers, first to last."""
     activation: Activation = "tanh"
     """Of the hidden layers."""
-    linear: list[int] = Field([])
+    linear: list[Index] = Field([])
     """Hidden layers without activation, counted from 0; -1 is the last."""
     initialisation: Literal["glorot-uniform", "he-normal", "sparse"] = "glorot-uniform"
     """Of the weights: uniform in +-sqrt(6 / (fan_in + fan_out)), four times that before a sigmoid;
@@ -84,7 +84,7 @@ class DataSpec(Section):
     """Or a NumPy file (.npz), relative to the spec, without pickled objects."""
     arrays: list[str] = Field([])
     """Which of the file's arrays, in the order of the loss's inputs; all by default."""
-    examples: PositiveInt | None = None
+    examples: Count | None = None
     """Train on the first so many; all by default."""
     standardise: bool = False
     """Whether inputs, and targets that are no labels, get mean 0 and variance 1."""
@@ -105,11 +105,11 @@ class MethodSpec(Section):
 
     name: MethodName = "kfra"
     """Of the curvature, or of a first-order rule (from pytensor-ml)."""
-    samples: PositiveInt = 1
+    samples: Count = 1
     """Of kfac: draws of the targets an example."""
     rate: Positive = 1e-3
     """Of first-order rules: the step length."""
-    halve_every: PositiveInt | None = None
+    halve_every: Count | None = None
     """Of first-order rules: updates after which the rate is halved, again and again."""
 
     @model_validator(mode="after")
@@ -135,11 +135,11 @@ class DampingSpec(Section):
     """Of the constant rule: lambda, in units of the loss's curvature."""
     initial: Positive | None = None
     """Of Levenberg-Marquardt: the first lambda; by default relative to the mean curvature."""
-    every: PositiveInt = 5
+    every: Count = 5
     """Of Levenberg-Marquardt: updates between adaptations, T1."""
     gamma: Literal["tied", "search"] = "tied"
     """sqrt(lambda + eta), or the best of three every ``gamma_every`` updates."""
-    gamma_every: PositiveInt = 20
+    gamma_every: Count = 20
     """T2, the period of the search."""
 
     @model_validator(mode="after")
@@ -160,9 +160,9 @@ class StepSpec(Section):
     """A constant step length; by default the exact quadratic model decides."""
     momentum: bool = True
     """Whether the last update is a direction of the quadratic model."""
-    groups: PositiveInt = 2
+    groups: Count = 2
     """Groups of consecutive layers with step lengths of their own."""
-    examples: NonNegativeInt = 500
+    examples: CountFromZero = 500
     """Examples of the batch that the model's curvature is taken from; 0 takes all."""
 
     @model_validator(mode="after")
@@ -177,9 +177,9 @@ class ScheduleSpec(Section):
 
     curvature_decay: Share = 0.8
     """Weight of the old factors in their moving average."""
-    factors_every: PositiveInt = 2
+    factors_every: Count = 2
     """Updates between two estimates of the factors."""
-    refresh_every: PositiveInt = 10
+    refresh_every: Count = 10
     """Updates between two inversions, T3."""
     inverse: InverseName = "cholesky"
     """How the damped blocks are inverted."""
@@ -190,7 +190,7 @@ class ScheduleSpec(Section):
 class BudgetSpec(Section):
     """When training ends: at the first limit that is reached."""
 
-    updates: PositiveInt | None = None
+    updates: Count | None = None
     """At most so many updates."""
     epochs: Positive | None = None
     """At most so many passes over the data."""
@@ -207,11 +207,11 @@ class BudgetSpec(Section):
 class RecordSpec(Section):
     """What is written down on the way, counted in updates."""
 
-    evaluate_every: PositiveInt | None = None
+    evaluate_every: Count | None = None
     """Between evaluations on the full training set; by default a tenth of the budget."""
-    checkpoint_every: PositiveInt = 100
+    checkpoint_every: Count = 100
     """Between checkpoints; the end, and Ctrl-C, write one in any case."""
-    keep: PositiveInt = 3
+    keep: Count = 3
     """Checkpoints that are kept, the newest."""
     tensorboard: bool = False
     """Whether TensorBoard's event files are written as well."""
@@ -244,7 +244,7 @@ class GraphSpec(Section):
     """Of second-order methods."""
     l2: NotNegative = 0.0
     """eta of (eta / 2) ||theta||^2, added to the loss."""
-    batch: PositiveInt = 1000
+    batch: Count = 1000
     """Examples an update."""
     budget: BudgetSpec
     """When training ends."""

@@ -6,7 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kfgn_graph.errors import SpecError
-from kfgn_graph.program.spec import GraphSpec, load_spec, parse_spec, preset, presets, read_spec
+from kfgn_graph.program.spec import (
+    GraphSpec,
+    load_spec,
+    parse_spec,
+    preset,
+    presets,
+    read_spec,
+    to_toml,
+)
 from tests.program.spec.strategies import contents, specs, values
 
 GOOD = """
@@ -55,7 +63,7 @@ def test_what_is_left_out_is_the_default() -> None:
         (
             "    4,",
             "    -4,",
-            "a.toml, line 7, network.hidden.1: found -4, but it should be greater than 0.",
+            "a.toml, line 7, network.hidden.1: found -4, but it should be greater than or equal to 1.",
         ),
         (
             'name = "digits"',
@@ -94,6 +102,27 @@ def test_what_is_left_out_is_the_default() -> None:
 )
 def test_an_error_says_where_what_and_what_is_allowed(old: str, new: str, message: str) -> None:
     assert complaint(GOOD.replace(old, new)).startswith(message)
+
+
+@pytest.mark.parametrize("digits", ["1" + "0" * 15 + "1", "0x" + "f" * 4000])
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("    8,", "    {},", "line 6, network.hidden.0"),
+        ("[network]", "[network]\nlinear = [{}]", "line 5, network.linear.0"),
+        ("updates = 3", "updates = {}", "line 14, budget.updates"),
+    ],
+)
+def test_no_count_is_too_long_to_be_written(old: str, new: str, place: str, digits: str) -> None:
+    told = complaint(GOOD.replace(old, new.format(digits)))
+    assert told.startswith(f"a.toml, {place}: found ")
+    assert told.endswith("but it should be less than or equal to 1000000000000000.")
+
+
+def test_the_largest_count_reads_back() -> None:
+    spec = parse_spec(GOOD.replace("updates = 3", f"updates = {10**15}"), "toml")
+    assert spec.budget.updates == 10**15
+    assert parse_spec(to_toml(spec), "toml") == spec
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
