@@ -63,7 +63,8 @@ def test_what_is_left_out_is_the_default() -> None:
         (
             "    4,",
             "    -4,",
-            "a.toml, line 7, network.hidden.1: found -4, but it should be greater than or equal to 1.",
+            "a.toml, line 7, network.hidden.1: found -4, but it should be greater than or equal "
+            "to 1.",
         ),
         (
             'name = "digits"',
