@@ -1,0 +1,208 @@
+"""Checkpoints: all that a run needs to go on, in one file that is checked when it is read.
+
+A checkpoint is a safetensors file. Its metadata hold one JSON text under ``kfgn``: the spec, the
+versions, the seed, the data's order and the counters, and a SHA-256 over all that and the tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytensor.compile.sharedvalue import SharedVariable
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.runs import CHECKPOINTS, digest, file_of_update, files_by_update
+from kfgn_graph.program.storage import DRAFT, write_safely, written
+
+FORMAT = "kfgn-checkpoint-1"
+KEY = "kfgn"
+SUFFIX = ".safetensors"
+PARAMETERS = "parameters/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes
+    ----------
+    header : dict
+        Format, spec, versions, seed, data_sha256, order, counters.
+    state : dict of str to ndarray
+        What :meth:`Step.state` returned.
+    """
+
+    header: dict[str, Any]
+    state: dict[str, np.ndarray]
+
+
+def write_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a run's checkpoint, then remove all but the newest.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    checkpoint : Checkpoint
+        Its header's counters name the file.
+    keep : int
+        How many stay.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be written; those before are left as they were.
+    """
+    arrays = {name: np.asarray(a, order="C") for name, a in checkpoint.state.items()}
+    header = {"format": FORMAT, **checkpoint.header}
+    header["sha256"] = _digest(header, arrays)
+    folder = run / CHECKPOINTS
+    path = file_of_update(folder, checkpoint.header["counters"]["update"], SUFFIX)
+    write_safely(path, save(arrays, {KEY: json.dumps(header)}))
+    with written(folder):
+        for _, old in files_by_update(folder, SUFFIX)[:-keep]:
+            old.unlink()
+        for draft in folder.glob(f"*{DRAFT}"):
+            draft.unlink()
+    return path
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint and check every byte that matters.
+
+    Raises
+    ------
+    CheckpointError
+        It is missing, truncated, altered or of something else; the one before is offered.
+    """
+    path = Path(path)
+    try:
+        return _read(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error} {_offer(path)}") from error
+
+
+def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the parameters of a checkpoint, or of a run's newest one, as NumPy arrays.
+
+    Parameters
+    ----------
+    path : path
+        A checkpoint's file, or a run's folder.
+
+    Returns
+    -------
+    dict
+        Arrays by the parameters' names.
+
+    Raises
+    ------
+    CheckpointError
+        There is no checkpoint, or it cannot be read.
+
+    Examples
+    --------
+    >>> parameters = load_parameters("runs/digits-1")  # doctest: +SKIP
+    >>> parameters["W0"].shape  # doctest: +SKIP
+    (64, 64)
+    """
+    path = Path(path)
+    if path.is_dir():
+        newest = newest_checkpoint(path)
+        if newest is None:
+            raise CheckpointError(f"{path} holds no checkpoint: train it first.")
+        path = newest
+    state = read_checkpoint(path).state
+    return {k.removeprefix(PARAMETERS): v for k, v in state.items() if k.startswith(PARAMETERS)}
+
+
+def assign_parameters(
+    variables: Sequence[SharedVariable], values: Mapping[str, np.ndarray]
+) -> None:
+    """Give shared variables, as those of a pytensor-ml model, their values by name.
+
+    Parameters
+    ----------
+    variables : sequence of shared variables
+        What gets values; more values than variables may be given.
+    values : mapping of str to ndarray
+        As from :func:`load_parameters`; they are copied.
+
+    Raises
+    ------
+    CheckpointError
+        A variable has no name, no value, or one of another shape or type; nothing is changed.
+    """
+    for variable in variables:
+        if variable.name not in values:
+            raise CheckpointError(
+                f"no value for {variable.name or 'a variable without a name'}; there are "
+                f"{', '.join(values)}."
+            )
+        here, there = variable.get_value(borrow=True), values[variable.name]
+        if here.shape != there.shape or here.dtype != there.dtype:
+            raise CheckpointError(
+                f"{variable.name} is {here.dtype} {tuple(here.shape)}, but its value "
+                f"{there.dtype} {there.shape}: it must be of the same network."
+            )
+    for variable in variables:
+        variable.set_value(np.array(values[str(variable.name)]), borrow=True)
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """Return a run's newest checkpoint, whole or not; None where there is none."""
+    found = files_by_update(run / CHECKPOINTS, SUFFIX)
+    return found[-1][1] if found else None
+
+
+def _read(path: Path) -> Checkpoint:
+    if not path.is_file():
+        raise CheckpointError("there is no such checkpoint.")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = _header((file.metadata() or {}).get(KEY))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"truncated or altered, or no safetensors file ({error}).") from None
+    found = header.pop("sha256", None)
+    if found != _digest(header, arrays):
+        raise CheckpointError("altered: its content does not have the SHA-256 that it names.")
+    return Checkpoint(header, arrays)
+
+
+def _header(text: str | None) -> dict[str, Any]:
+    header = None if text is None else json.loads(text)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"foreign: a safetensors file, but no checkpoint ({FORMAT}).")
+    return header
+
+
+def _digest(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of a header and the arrays, whatever their order."""
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(arrays):
+        found.update(f"{name} {digest([arrays[name]])};".encode())
+    return found.hexdigest()
+
+
+def _offer(path: Path) -> str:
+    """Return what can be done instead: the newest older checkpoint that can be read."""
+    older = [p for _, p in files_by_update(path.parent, SUFFIX) if p.name < path.name]
+    for candidate in reversed(older):
+        try:
+            _read(candidate)
+        except CheckpointError:
+            continue
+        return (
+            f"The one before is whole: kfgn resume {path.parent.parent} --from {candidate.name}."
+        )
+    return "There is no older one that is whole."

@@ -1,0 +1,162 @@
+"""Evaluating a task on its full training set, and what a snapshot shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytensor
+from pytensor.compile.sharedvalue import SharedVariable
+
+from kfgn_graph.program.building import Task
+from kfgn_graph.program.rules import backend_mode
+from kfgn_graph.program.steps import State, Step
+from kfgn_graph.program.storage import write_safely
+
+CHUNK = 1000
+SHOWN = 10
+FACTORS = "factors/"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    loss : float
+        Mean over the training set.
+    averaged_loss : float or None
+        The same at the averaged iterates, where there are any.
+    accuracy : float or None
+        Of classifiers.
+    predictions : ndarray or None
+        Of the first examples.
+    confusion : ndarray or None
+        Of classifiers: how many examples of a class, in rows, were given which.
+    """
+
+    loss: float
+    averaged_loss: float | None = None
+    accuracy: float | None = None
+    predictions: np.ndarray | None = None
+    confusion: np.ndarray | None = None
+
+    def line(self, update: int, seconds: float) -> dict[str, Any]:
+        """Return the line of metrics."""
+        return {
+            "kind": "evaluation",
+            "update": update,
+            "seconds": seconds,
+            "loss": self.loss,
+            "averaged_loss": self.averaged_loss,
+            "accuracy": self.accuracy,
+        }
+
+
+class Evaluator:
+    """The compiled evaluation of a task.
+
+    The loss of a built network is the mean over all examples. Of a user's graph, which may be a
+    sum, it is the mean over whole batches of as many examples as an update's; what does not fill
+    a batch is left out.
+
+    Parameters
+    ----------
+    task : Task
+        What is evaluated, at its parameters' values of the moment.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        built = task.prediction is not None
+        outputs = [task.loss, task.prediction] if built else [task.loss]
+        self._function = pytensor.function(
+            list(task.inputs),
+            outputs,
+            mode=backend_mode(task.spec.backend),
+            on_unused_input="ignore",
+            name="kfgn_evaluation",
+        )
+        count, batch = len(task.arrays[0]), task.spec.batch
+        self._chunk = min(count, max(batch, CHUNK)) if built else batch
+        self._count = count if built else count - count % batch
+
+    def __call__(self, step: Step) -> Evaluation:
+        """Evaluate the parameters, and the averaged iterates where there are any."""
+        found = self._evaluate()
+        averaged = step.averaged()
+        if averaged is None:
+            return found
+        with _values(self._task.parameters, averaged):
+            loss = self._evaluate().loss
+        return Evaluation(found.loss, loss, found.accuracy, found.predictions, found.confusion)
+
+    def _evaluate(self) -> Evaluation:
+        total, predictions, confusion = 0.0, None, self._no_confusion()
+        for start in range(0, self._count, self._chunk):
+            stop = min(start + self._chunk, self._count)
+            part = [array[start:stop] for array in self._task.arrays]
+            loss, *rest = self._function(*part)
+            total += float(loss) * (stop - start)
+            if rest and predictions is None:
+                predictions = np.array(rest[0][:SHOWN], np.float32)
+            if confusion is not None:
+                np.add.at(confusion, (part[1], np.asarray(rest[0]).argmax(axis=1)), 1)
+        accuracy = None if confusion is None else float(confusion.trace() / confusion.sum())
+        return Evaluation(total / self._count, None, accuracy, predictions, confusion)
+
+    def _no_confusion(self) -> np.ndarray | None:
+        if self._task.spec.loss != "softmax":
+            return None
+        classes = int(self._task.arrays[1].max()) + 1
+        return np.zeros((classes, classes), np.int64)
+
+
+def write_snapshot(path: Path, task: Task, step: Step, found: Evaluation) -> None:
+    """Write what a report shows of a moment: spectra of the factors, predictions, confusion.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be written.
+    """
+    arrays = {f"spectrum/{name}": values for name, values in _spectra(step)}
+    if found.predictions is not None:
+        arrays["examples"] = task.arrays[0][:SHOWN].astype(np.float32)
+        arrays["predictions"] = found.predictions
+    if found.confusion is not None:
+        arrays["confusion"] = found.confusion
+    content = BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    write_safely(path, content.getvalue())
+
+
+def _spectra(step: Step) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the eigenvalues of each factor, descending; of none before the first update."""
+    if step.update is None:
+        return
+    for name, value in step.state().items():
+        if name.startswith(FACTORS) and value.any() and np.isfinite(value).all():
+            eigenvalues = np.linalg.eigvalsh(value.astype(np.float64))
+            yield name.removeprefix(FACTORS), eigenvalues[::-1]
+
+
+@contextmanager
+def _values(
+    variables: tuple[SharedVariable, ...], named: State | Mapping[str, Any]
+) -> Iterator[None]:
+    """Let parameters have other values, in their order, while the block runs."""
+    kept = [v.get_value(borrow=True) for v in variables]
+    for variable, value in zip(variables, named.values(), strict=True):
+        variable.set_value(value, borrow=True)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, kept, strict=True):
+            variable.set_value(value, borrow=True)
