@@ -15,7 +15,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 
 from kfgn_graph.program.building import Task
 from kfgn_graph.program.rules import backend_mode
-from kfgn_graph.program.steps import State, Step
+from kfgn_graph.program.steps import State, Step, own_shape_checks
 from kfgn_graph.program.storage import write_safely
 
 CHUNK = 1000
@@ -102,7 +102,8 @@ class Evaluator:
         for start in range(0, self._count, self._chunk):
             stop = min(start + self._chunk, self._count)
             part = [array[start:stop] for array in self._task.arrays]
-            loss, *rest = self._function(*part)
+            with own_shape_checks():
+                loss, *rest = self._function(*part)
             total += float(loss) * (stop - start)
             if rest and predictions is None:
                 predictions = np.array(rest[0][:SHOWN], np.float32)

@@ -1,7 +1,8 @@
 """Compiled steps behind one interface, whatever made them, and all that they keep."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,8 +111,7 @@ class RuleStep:
         self.skipped = 0
 
     def __call__(self, *batch: np.ndarray) -> float:
-        with warnings.catch_warnings():  # JAX leaves out shape checks that it makes itself
-            warnings.filterwarnings("ignore", "Skipping Assert", UserWarning)
+        with own_shape_checks():
             outputs = self._function(*batch)
         return float(outputs if self._loss_output is None else outputs[self._loss_output])
 
@@ -141,6 +141,14 @@ class RuleStep:
                 )
         for name, variable in self._kept.items():
             variable.set_value(np.array(state[name]), borrow=True)
+
+
+@contextmanager
+def own_shape_checks() -> Iterator[None]:
+    """Let JAX leave out, without a warning, shape checks of the graph that it makes itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipping Assert", UserWarning)
+        yield
 
 
 def _named(kind: str, variables: Sequence[SharedVariable]) -> dict[str, SharedVariable]:

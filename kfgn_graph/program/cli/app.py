@@ -9,6 +9,7 @@ from kfgn_graph.program.cli.data import data_app
 from kfgn_graph.program.cli.doctor import doctor
 from kfgn_graph.program.cli.explain import explain
 from kfgn_graph.program.cli.presets import show_presets
+from kfgn_graph.program.cli.train import resume, train
 
 app = typer.Typer(
     name="kfgn",
@@ -38,6 +39,8 @@ app.add_typer(data_app)
 app.command("doctor")(doctor)
 app.command("explain")(explain)
 app.command("presets")(show_presets)
+app.command("resume")(resume)
+app.command("train")(train)
 
 
 def main() -> None:

@@ -1,0 +1,108 @@
+"""``kfgn train`` and ``kfgn resume``: run a spec, and go on with a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from kfgn_graph.errors import KfgnError
+from kfgn_graph.program.cli.common import INTERRUPTED, AsJson, console, print_json, told
+from kfgn_graph.program.cli.progress import Bar, Lines, Silence
+from kfgn_graph.program.runs import RunRecord, read_run
+from kfgn_graph.program.spec import load_spec
+from kfgn_graph.program.spec.models import BudgetSpec
+from kfgn_graph.program.training import Outcome, go_on, start
+
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A spec's file, or a preset's name.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where the run's folder is made.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")]
+Updates = Annotated[
+    int | None, typer.Option("--updates", min=1, help="Another budget: updates in all.")
+]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FILE", help="An older checkpoint of the run, by file name."),
+]
+
+
+@told
+def train(
+    spec: SpecArgument,
+    runs: Runs = Path("runs"),
+    updates: Updates = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a spec into a new folder: metrics, snapshots and checkpoints.
+
+    Ctrl-C stops after the update that is under way, with a checkpoint; `kfgn resume` goes on.
+    """
+    wanted, folder = load_spec(spec)
+    if updates is not None:
+        wanted = wanted.model_copy(update={"budget": BudgetSpec(updates=updates)})
+    with _watcher(quiet or as_json) as watch:
+        outcome = start(wanted, Path.cwd() if folder is None else folder, runs, watch)
+    _tell(outcome, as_json)
+
+
+@told
+def resume(
+    run: RunArgument,
+    checkpoint: From = None,
+    updates: Updates = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run from its newest checkpoint, as if it had never stopped."""
+    budget = None if updates is None else BudgetSpec(updates=updates)
+    with _watcher(quiet or as_json) as watch:
+        outcome = go_on(run, watch, checkpoint, budget)
+    _tell(outcome, as_json)
+
+
+def _watcher(quiet: bool) -> Lines:
+    if quiet:
+        return Silence(Console(stderr=True, highlight=False, soft_wrap=True))
+    out = console()
+    return Bar(out) if sys.stdout.isatty() else Lines(out)
+
+
+def _tell(outcome: Outcome, as_json: bool) -> None:
+    record = read_run(outcome.path)
+    if as_json:
+        print_json(_document(outcome, record))
+    else:
+        console().print(_line(outcome))
+    if outcome.reason == "diverged":
+        raise KfgnError(
+            f"{outcome.path}: the loss was not finite for many updates in a row, so training was "
+            "given up: lower method.rate, or choose a second-order method."
+        )
+    if outcome.reason == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _document(outcome: Outcome, record: RunRecord) -> dict[str, object]:
+    return {
+        "run": str(outcome.path),
+        "update": outcome.update,
+        "seconds": outcome.seconds,
+        "reason": outcome.reason,
+        "evaluation": record.evaluations[-1] if record.evaluations else None,
+    }
+
+
+def _line(outcome: Outcome) -> str:
+    place = escape(str(outcome.path))
+    line = f"{place}: {outcome.update:,} updates in {outcome.seconds:.1f} s"
+    if outcome.reason == "interrupted":
+        return f"{line}; stopped: kfgn resume {place} goes on"
+    return f"{line}; kfgn report {place} shows them"

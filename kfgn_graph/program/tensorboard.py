@@ -1,0 +1,57 @@
+"""TensorBoard's event files, beside a run's metrics, on request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kfgn_graph.errors import BackendError
+
+FOLDER = "tensorboard"
+PLACE = ("kind", "update", "seconds")
+
+
+class EventFile:
+    """Scalars by update; what was written of later updates is hidden.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    update : int
+        The last update so far.
+
+    Raises
+    ------
+    BackendError
+        tensorboardX is not installed.
+    """
+
+    def __init__(self, run: Path, update: int) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise BackendError(
+                "record.tensorboard needs tensorboardX: pip install tensorboardX."
+            ) from error
+        self._writer = SummaryWriter(str(run / FOLDER), purge_step=update + 1 if update else None)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Add the numbers of a metrics line."""
+        for name, value in line.items():
+            if name not in PLACE and value is not None and math.isfinite(value):
+                self._writer.add_scalar(f"{line['kind']}/{name}", value, line["update"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()

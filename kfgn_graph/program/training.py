@@ -1,0 +1,346 @@
+"""Training a spec into a run's folder: from its start, or on from a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.building import Task, build, compile_step
+from kfgn_graph.program.checkpoints import (
+    Checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from kfgn_graph.program.evaluation import Evaluation, Evaluator, write_snapshot
+from kfgn_graph.program.metrics import MetricsFile, update_line
+from kfgn_graph.program.order import DataOrder
+from kfgn_graph.program.runs import (
+    CHECKPOINTS,
+    METRICS,
+    SNAPSHOTS,
+    RunRecord,
+    create_run,
+    digest,
+    file_of_update,
+    read_run,
+    write_header,
+)
+from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
+from kfgn_graph.program.steps import Step
+from kfgn_graph.program.storage import locked
+from kfgn_graph.program.tensorboard import EventFile
+from kfgn_graph.program.threads import single_threaded_lapack
+
+LOCK = ".lock"
+DEFAULT_EVALUATIONS = 10
+LOST_AFTER = 20
+"""Losses in a row that are not finite before a run is given up."""
+
+Reason = Literal["updates", "seconds", "interrupted", "diverged"]
+
+
+class Watcher(Protocol):
+    """What is told how training goes."""
+
+    def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
+        """Hear that training begins after ``update``, and its limits, where there are any."""
+
+    def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
+        """Hear of an update."""
+
+    def evaluated(self, update: int, found: Evaluation) -> None:
+        """Hear of an evaluation of the full training set."""
+
+    def noted(self, text: str) -> None:
+        """Hear what the user should know."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes
+    ----------
+    path : Path
+        The run's folder.
+    update : int
+        The last update.
+    seconds : float
+        Of stepping, over all sessions.
+    reason : str
+        The limit that was met; or ``'interrupted'``, or ``'diverged'``.
+    """
+
+    path: Path
+    update: int
+    seconds: float
+    reason: Reason
+
+
+@dataclass
+class _Session:
+    """What is trained, where its order is, and how far it is."""
+
+    path: Path
+    task: Task
+    step: Step
+    order: DataOrder
+    header: dict[str, Any]
+    update: int = 0
+    seconds: float = 0.0
+    lost: int = 0
+
+    @property
+    def limit(self) -> int | None:
+        """The last update that the budget allows; None where it counts seconds alone."""
+        budget = self.task.spec.budget
+        limits = [] if budget.updates is None else [budget.updates]
+        if budget.epochs is not None:
+            limits.append(max(1, math.ceil(budget.epochs * self.order.batches)))
+        return min(limits, default=None)
+
+    @property
+    def evaluate_every(self) -> int:
+        every = self.task.spec.record.evaluate_every
+        if every is not None:
+            return every
+        if self.limit is None:
+            return self.order.batches
+        return max(1, self.limit // DEFAULT_EVALUATIONS)
+
+    def ended(self) -> Reason | None:
+        """Return why training ends here, if it does."""
+        budget = self.task.spec.budget
+        if self.lost >= LOST_AFTER:
+            return "diverged"
+        if self.limit is not None and self.update >= self.limit:
+            return "updates"
+        if budget.seconds is not None and self.seconds >= budget.seconds:
+            return "seconds"
+        return None
+
+
+def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcome:
+    """Train a spec into a new folder.
+
+    Parameters
+    ----------
+    spec : GraphSpec
+        What to train.
+    folder : Path
+        Where relative data files, and modules of the user's, lie.
+    parent : Path
+        Where the run's folder ``<name>-<n>`` is made.
+    watch : Watcher
+        Is told how it goes.
+
+    Raises
+    ------
+    KfgnError
+        The spec cannot be built or compiled, or its files cannot be written.
+    """
+    task = build(spec, folder)
+    step = compile_step(task)
+    path = create_run(parent, task, step, folder)
+    with locked(path / LOCK):
+        return _train(_session(read_run(path), task, step), watch)
+
+
+def go_on(
+    path: Path, watch: Watcher, checkpoint: str | None = None, budget: BudgetSpec | None = None
+) -> Outcome:
+    """Go on with a run from its newest checkpoint.
+
+    On the same backend and versions it goes on as if it had never stopped.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder.
+    watch : Watcher
+        Is told how it goes.
+    checkpoint : str, optional
+        The name of an older checkpoint's file; what came after it is lost.
+    budget : BudgetSpec, optional
+        A new one, kept in the run.
+
+    Raises
+    ------
+    CheckpointError
+        It is no run, another process trains it, its data have changed, or the checkpoint is
+        not whole.
+    """
+    record = read_run(path)
+    with locked(path / LOCK):
+        if budget is not None:
+            header = record.header | {"spec": record.header["spec"] | {"budget": _dumped(budget)}}
+            write_header(path, header)
+            record = read_run(path)
+        task = build(record.spec, Path(record.header["folder"]))
+        if digest(task.arrays) != record.header["data_sha256"]:
+            raise CheckpointError(
+                f"the data of {task.source} are not those that {path} was trained on: restore "
+                "them, or train anew."
+            )
+        session = _session(record, task, compile_step(task))
+        chosen = newest_checkpoint(path) if checkpoint is None else path / CHECKPOINTS / checkpoint
+        if chosen is not None:
+            _restore(session, chosen, read_checkpoint(chosen), watch)
+        return _train(session, watch)
+
+
+def _dumped(part: BudgetSpec) -> dict[str, Any]:
+    return part.model_dump(mode="json", exclude_defaults=True)
+
+
+def _session(record: RunRecord, task: Task, step: Step) -> _Session:
+    order = DataOrder(task.arrays, task.spec.batch, task.spec.seed)
+    return _Session(record.path, task, step, order, record.header)
+
+
+def _restore(session: _Session, path: Path, found: Checkpoint, watch: Watcher) -> None:
+    """Put a session where a checkpoint was written."""
+    header, own = found.header, session.header
+    if _trained(header["spec"]) != _trained(own["spec"]):
+        raise CheckpointError(
+            f"{path}: foreign: it is a checkpoint of another spec. Remove it, or give another "
+            "one by --from."
+        )
+    then, now = header["versions"], own["machine"]["versions"]
+    changed = [f"{k} {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v]
+    if changed:
+        watch.noted(f"other versions than before, so it may differ: {', '.join(changed)}")
+    session.step.load_state(found.state)
+    session.order.load_state(header["order"])
+    session.update = header["counters"]["update"]
+    session.seconds = header["counters"]["seconds"]
+    session.lost = header["counters"]["lost"]
+
+
+def _trained(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides how a spec trains, and not for how long."""
+    return {k: v for k, v in spec.items() if k not in ("name", "budget", "record")}
+
+
+def _train(session: _Session, watch: Watcher) -> Outcome:
+    spec, path = session.task.spec, session.path
+    evaluator = Evaluator(session.task)
+    with ExitStack() as stack:
+        stack.enter_context(single_threaded_lapack(spec.backend))
+        metrics = stack.enter_context(MetricsFile(path / METRICS, session.update))
+        events = None
+        if spec.record.tensorboard:
+            events = stack.enter_context(EventFile(path, session.update))
+        stop = stack.enter_context(_interruptions(watch))
+        watch.started(path, session.update, session.limit, spec.budget.seconds)
+        recorder = _Recorder(session, evaluator, metrics, events, watch)
+        reason = _loop(session, recorder, stop)
+    return Outcome(path, session.update, session.seconds, reason)
+
+
+def _loop(session: _Session, recorder: _Recorder, stop: threading.Event) -> Reason:
+    every = session.task.spec.record.checkpoint_every
+    if session.update == 0:
+        recorder.evaluate()
+        recorder.save()
+    reason = session.ended()
+    if reason is not None:
+        return reason
+    while True:
+        began = perf_counter()
+        loss = session.step(*session.order.next())
+        session.seconds += perf_counter() - began
+        session.update += 1
+        session.lost = 0 if math.isfinite(loss) else session.lost + 1
+        recorder.update(loss)
+        reason = session.ended()
+        if reason or session.update % session.evaluate_every == 0:
+            recorder.evaluate()
+        if reason is None and stop.is_set():
+            reason = "interrupted"
+        if reason or session.update % every == 0:
+            recorder.save()
+        if reason:
+            return reason
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """Writes down what a session does."""
+
+    session: _Session
+    evaluator: Evaluator
+    metrics: MetricsFile
+    events: EventFile | None
+    watch: Watcher
+
+    def update(self, loss: float) -> None:
+        """Write an update's line."""
+        session = self.session
+        told = session.step.statistics()
+        line = update_line(session.update, session.seconds, loss, told)
+        self._add(line)
+        self.watch.updated(session.update, session.seconds, loss, told.get("damping"))
+
+    def evaluate(self) -> None:
+        """Evaluate, and write a line and a snapshot."""
+        session = self.session
+        found = self.evaluator(session.step)
+        self._add(found.line(session.update, session.seconds))
+        where = file_of_update(session.path / SNAPSHOTS, session.update, ".npz")
+        write_snapshot(where, session.task, session.step, found)
+        self.watch.evaluated(session.update, found)
+
+    def save(self) -> None:
+        """Write a checkpoint; the metrics until then lie on the disk before it does."""
+        session = self.session
+        self.metrics.synchronise()
+        header = {
+            "spec": session.header["spec"],
+            "versions": session.header["machine"]["versions"],
+            "seed": session.task.spec.seed,
+            "data_sha256": session.header["data_sha256"],
+            "order": session.order.state(),
+            "counters": {
+                "update": session.update,
+                "seconds": session.seconds,
+                "lost": session.lost,
+            },
+        }
+        keep = session.task.spec.record.keep
+        write_checkpoint(session.path, Checkpoint(header, session.step.state()), keep)
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self.metrics.add(line)
+        if self.events is not None:
+            self.events.add(line)
+
+
+@contextmanager
+def _interruptions(watch: Watcher) -> Iterator[threading.Event]:
+    """Let Ctrl-C and a request to end set an event; a second one ends at once."""
+    stop = threading.Event()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, kept[number])
+        watch.noted("stopping after this update")
+
+    kept: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        kept = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
