@@ -29,7 +29,9 @@ class Rescaling:
     ----------
     momentum : bool
         Whether the previous update :math:`\delta_0` is a direction beside the preconditioned
-        gradient :math:`\Delta`; else :math:`\mu = 0`.
+        gradient :math:`\Delta`; else :math:`\mu = 0`. :math:`\mu` is kept within 0 and 1: beyond,
+        the model uses :math:`\delta_0` to fit the batch, and the updates grow from one to the
+        next.
     groups : int
         Into how many groups of consecutive layers :math:`\Delta` is divided, each with a step
         length of its own (at most as many as there are layers). Early and late layers differ
@@ -69,6 +71,10 @@ class Rescaling:
             {p: v for p, v in proposed.items() if group_of.get(p, n - 1) == k} for k in range(n)
         ]
         return groups + ([{p: previous[p] for p in proposed}] if self.momentum else [])
+
+    def lengths(self, model: QuadraticModel) -> list[TensorVariable]:
+        """Return how far to go along each of the directions."""
+        return model.minimiser_with_momentum() if self.momentum else model.minimiser()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +126,16 @@ class QuadraticModel:
         matrix = pt.stack([pt.stack(row) for row in cosines])
         scaled = solve_symmetric(matrix, -pt.stack(slopes)[:, None])
         return [scaled[i, 0] / lengths[i] for i in range(n)]
+
+    def minimiser_with_momentum(self) -> list[TensorVariable]:
+        """Return the coefficients of the lowest point whose last one lies within 0 and 1."""
+        momentum = pt.clip(self.minimiser()[-1], 0, 1)
+        slopes = [
+            b + momentum * row[-1]
+            for b, row in zip(self.slopes[:-1], self.curvatures[:-1], strict=True)
+        ]
+        others = QuadraticModel(slopes, [row[:-1] for row in self.curvatures[:-1]])
+        return [*others.minimiser(), momentum]
 
 
 def quadratic_model(

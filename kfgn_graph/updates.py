@@ -217,7 +217,9 @@ class StepBuilder:
             directions = step.directions(self.graph, proposed, previous)
         model = quadratic_model(self.products, gradient, directions, shifts)
         coefficients = (
-            model.minimiser() if isinstance(step, Rescaling) else [pt.constant(self._number(step))]
+            step.lengths(model)
+            if isinstance(step, Rescaling)
+            else [pt.constant(self._number(step))]
         )
         return Move(
             combined(coefficients, directions),

@@ -144,7 +144,9 @@ def assert_varied(reports: list[Report], recipe: Recipe) -> None:
     always = recipe.reject_below is not None
     assert measured == (UPDATES if always else UPDATES // recipe.damping_every)
     assert any(r.rejected for r in reports) or not recipe.reject_below
-    assert all(r.momentum != 0 for r in reports[1:]) == recipe.momentum
+    momenta = [r.momentum for r in reports]
+    assert any(0 < m < 1 for m in momenta) == recipe.momentum
+    assert all(0 <= m <= 1 for m in momenta)
     tied = [np.sqrt(r.damping + recipe.l2) for r in reports]
     moved = np.abs(np.array([r.gamma for r in reports]) / tied - 1).max() > 0.1
     assert moved == (recipe.gamma_every is not None)

@@ -11,10 +11,13 @@ import pytest
 from pytensor.graph.basic import Apply
 
 import kfgn_graph as kfgn
-from tests.cases import build
-from tests.stepping import case_of, compile_case, slow
+from tests.cases import Case, build
+from tests.losses import LOSSES
+from tests.nets import NETS, Net, chain
+from tests.stepping import compile_case, slow
 
-FACTOR_SIZES = {4, 5, 2}  # of the net 3-4-2 with biases; the model's matrix is of size 3
+NET = chain("sizes of their own", [3, 5, 4], "tanh")
+FACTOR_SIZES = {4, 5, 6}  # of NET, with biases; the quadratic model's matrices are smaller
 EXAMPLES = 7
 EVERYTHING: dict[str, Any] = {
     "damping": kfgn.LevenbergMarquardt(),
@@ -35,11 +38,11 @@ def graph_of(
     backend: str,
     inverse: str = "cholesky",
     method: str = "KFLR",
-    net: str = "tanh",
+    net: Net = NET,
 ) -> Any:
     """Compile an update and return the graph that the backend runs."""
     rng = np.random.default_rng(0)
-    case = case_of(net, "bernoulli")
+    case = Case(net, LOSSES["bernoulli"])
     problem = build(case, case.values(rng))
     settings = EVERYTHING | SELDOM.get(seldom, {})
     update = compile_case(problem, method, backend=backend, inverse=inverse, **settings)
@@ -124,7 +127,7 @@ def test_products_that_are_not_due_are_not_computed(part: str, backend: str) -> 
 def test_a_recursion_over_layers_that_is_not_due_is_not_run(backend: str) -> None:
     # KFRA makes a layer's G from that of the layer above, by products in which no examples occur
     def recursive(seldom: str) -> int:
-        graph = graph_of(seldom, backend, method="KFRA", net="mixed")
+        graph = graph_of(seldom, backend, method="KFRA", net=NETS["mixed"])
         return products(
             node
             for node in always_run(graph)

@@ -256,11 +256,10 @@ class AdaptiveTrainer:
             directions.append(np.zeros_like(proposal) if first else self.previous)
         D = np.stack(directions, axis=1)
         K, b = D.T @ shifted @ D, D.T @ gradient
-        used = np.flatnonzero(np.diag(K))
-        c = np.zeros(len(b))
-        scale = np.sqrt(np.diag(K)[used])
-        scaled = K[np.ix_(used, used)] / np.outer(scale, scale)
-        c[used] = -np.linalg.solve(scaled, b[used] / scale) / scale
+        c = _lowest(K, b)
+        if self.recipe.momentum and not 0 <= c[-1] <= 1:
+            c[-1] = min(max(c[-1], 0.0), 1.0)
+            c[:-1] = _lowest(K[:-1, :-1], b[:-1] + K[:-1, -1] * c[-1])
         return Model(D @ c, float(b @ c + c @ K @ c / 2), c)
 
     def _adapt(self, ratio: float) -> None:
@@ -280,3 +279,13 @@ class AdaptiveTrainer:
         past = min(1 - 9 / (self.updates + 8), 0.99)
         old = theta if self.averaged is None else self.averaged
         self.averaged = past * old + (1 - past) * theta
+
+
+def _lowest(K: Array, b: Array) -> Array:
+    """Return where b'c + c'Kc/2 is lowest, with 0 for what has no curvature."""
+    used = np.flatnonzero(np.diag(K))
+    c = np.zeros(len(b))
+    scale = np.sqrt(np.diag(K)[used])
+    scaled = K[np.ix_(used, used)] / np.outer(scale, scale)
+    c[used] = -np.linalg.solve(scaled, b[used] / scale) / scale
+    return c
