@@ -240,7 +240,7 @@ def compile_update(
     output: TensorVariable | None = None,
     l2: float = 0.0,
     curvature_decay: float = 0.8,
-    factors_every: int = 2,
+    factors_every: int = 5,
     refresh_every: int = 10,
     inverse: str | Inverse = "cholesky",
     average_iterates: bool = False,
@@ -274,10 +274,10 @@ def compile_update(
     curvature_decay : float
         Weight of the old factors in their moving average; 0 keeps none.
     factors_every : int
-        How many updates apart the factors are estimated anew; the first twenty updates always
+        How many updates apart the factors are estimated anew; the first fifty updates always
         do.
     refresh_every : int
-        How many updates apart the factors' inverses are computed anew; the first twenty updates
+        How many updates apart the factors' inverses are computed anew; the first fifty updates
         always do.
     inverse : {'cholesky', 'newton-schulz', 'eigh', 'exact', 'ekfac'} or strategy
         How the damped blocks are inverted: through Cholesky factors, by products alone, in

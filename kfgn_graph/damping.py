@@ -131,7 +131,7 @@ class LevenbergMarquardt(Damping):
     decay: float = 19 / 20
     lower: float = 0.25
     upper: float = 0.75
-    minimum_ratio: float = 1e-3
+    minimum_ratio: float = 1e-4
     minimum: float = 0.0
     maximum: float = np.inf
     failure_factor: float = 4.0

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import pytensor.tensor as pt
 from pytensor.gradient import pullback, pushforward
+from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.leading import Leading
 from kfgn_graph.vectors import Values
 
 
@@ -62,15 +64,22 @@ class SampledGaussNewton(GaussNewton):
         Of the whole batch.
     head : Head
         Of its loss.
-    leading : TensorVariable
-        The network's output for the first n examples.
+    leading : Leading
+        The network on the first n examples.
     count : int
         n, or more than there are.
     """
 
-    def __init__(self, graph: LayerGraph, head: Head, leading: TensorVariable, count: int) -> None:
+    def __init__(self, graph: LayerGraph, head: Head, leading: Leading, count: int) -> None:
         super().__init__(graph, head)
-        self._whole, self._output, self._count = graph.output, leading, count
+        self._whole, self._output, self._count = graph.output, leading.output, count
+        self._computed = dict(leading.computed)
+
+    def image(self, v: Values) -> TensorVariable:
+        """Return J v for the first examples, on the values of the whole batch's forward pass."""
+        tangents = {p: t.type() for p, t in v.items()}
+        replaced = self._computed | {tangents[p]: t for p, t in v.items()}
+        return graph_replace(super().image(tangents), replaced, strict=False)
 
     def curvature(self, u: TensorVariable) -> TensorVariable:
         """Return H_L u, scaled so that the first examples stand for all."""

@@ -8,7 +8,7 @@ from pytensor.tensor.variable import TensorVariable
 
 #: Updates at the start that do everything, whatever the period: the curvature changes fastest
 #: there (Martens and Grosse 2015, section 8, refresh at the first 3).
-FIRST = 20
+FIRST = 50
 
 
 def is_due(count: TensorVariable, every: int) -> TensorVariable:

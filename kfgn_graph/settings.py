@@ -23,7 +23,7 @@ class Settings:
     step: float | Rescaling = field(default_factory=Rescaling)
     l2: float = 0.0
     curvature_decay: float = 0.8
-    factors_every: int = 2
+    factors_every: int = 5
     refresh_every: int = 10
     inverse: str | Inverse = "cholesky"
     average_iterates: bool = False

@@ -49,7 +49,7 @@ class Rescaling:
 
     momentum: bool = True
     groups: int = 2
-    reject_below: float | None = 0.0
+    reject_below: float | None = 0.25
     examples: int | None = 500
 
     def __post_init__(self) -> None:

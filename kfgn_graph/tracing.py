@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads import split_at_head
 from kfgn_graph.layers.graph import LayerGraph, recognise
-from kfgn_graph.layers.leading import leading_output
+from kfgn_graph.layers.leading import Leading, leading_examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ class Source:
             self.unmatched,
         )
 
-    def leading(self, graph: LayerGraph, count: int) -> TensorVariable | None:
-        """Return the output for a batch's first examples: see :func:`leading_output`."""
-        return leading_output(graph, self.loss, self.params, self.output, self.unmatched, count)
+    def leading(self, graph: LayerGraph, count: int) -> Leading | None:
+        """Return the network on a batch's first examples: see :func:`leading_examples`."""
+        return leading_examples(graph, self.loss, self.params, self.output, self.unmatched, count)
 
 
 def trace_layers(

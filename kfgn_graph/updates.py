@@ -133,7 +133,10 @@ class StepBuilder:
         """Return the step: proposal, step length, adaptation, and the guard around them."""
         objective = self._objective(self.graph.loss, {})
         gradient = self._gradient()
-        proposal = proposal_of(self.graph, self.head, self.settings, self.state, self.count)
+        sound = all_finite([pt.stack([self.graph.loss, norm(gradient)])])
+        proposal = proposal_of(
+            self.graph, self.head, self.settings, self.state, self.count, sound
+        )
         damping, clamped = self._damping(proposal)
         shifts = self._shifts(damping)
         gamma = self._gamma(proposal, gradient, shifts, damping)
@@ -152,9 +155,7 @@ class StepBuilder:
             "update_norm": norm(move.update),
             "clamped": clamped,
         }
-        return self._guarded(
-            move.update, damping, proposal.mean_curvature, outcome.rejected, statistics
-        )
+        return self._guarded(move.update, damping, proposal, outcome.rejected, statistics)
 
     def _gradient(self) -> Values:
         """Return the gradient of the objective."""
@@ -267,24 +268,25 @@ class StepBuilder:
         self,
         update: Values,
         damping: TensorVariable,
-        mean_curvature: TensorVariable,
+        proposal: Proposal,
         rejected: TensorVariable,
         statistics: dict[str, TensorVariable],
     ) -> Step:
         """Take the step only if it is not rejected and loss, gradient, state and step are finite.
 
-        Else all stays as it was, but lambda, which is raised, and the mark that makes the next
-        update invert anew.
+        Else all stays as it was, but what was learnt of the curvature, lambda, which is raised,
+        and the mark that makes the next update invert anew.
         """
         wanted = {p: p + step for p, step in update.items()} | self.kept
-        checked = [statistics[name] for name in ("loss", "gradient_norm", "update_norm")]
-        finite = all_finite([pt.stack([*checked, mean_curvature])])
+        measured = pt.stack([statistics["update_norm"], proposal.mean_curvature])
+        finite = proposal.sound & all_finite([measured])
         taken = finite & ~rejected
         statistics["update_norm"] = pt.switch(taken, statistics["update_norm"], self._number(0))
         statistics |= {"skipped": ~finite, "rejected": finite & rejected}
         updates = {
             v: pt.switch(taken, value, v).astype(v.type.dtype) for v, value in wanted.items()
         }
+        updates |= proposal.learnt
         updates[self.state.failed] = (~taken).astype("int32")
         rule, kept = self.settings.damping, self.state.damping
         if kept is not None and isinstance(rule, LevenbergMarquardt):

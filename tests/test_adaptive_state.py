@@ -10,6 +10,7 @@ import pytest
 import kfgn_graph as kfgn
 from tests.cases import Problem, build
 from tests.harness import MODES
+from tests.reference.training import REFRESHED_FIRST
 from tests.stepping import (
     assert_identical,
     case_of,
@@ -27,7 +28,7 @@ def test_an_adaptive_update_resumes_bit_for_bit(
     inverse: str, backend: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     case = case_of("tanh", "bernoulli")
-    batches = [case.batch(rng, 6) for _ in range(30)]
+    batches = [case.batch(rng, 6) for _ in range(REFRESHED_FIRST + 10)]
 
     def begun() -> tuple[Problem, kfgn.Update]:
         problem = build(case, case.values(rng))
@@ -45,7 +46,7 @@ def test_an_adaptive_update_resumes_bit_for_bit(
         )
 
     straight, update = begun()
-    for batch in batches[:23]:
+    for batch in batches[: REFRESHED_FIRST + 3]:
         update(*batch)
     path = tmp_path / "state.safetensors"
     update.save(path)
@@ -53,11 +54,11 @@ def test_an_adaptive_update_resumes_bit_for_bit(
     assert {"count", "failed", "damping", "gamma"} <= set(state)
     kinds = {name.split("/")[0] for name in state if "/" in name}
     assert kinds == {"parameters", "factors", "inverses", "previous", "averages"}
-    ends = [[update(*batch).as_dict() for batch in batches[23:]]]
+    ends = [[update(*batch).as_dict() for batch in batches[REFRESHED_FIRST + 3 :]]]
     other, resumed = begun()
     resumed.load(path)
     assert_identical(resumed.state(), state)
-    ends.append([resumed(*batch).as_dict() for batch in batches[23:]])
+    ends.append([resumed(*batch).as_dict() for batch in batches[REFRESHED_FIRST + 3 :]])
     np.testing.assert_equal(ends[0], ends[1])
     assert_identical(values_of(other), values_of(straight))
     assert_identical(state_of(resumed), state_of(update))

@@ -170,9 +170,32 @@ def test_a_factorisation_that_no_damping_saves_is_skipped(rng: np.random.Generat
     after = state_of(update)
     assert after.pop("damping") >= FAILURE_FACTOR * state.pop("damping")
     assert (state.pop("failed"), after.pop("failed")) == (0, 1)
+    learnt = [name for name in state if name.startswith("factors/")]
+    before, now = ({name: s.pop(name) for name in learnt} for s in (state, after))
     assert_identical(after, state)
+    # the batch entered the factors: so do the next ones, until they can be inverted again
+    assert abs(now["factors/W0/Q"]).max() < abs(before["factors/W0/Q"]).max()
     update.load_state(good)
     assert not update(*batch).skipped
+
+
+def test_what_a_rejected_update_learnt_of_the_curvature_stays(rng: np.random.Generator) -> None:
+    case = case_of("tanh", "half_rows")
+    problem = build(case, case.values(rng))
+    step = kfgn.Rescaling(reject_below=0.999999)  # the model is never that right
+    update = compile_case(problem, damping=kfgn.LevenbergMarquardt(), step=step, refresh_every=2)
+    first, second = case.batch(rng, 6), case.batch(rng, 6)
+    update(*first)
+    before = state_of(update)
+    stats = update(*second)
+    assert stats.rejected
+    assert not stats.skipped
+    after = state_of(update)
+    assert after.pop("damping") == FAILURE_FACTOR * before.pop("damping")
+    learnt = [n for n in before if n.startswith(("factors/", "inverses/")) or n == "failed"]
+    pairs = [(before.pop(name), after.pop(name)) for name in learnt]
+    assert not any(np.array_equal(old, new) for old, new in pairs)
+    assert_identical(after, before)
 
 
 # --- degenerate nets and data -----------------------------------------------------------------

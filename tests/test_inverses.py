@@ -190,7 +190,7 @@ def test_ekfac_updates_are_the_transcription(backend: str, rng: np.random.Genera
         l2=l2,
     )
     transcription = Corrected(values, decay, every, l2)
-    for _ in range(26):
+    for _ in range(REFRESHED_FIRST + 6):
         x, y = case.batch(rng, 8)
         transcription.update(x, y)
         assert not update(x, y).skipped

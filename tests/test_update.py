@@ -13,6 +13,7 @@ from tests.cases import PENALTY, Case, build
 from tests.harness import MODES, assert_close
 from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain
+from tests.reference.training import REFRESHED_FIRST
 from tests.stepping import (
     DAMPING,
     assert_identical,
@@ -162,7 +163,7 @@ def test_kept_factors_serve_until_they_are_due(backend: str, rng: np.random.Gene
     values = case.values(rng)
     problem, trainer = build(case, values), trainer_of(case, values, refresh_every=3)
     update = compile_case(problem, backend=backend, refresh_every=3)
-    for _ in range(26):
+    for _ in range(REFRESHED_FIRST + 6):
         x, y = case.batch(rng, 5)
         update(x, y)
         trainer.update(x, y)

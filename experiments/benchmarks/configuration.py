@@ -24,7 +24,7 @@ PAPER_SIZES = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
 _DEFAULTS = inspect.signature(kfgn.compile_update).parameters
 FACTORS_EVERY: int = _DEFAULTS["factors_every"].default
 REFRESH_EVERY: int = _DEFAULTS["refresh_every"].default
-FIRST = 20
+FIRST = 50
 """So many updates do everything, whatever the periods: they are taken before any is timed."""
 
 

@@ -105,13 +105,12 @@ def model_terms(
     -------
     list of Term
         - images: J times each direction in forward mode. With n examples, a layer whose weights
-          move costs ``2 n d_in d_out``, one whose input moves the same, and where n < N the
-          examples' own forward pass as much again;
+          move costs ``2 n d_in d_out``, and one whose input moves the same;
         - loss at the new parameters: one forward pass.
     """
     layers = [2.0 * batch * d_in * d_out for d_in, d_out in pairwise(sizes)]
     n = len(layers)
-    images = sum(layers) * (1 + (examples < batch)) + sum(layers[1:])
+    images = sum(layers) + sum(layers[1:])
     for group in range(groups):
         moving = [i for i in range(n) if i * groups // n == group]
         images += sum(layers[i] for i in moving) + sum(layers[moving[0] + 1 :])

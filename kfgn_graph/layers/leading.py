@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import explicit_graph_inputs, graph_inputs
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.graph import LayerGraph, recognise
+from kfgn_graph.layers.ir import Affine
+from kfgn_graph.layers.walking import dependents, nodes_between
 
 
-def leading_output(
+@dataclass(frozen=True, eq=False)
+class Leading:
+    """The network on a batch's first examples.
+
+    Attributes
+    ----------
+    output : TensorVariable
+        Its output z, by a forward pass of its own, through which derivatives can be taken.
+    computed : mapping
+        Variables of that pass to the first rows of what the whole batch's pass computes anyway.
+    """
+
+    output: TensorVariable
+    computed: Mapping[Variable, TensorVariable]
+
+
+def leading_examples(
     graph: LayerGraph,
     loss: TensorVariable,
     params: Sequence[TensorSharedVariable],
     output: TensorVariable | None,
     unmatched: str,
     count: int,
-) -> TensorVariable | None:
-    """Return the network's output z of the first ``count`` examples, by a forward pass of its own.
+) -> Leading | None:
+    """Return the network on the first ``count`` examples.
 
     Parameters
     ----------
@@ -35,7 +55,7 @@ def leading_output(
 
     Returns
     -------
-    TensorVariable or None
+    Leading or None
         None where the graph itself may fix the number of examples: where it reads an array longer
         than ``count`` that is neither input nor parameter, such as constant data, or where static
         shapes within say so.
@@ -51,7 +71,21 @@ def leading_output(
         return None
     part = recognise(copies[0], params, None if output is None else copies[1], unmatched)
     z = part.candidates[graph.candidates.index(graph.output)]
-    return z if z.type.shape[0] == graph.output[:count].type.shape[0] else None
+    if z.type.shape[0] != graph.output[:count].type.shape[0]:
+        return None
+    pairs = [
+        pair
+        for own, whole in zip(part.layers, graph.layers, strict=True)
+        for pair in ((own.input, whole.input), (own.preactivation, whole.preactivation))
+    ]
+    batch = explicit_graph_inputs([graph.loss])
+    return Leading(z, {v: w[:count] for v, w in pairs if _is_row_by_row(w, batch)})
+
+
+def _is_row_by_row(v: TensorVariable, batch: Collection[Variable]) -> bool:
+    """Return whether each row of v is made of the same row of the batch alone."""
+    varying = dependents([v], batch)
+    return all(isinstance(n.op, Affine | Elemwise) for n in nodes_between(v, varying))
 
 
 def _length(v: Variable) -> int:

@@ -15,12 +15,27 @@ from kfgn_graph.state import State
 
 
 def proposal_of(
-    graph: LayerGraph, head: Head, settings: Settings, state: State, count: TensorVariable
+    graph: LayerGraph,
+    head: Head,
+    settings: Settings,
+    state: State,
+    count: TensorVariable,
+    sound: TensorVariable,
 ) -> Proposal:
-    """Return the proposal that the settings' method makes."""
+    """Return the proposal that the settings' method makes.
+
+    Parameters
+    ----------
+    graph, head, settings, state
+        Of the update.
+    count : scalar integer TensorVariable
+        The number of the update, from 1.
+    sound : boolean scalar TensorVariable
+        Whether the loss and the gradient are finite.
+    """
     free = isinstance(settings.method, HessianFree)
     return (HessianFreeProposal if free else KroneckerProposal)(
-        graph, head, settings, state, count
+        graph, head, settings, state, count, sound
     )
 
 

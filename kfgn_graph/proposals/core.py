@@ -15,7 +15,12 @@ class Proposal(ABC):
     Attributes
     ----------
     kept : Values
-        New values of the state that belongs to it.
+        New values of its state, for an update that is taken.
+    learnt : Values
+        New values of its state, the old ones where the new are not finite: what was learnt of
+        the curvature stays, whether the update is taken or not.
+    sound : boolean scalar TensorVariable
+        Whether all that the proposal is made from is finite.
     mean_curvature : scalar TensorVariable
         The mean eigenvalue of the curvature, on the scale of which lambda starts.
     greatest_block : scalar TensorVariable
@@ -23,6 +28,8 @@ class Proposal(ABC):
     """
 
     kept: Values
+    learnt: Values
+    sound: TensorVariable
     mean_curvature: TensorVariable
     greatest_block: TensorVariable
 

@@ -27,8 +27,9 @@ class HessianFreeProposal(Proposal):
         settings: Settings,
         state: State,
         count: TensorVariable,
+        sound: TensorVariable,
     ) -> None:
-        self.graph, self.kept = graph, {}
+        self.graph, self.kept, self.learnt, self.sound = graph, {}, {}, sound
         assert isinstance(settings.method, HessianFree)
         self._method = settings.method
         self._products = GaussNewton(graph, head)

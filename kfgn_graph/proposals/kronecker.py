@@ -23,7 +23,7 @@ from kfgn_graph.proposals.core import Proposal
 from kfgn_graph.schedule import is_due
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
-from kfgn_graph.vectors import Scalars, Values, total
+from kfgn_graph.vectors import Scalars, Values, all_finite, total
 
 #: From the factors, further matrices and damping of every layer to its results.
 Attempt = Callable[
@@ -42,9 +42,10 @@ class KroneckerProposal(Proposal):
         settings: Settings,
         state: State,
         count: TensorVariable,
+        sound: TensorVariable,
     ) -> None:
         self.graph, self.settings, self.state, self.count = graph, settings, state, count
-        self.kept = {}
+        self.kept, self.learnt, self.sound = {}, {}, sound
         method = settings.method
         assert isinstance(method, KroneckerMethod)
         draws = Draws(state.draws) if state.draws is not None else None
@@ -73,11 +74,14 @@ class KroneckerProposal(Proposal):
                 fresh.append(pt.specify_shape(getattr(blocks[layer], name), (n, n)))
                 old += [getattr(kept, name)] if kept else []
         if old:
+            # a diagonal bounds the rest of what is positive semi-definite
+            finite = self.sound & all_finite([pt.stack([pt.trace(f) for f in fresh])])
             averages = [
-                moving_average(o, f, self._weight) for o, f in zip(old, fresh, strict=True)
+                pt.switch(finite, moving_average(o, f, self._weight), o)
+                for o, f in zip(old, fresh, strict=True)
             ]
-            fresh = list(self._when_estimated(averages, old))
-            self.kept |= dict(zip(old, fresh, strict=True))
+            *fresh, self.sound = self._when_estimated([*averages, finite], [*old, self.sound])
+            self.learnt |= dict(zip(old, fresh, strict=True))
         pairs = zip(self.graph.layers, fresh[::2], fresh[1::2], strict=True)
         return {layer: KroneckerFactors(Q, G) for layer, Q, G in pairs}
 
@@ -107,7 +111,7 @@ class KroneckerProposal(Proposal):
         for layer, new in parts.items():
             if self.settings.corrected:
                 new["corrected"] = self._corrected(layer, new)
-            self.kept |= {kept[layer][name]: v for name, v in new.items()}
+            self.learnt |= {kept[layer][name]: v for name, v in new.items()}
             V = joined(layer, gradient)
             steps |= separated(layer, -self.settings.strategy.apply(new, V, dampings[layer]))
         return steps
@@ -192,10 +196,15 @@ class KroneckerProposal(Proposal):
                 results += [new[name] for name in old]
             return results
 
+        old = [v for parts in kept.values() for v in parts.values()]
         chosen = self._retried(fresh, [], dampings)
+        finite = self.sound & all_finite(chosen)
+        chosen = [pt.switch(finite, new, o) for new, o in zip(chosen, old, strict=True)]
         if self.settings.refresh_every > 1:
-            old = [v for parts in kept.values() for v in parts.values()]
-            chosen = choose(self.refresh_due(), chosen, old)
+            *chosen, finite = choose(
+                self.refresh_due(), [*chosen, finite], [*old, self.sound]
+            )
+        self.sound = finite
         values = iter(chosen)
         return {layer: {name: next(values) for name in parts} for layer, parts in kept.items()}
 
@@ -215,8 +224,9 @@ class KroneckerProposal(Proposal):
         fresh = corrected_eigenvalues(
             a, method.flat_columns(self._columns[layer]), parts["Q/vectors"], parts["G/vectors"]
         )
-        average = moving_average(parts["corrected"], fresh, self._weight)
-        return self._when_estimated([average], [parts["corrected"]])[0]
+        old = parts["corrected"]
+        average = pt.switch(self.sound, moving_average(old, fresh, self._weight), old)
+        return self._when_estimated([average], [old])[0]
 
 
 def search_due(count: TensorVariable, settings: Settings) -> TensorVariable:

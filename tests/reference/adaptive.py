@@ -26,8 +26,8 @@ class Recipe:
     as its floor ``least_ratio`` is. ``examples`` is of how many at the batch's beginning the
     quadratic model's curvature is, None of all.
 
-    An update whose ratio is below ``reject_below`` leaves all as it was but lambda, which is
-    raised.
+    An update whose ratio is below ``reject_below`` leaves all as it was but what was learnt of the
+    curvature and lambda, which is raised.
     """
 
     l2: float = 0.0
@@ -37,7 +37,7 @@ class Recipe:
     groups: int = 2
     examples: int | None = None
     momentum: bool = True
-    reject_below: float | None = 0.0
+    reject_below: float | None = 0.25
     first_damping: float | None = None
     first_ratio: float = 25.0
     least_ratio: float = 1e-3
@@ -160,7 +160,8 @@ class AdaptiveTrainer:
             ratio = (there - here) / best.change
             rejected = recipe.reject_below is not None and ratio < recipe.reject_below
         if rejected:
-            vars(self).update(vars(before))
+            learnt = {"factors": self.factors, "inverses": self.inverses}
+            vars(self).update(vars(before) | learnt)
             self.damping = recipe.failure_factor * damping
         else:
             self._remember(theta + best.update, best.update)

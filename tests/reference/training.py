@@ -43,7 +43,7 @@ def softmax(z: Array, y: Array) -> tuple[float, Array, Array]:
 
 HEADS = {"half_rows": squared_error, "bernoulli": bernoulli, "labels": softmax}
 #: How many updates invert the factors of their own batch whatever the period.
-REFRESHED_FIRST = 20
+REFRESHED_FIRST = 50
 
 METHODS = {"KFRA": recursions.kfra, "KFLR": recursions.kflr}
 

@@ -17,7 +17,7 @@ from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.steps import Step
 from kfgn_graph.program.threads import single_threaded_lapack
 
-FIRST = 20
+FIRST = 50
 """So many updates do everything, whatever the periods: they are taken before any is timed."""
 UNIT_SIZE = 2000
 """Rows and columns of the float32 matrices whose product is the unit."""
@@ -77,7 +77,7 @@ def time_updates(task: Task, step: Step, repeats: int, pause: float = 0.0) -> Ti
     task : Task
         Has the data.
     step : Step
-        Is called, and trains: the first 20 updates of a second-order method are not timed.
+        Is called, and trains: the first 50 updates of a second-order method are not timed.
     repeats : int
         Updates to time, at least: whole periods are, three or more.
     pause : float

@@ -177,7 +177,7 @@ class ScheduleSpec(Section):
 
     curvature_decay: Share = 0.8
     """Weight of the old factors in their moving average."""
-    factors_every: Count = 2
+    factors_every: Count = 5
     """Updates between two estimates of the factors."""
     refresh_every: Count = 10
     """Updates between two inversions, T3."""
