@@ -182,19 +182,19 @@ def test_a_factorisation_that_no_damping_saves_is_skipped(rng: np.random.Generat
 def test_what_a_rejected_update_learnt_of_the_curvature_stays(rng: np.random.Generator) -> None:
     case = case_of("tanh", "half_rows")
     problem = build(case, case.values(rng))
-    step = kfgn.Rescaling(reject_below=0.999999)  # the model is never that right
+    step = kfgn.Rescaling(reject_below=1e6)  # none is that good
     update = compile_case(problem, damping=kfgn.LevenbergMarquardt(), step=step, refresh_every=2)
     first, second = case.batch(rng, 6), case.batch(rng, 6)
-    update(*first)
+    assert update(*first).rejected
     before = state_of(update)
     stats = update(*second)
     assert stats.rejected
     assert not stats.skipped
     after = state_of(update)
     assert after.pop("damping") == FAILURE_FACTOR * before.pop("damping")
-    learnt = [n for n in before if n.startswith(("factors/", "inverses/")) or n == "failed"]
-    pairs = [(before.pop(name), after.pop(name)) for name in learnt]
-    assert not any(np.array_equal(old, new) for old, new in pairs)
+    learnt = [n for n in before if n.startswith(("factors/", "inverses/"))]
+    pairs = {name: (before.pop(name), after.pop(name)) for name in learnt}
+    assert not any(np.array_equal(*pairs[n]) for n in learnt if n.endswith("/Q"))
     assert_identical(after, before)
 
 

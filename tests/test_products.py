@@ -77,6 +77,7 @@ def test_the_first_examples_stand_for_all(loss: str, count: int, rng: np.random.
     graph = source.graph()
     leading = source.leading(graph, count)
     assert leading is not None
+    assert len(leading.computed) == 6  # the inputs and pre-activations of three layers
     products = SampledGaussNewton(graph, find_head(graph), leading, count)
     v = {shared[name]: pt.constant(d) for name, d in direction.items()}
     found = pytensor.function([x, y], list(products.product(v).values()), mode="FAST_COMPILE")(
