@@ -134,9 +134,7 @@ class StepBuilder:
         objective = self._objective(self.graph.loss, {})
         gradient = self._gradient()
         sound = all_finite([pt.stack([self.graph.loss, norm(gradient)])])
-        proposal = proposal_of(
-            self.graph, self.head, self.settings, self.state, self.count, sound
-        )
+        proposal = proposal_of(self.graph, self.head, self.settings, self.state, self.count, sound)
         damping, clamped = self._damping(proposal)
         shifts = self._shifts(damping)
         gamma = self._gamma(proposal, gradient, shifts, damping)

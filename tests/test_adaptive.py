@@ -10,8 +10,8 @@ from tests.cases import Case, Problem, build
 from tests.losses import LOSSES
 from tests.nets import chain
 from tests.reference.adaptive import AdaptiveTrainer, Recipe, Report
-from tests.stepping import METHODS, assert_same_parameters, slow
 from tests.reference.training import REFRESHED_FIRST
+from tests.stepping import METHODS, assert_same_parameters, slow
 from tests.tolerances import ADAPTIVE_TRAJECTORY
 
 NET = chain("small", [5, 4, 3, 2], "tanh")

@@ -201,9 +201,7 @@ class KroneckerProposal(Proposal):
         finite = self.sound & all_finite(chosen)
         chosen = [pt.switch(finite, new, o) for new, o in zip(chosen, old, strict=True)]
         if self.settings.refresh_every > 1:
-            *chosen, finite = choose(
-                self.refresh_due(), [*chosen, finite], [*old, self.sound]
-            )
+            *chosen, finite = choose(self.refresh_due(), [*chosen, finite], [*old, self.sound])
         self.sound = finite
         values = iter(chosen)
         return {layer: {name: next(values) for name in parts} for layer, parts in kept.items()}
