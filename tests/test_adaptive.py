@@ -76,7 +76,7 @@ def trainer_of(
 
 
 def updates_of(recipe: Recipe) -> int:
-    """Return how many updates are compared: past the first, which do everything, where it counts."""
+    """Return how many updates are compared: more where not all is due at each of them."""
     return REFRESHED_FIRST + (20 if recipe.factors_every > 1 else 0)
 
 
