@@ -147,7 +147,7 @@ def retried(
     retries = pytensor.scan(
         again,
         sequences=[pt.constant(growths)],
-        outputs_info=[pt.full_like(r, np.asarray(np.nan, dtype)) for r in results],
+        outputs_info=[_all_nan(r) for r in results],
         non_sequences=distinct,
         return_updates=False,
         return_list=True,
@@ -157,6 +157,12 @@ def retried(
         for r, first in zip(retries, results, strict=True)
     ]
     return choose(all_finite(results), results, last)
+
+
+def _all_nan(like: TensorVariable) -> TensorVariable:
+    """Return NaN in a matrix's shape, by constants where that is static: scan is slow to read it."""
+    shape = [like.shape[i] if n is None else n for i, n in enumerate(like.type.shape)]
+    return pt.full(shape, np.asarray(np.nan, like.type.dtype))
 
 
 @dataclass(frozen=True)
