@@ -10,6 +10,7 @@ from kfgn_graph.program.cli.data import data_app
 from kfgn_graph.program.cli.doctor import doctor
 from kfgn_graph.program.cli.explain import explain
 from kfgn_graph.program.cli.presets import show_presets
+from kfgn_graph.program.cli.report import report
 from kfgn_graph.program.cli.train import resume, train
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.command("compare")(compare)
 app.command("doctor")(doctor)
 app.command("explain")(explain)
 app.command("presets")(show_presets)
+app.command("report")(report)
 app.command("resume")(resume)
 app.command("train")(train)
 
