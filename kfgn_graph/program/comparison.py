@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from kfgn_graph.program.explanation.timing import period_of
 from kfgn_graph.program.runs import RunRecord
-from kfgn_graph.program.spec.models import GraphSpec
 
 Document = dict[str, Any]
 NOTHING = "–"
@@ -128,7 +127,7 @@ def summarise(record: RunRecord, label: str) -> Summary:
         accuracy=last.get("accuracy"),
         updates=int(updates[-1]) if len(updates) else 0,
         seconds=float(seconds[-1]) if len(seconds) else None,
-        seconds_an_update=seconds_an_update(seconds, period(record.spec)),
+        seconds_an_update=seconds_an_update(seconds, period_of(record.spec)),
     )
 
 
@@ -151,19 +150,6 @@ def seconds_an_update(seconds: np.ndarray, updates: int) -> float | None:
     if len(ends) < 2:
         return float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
     return float(np.median(np.diff(ends))) / updates
-
-
-def period(spec: GraphSpec) -> int:
-    """Return after how many updates all that is not due at each of them has been due."""
-    if spec.method.first_order:
-        return 1
-    schedule = spec.schedule
-    periods = [schedule.factors_every, schedule.refresh_every]
-    if spec.damping.rule == "levenberg-marquardt":
-        periods.append(spec.damping.every)
-    if spec.damping.gamma == "search":
-        periods.append(spec.damping.gamma_every)
-    return math.lcm(*periods)
 
 
 def labels(paths: Sequence[Path]) -> list[str]:

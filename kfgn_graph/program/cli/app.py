@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from kfgn_graph._version import __version__
+from kfgn_graph.program.cli.bench import bench
 from kfgn_graph.program.cli.compare import compare
 from kfgn_graph.program.cli.data import data_app
 from kfgn_graph.program.cli.doctor import doctor
@@ -38,6 +39,7 @@ def _options(
 
 
 app.add_typer(data_app)
+app.command("bench")(bench)
 app.command("compare")(compare)
 app.command("doctor")(doctor)
 app.command("explain")(explain)

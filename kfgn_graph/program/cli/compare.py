@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, RunArguments, console, print_json, told
 from kfgn_graph.program.comparison import (
     Summary,
     columns,
@@ -20,11 +18,6 @@ from kfgn_graph.program.comparison import (
     summarise,
 )
 from kfgn_graph.program.runs import read_run
-
-RunArguments = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")]
-
-WIDE = 1000
-"""Columns where lines need not end: into a file, or another program."""
 
 
 @told
@@ -39,8 +32,6 @@ def compare(runs: RunArguments, as_json: AsJson = False) -> None:
         print_json({"runs": rows, "comparable": alike, "differences": differing})
         return
     out = console()
-    if not out.is_terminal:
-        out.width = WIDE
     out.print(_measures(found, alike))
     if not alike:
         out.print("Losses are of other data or kinds: they cannot be compared.")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kfgn_graph.program.building import build, compile_step
-from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, print_json, told
 from kfgn_graph.program.explanation.account import Account, account, rates_of, recognised
 from kfgn_graph.program.explanation.drawing import draw
 from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs
@@ -20,9 +20,6 @@ from kfgn_graph.program.explanation.timing import Timing, time_updates
 from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.storage import write_safely
 
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec's file, or a preset's name.")
-]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Take updates, and tell how far off the prediction is.")
 ]

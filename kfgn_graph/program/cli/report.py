@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, RunArguments, console, print_json, told
 from kfgn_graph.program.comparison import labels
 from kfgn_graph.program.report import render
 from kfgn_graph.program.runs import read_run
 from kfgn_graph.program.storage import write_safely
 
-RunArguments = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the page is written.")]
 
 

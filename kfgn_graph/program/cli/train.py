@@ -11,16 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from kfgn_graph.errors import KfgnError
-from kfgn_graph.program.cli.common import INTERRUPTED, AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import (
+    INTERRUPTED,
+    AsJson,
+    SpecArgument,
+    console,
+    print_json,
+    told,
+)
 from kfgn_graph.program.cli.progress import Bar, Lines, Silence
 from kfgn_graph.program.runs import RunRecord, read_run
 from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.spec.models import BudgetSpec
 from kfgn_graph.program.training import Outcome, go_on, start
 
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec's file, or a preset's name.")
-]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Where the run's folder is made.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")]

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from kfgn_graph.program.cli.app import app
-from kfgn_graph.program.comparison import differences, labels, period, seconds_an_update, summarise
+from kfgn_graph.program.comparison import differences, labels, seconds_an_update, summarise
+from kfgn_graph.program.explanation.timing import period_of
 from kfgn_graph.program.runs import read_run
 from tests.program.report.folders import make_run
 
@@ -39,8 +40,8 @@ def test_less_than_a_period_is_averaged(steps, expected):
 
 def test_a_period_is_when_everything_has_been_due(tmp_path):
     schedule = {"schedule": {"refresh_every": 6}, "damping": {"gamma": "search"}}
-    assert period(read_run(make_run(tmp_path / "a", spec=schedule)).spec) == 60
-    assert period(read_run(make_run(tmp_path / "b", spec={"method": "adam"})).spec) == 1
+    assert period_of(read_run(make_run(tmp_path / "a", spec=schedule)).spec) == 60
+    assert period_of(read_run(make_run(tmp_path / "b", spec={"method": "adam"})).spec) == 1
 
 
 def test_settings_that_differ_are_found_and_names_are_none(tmp_path):
