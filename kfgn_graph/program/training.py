@@ -43,6 +43,7 @@ from kfgn_graph.program.threads import single_threaded_lapack
 
 LOCK = ".lock"
 DEFAULT_EVALUATIONS = 10
+NOTHING = -1
 LOST_AFTER = 20
 """Losses in a row that are not finite before a run is given up."""
 
@@ -237,7 +238,8 @@ def _train(session: _Session, watch: Watcher) -> Outcome:
     evaluator = Evaluator(session.task)
     with ExitStack() as stack:
         stack.enter_context(single_threaded_lapack(spec.backend))
-        metrics = stack.enter_context(MetricsFile(path / METRICS, session.update))
+        kept = session.update or NOTHING  # a start is evaluated anew
+        metrics = stack.enter_context(MetricsFile(path / METRICS, kept))
         events = None
         if spec.record.tensorboard:
             events = stack.enter_context(EventFile(path, session.update))

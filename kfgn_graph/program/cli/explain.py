@@ -15,6 +15,7 @@ from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, print_j
 from kfgn_graph.program.explanation.account import Account, account, rates_of, recognised
 from kfgn_graph.program.explanation.drawing import draw
 from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs
+from kfgn_graph.program.explanation.mathematics import latex_of
 from kfgn_graph.program.explanation.rates import Rates
 from kfgn_graph.program.explanation.timing import Timing, time_updates
 from kfgn_graph.program.spec import load_spec
@@ -26,13 +27,20 @@ Measure = Annotated[
 Svg = Annotated[
     Path | None, typer.Option("--svg", help="Draw the recognised graph into this file.")
 ]
+Latex = Annotated[
+    Path | None, typer.Option("--latex", help="Write the update's mathematics into this file.")
+]
 SHORT = 0.01
 MEASURED_UPDATES = 10
 
 
 @told
 def explain(
-    spec: SpecArgument, measure: Measure = False, svg: Svg = None, as_json: AsJson = False
+    spec: SpecArgument,
+    measure: Measure = False,
+    svg: Svg = None,
+    latex: Latex = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what is recognised, which equations are used, and how long an update should take."""
     task = build(*load_spec(spec))
@@ -41,6 +49,8 @@ def explain(
     made = account(task, step, graph)
     if svg is not None:
         write_safely(svg, draw(task, graph, made, reason).encode())
+    if latex is not None:
+        write_safely(latex, latex_of(task.spec, made).encode())
     rates = rates_of(task, step)
     timing = time_updates(task, step, MEASURED_UPDATES) if measure else None
     if as_json:

@@ -1,0 +1,5 @@
+"""Run the program as ``python -m kfgn_graph.program``."""
+
+from kfgn_graph.program.cli.app import main
+
+main()
