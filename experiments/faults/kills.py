@@ -110,7 +110,7 @@ def _killed_run(
             run = _next_run(runs, run)
             process = begin("train", spec, "--runs", runs, "--quiet")
         if not _killed(process, run, rng, alone):
-            assert process.returncode == 0, process.communicate()[1]
+            assert process.returncode == 0, process.args
             count.finished += 1
             return run
         _inspect(run, count)
@@ -134,11 +134,10 @@ def _killed(process: Any, run: Path, rng: random.Random, alone: float) -> bool:
     else:
         _wait_for_steps(process, run / METRICS)
         time.sleep(rng.expovariate(4.0))
-    if process.poll() is not None:
-        return False
+    alive = process.poll() is None
     process.kill()
     process.communicate()
-    return True
+    return alive
 
 
 def _wait_for_steps(process: Any, metrics: Path) -> None:

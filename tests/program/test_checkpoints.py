@@ -67,7 +67,7 @@ def test_no_altered_byte_goes_unseen(run, rng):
         altered = bytearray(content)
         altered[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(altered)
-        with pytest.raises(CheckpointError, match="altered|foreign"):
+        with pytest.raises(CheckpointError, match=r"altered|foreign"):
             read_checkpoint(path)
 
 
@@ -94,7 +94,7 @@ def test_the_newest_older_one_that_is_whole_is_offered(run):
     paths = [write(run, update) for update in (1, 2, 3)]
     for path in paths[1:]:
         path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CheckpointError, match="--from update-00000001.safetensors"):
+    with pytest.raises(CheckpointError, match=r"--from update-00000001\.safetensors"):
         read_checkpoint(paths[2])
     paths[0].write_bytes(b"")
     with pytest.raises(CheckpointError, match="no older one that is whole"):
