@@ -17,6 +17,7 @@ from kfgn_graph.program.evaluation import Evaluator
 from kfgn_graph.program.metrics import MetricsFile
 from kfgn_graph.program.order import DataOrder
 from kfgn_graph.program.recording import Recorder
+from kfgn_graph.program.rounding import rounded_as_written
 from kfgn_graph.program.runs import (
     CHECKPOINTS,
     METRICS,
@@ -60,6 +61,7 @@ class Outcome:
     reason: Reason
 
 
+@rounded_as_written()
 def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcome:
     """Train a spec into a new folder.
 
@@ -86,6 +88,7 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
         return _train(_session(read_run(path), task, step), watch)
 
 
+@rounded_as_written()
 def go_on(
     path: Path, watch: Watcher, checkpoint: str | None = None, budget: BudgetSpec | None = None
 ) -> Outcome:
