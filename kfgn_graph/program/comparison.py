@@ -108,6 +108,8 @@ def setting_text(value: Any) -> str:
     """Return a setting's value as it is told."""
     if value is None:
         return NOTHING
+    if isinstance(value, list):
+        return ", ".join(map(setting_text, value)) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -6,7 +6,13 @@ import pytest
 from typer.testing import CliRunner
 
 from kfgn_graph.program.cli.app import app
-from kfgn_graph.program.comparison import differences, labels, seconds_an_update, summarise
+from kfgn_graph.program.comparison import (
+    differences,
+    labels,
+    seconds_an_update,
+    setting_text,
+    summarise,
+)
 from kfgn_graph.program.explanation.timing import period_of
 from kfgn_graph.program.runs import read_run
 from tests.program.report.folders import make_run
@@ -57,6 +63,11 @@ def test_settings_that_differ_are_found_and_names_are_none(tmp_path):
         "machine.cpus": [2, None],
         "versions.numpy": ["2.0.0", "2.1"],
     }
+
+
+def test_settings_are_told_as_a_spec_has_them():
+    told = [setting_text(value) for value in (None, True, 0.5, "kfra", [64, 32], [])]
+    assert told == ["–", "true", "0.5", "kfra", "64, 32", "none"]
 
 
 def test_runs_of_one_name_are_told_by_their_paths():
