@@ -2,6 +2,8 @@
 
 import re
 
+from sphinx import addnodes
+
 import kfgn_graph
 
 project = "kfgn_graph"
@@ -47,6 +49,14 @@ def keep_stars(app, what, name, obj, options, lines):
         lines[k] = "".join(parts)
 
 
+def unlink_types(app, doctree):
+    """Leave the types of parameters as text: several classes may have the name, as Step."""
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        if link.get("refspecific"):
+            link.replace_self(link.children)
+
+
 def setup(app):
-    """Connect the hook, to come after the docstrings' own sections are read."""
+    """Connect the hooks, the first to come after the docstrings' own sections are read."""
+    app.connect("doctree-read", unlink_types)
     app.connect("autodoc-process-docstring", keep_stars, priority=600)

@@ -1,7 +1,6 @@
 """The process that measures one configuration: ``worker.py CONFIGURATION ANSWER``, both JSON."""
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from experiments.benchmarks.configuration import GEMM_SIZE, Configuration
+from kfgn_graph.program.machine import peak_memory
 from kfgn_graph.program.networks import autoencoder
 from kfgn_graph.program.optimisers import Backend, Step, backend_mode
 from kfgn_graph.program.threads import single_threaded_lapack
@@ -116,12 +116,6 @@ def _factors() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     shape = (GEMM_SIZE, GEMM_SIZE)
     return rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32)
-
-
-def peak_memory() -> float:
-    """Return this process's largest resident size so far, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _timed(call: Callable[[], object]) -> float:

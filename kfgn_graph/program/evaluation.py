@@ -76,13 +76,14 @@ class Evaluator:
         self._task = task
         built = task.prediction is not None
         outputs = [task.loss, task.prediction] if built else [task.loss]
-        self._function = pytensor.function(
-            list(task.inputs),
-            outputs,
-            mode=backend_mode(task.spec.backend),
-            on_unused_input="ignore",
-            name="kfgn_evaluation",
-        )
+        with own_shape_checks():
+            self._function = pytensor.function(
+                list(task.inputs),
+                outputs,
+                mode=backend_mode(task.spec.backend),
+                on_unused_input="ignore",
+                name="kfgn_evaluation",
+            )
         count, batch = len(task.arrays[0]), task.spec.batch
         self._chunk = min(count, max(batch, CHUNK)) if built else batch
         self._count = count if built else count - count % batch

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from kfgn_graph.errors import BackendError
+
 PACKAGES = ("kfgn_graph", "pytensor", "numpy", "scipy", "jax", "numba", "pytensor-ml")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -52,11 +54,28 @@ def usable_cpus() -> int:
 
 
 def command_line() -> str:
-    """Return how this program was called, its own file relative to the checkout."""
+    """Return how this program was called: by its name, or its file relative to the checkout."""
     checkout = Path(__file__).resolve().parents[2]
     script = Path(sys.argv[0]).resolve()
     inside = script.relative_to(checkout) if script.is_relative_to(checkout) else script.name
-    return " ".join(["python", str(inside), *sys.argv[1:]])
+    called = ["python", str(inside)] if script.suffix == ".py" else [script.stem]
+    return " ".join([*called, *sys.argv[1:]])
+
+
+def peak_memory() -> float:
+    """Return this process's largest resident size so far, MiB.
+
+    Raises
+    ------
+    BackendError
+        The system does not tell it, as Windows.
+    """
+    try:
+        import resource
+    except ImportError as error:
+        raise BackendError("this system does not tell a process's peak memory.") from error
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def write_json(path: Path, record: Mapping[str, object]) -> Path:

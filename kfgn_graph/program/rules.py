@@ -13,7 +13,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import BackendError
-from kfgn_graph.program.steps import RuleStep
+from kfgn_graph.program.steps import RuleStep, own_shape_checks
 
 Backend = Literal["auto", "jax", "numba", "c"]
 Rule = Literal["sgd", "momentum", "nesterov", "adam"]
@@ -65,7 +65,7 @@ def compile_rule(
     if l2:
         half = np.asarray(l2 / 2, loss.dtype)
         trained = loss + half * sum(pt.sum(p * p) for p in parameters)
-    with pytensor.config.change_flags(floatX=loss.dtype):
+    with pytensor.config.change_flags(floatX=loss.dtype), own_shape_checks():
         function = compile_train(
             trained,
             transform,

@@ -96,7 +96,7 @@ def _read(path: Path, names: list[str]) -> Source:
                         f"data.arrays: no array {name!r} in {path}{near} "
                         f"There are {', '.join(held)}."
                     )
-            arrays = {name: content[name] for name in names or held}
+            found = {name: content[name] for name in names or held}
     except (
         OSError,
         EOFError,
@@ -108,8 +108,9 @@ def _read(path: Path, names: list[str]) -> Source:
         raise DataCorrupt(
             f"{path} is no readable .npz file of numbers ({e}). Write it by numpy.savez."
         ) from e
-    _check(path, arrays)
-    return Source(tuple(arrays.values()), f"{path}, arrays {', '.join(arrays)}")
+    _check(path, found)
+    named = names or list(found)  # one array may be given twice, as what is read and as target
+    return Source(tuple(found[name] for name in named), f"{path}, arrays {', '.join(named)}")
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:

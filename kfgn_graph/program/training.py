@@ -3,66 +3,40 @@
 from __future__ import annotations
 
 import math
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.program.building import Task, build, compile_step
-from kfgn_graph.program.checkpoints import (
-    Checkpoint,
-    newest_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
-from kfgn_graph.program.evaluation import Evaluation, Evaluator, write_snapshot
-from kfgn_graph.program.metrics import MetricsFile, update_line
+from kfgn_graph.program.checkpoints import Checkpoint, newest_checkpoint, read_checkpoint
+from kfgn_graph.program.evaluation import Evaluator
+from kfgn_graph.program.metrics import MetricsFile
 from kfgn_graph.program.order import DataOrder
+from kfgn_graph.program.recording import Recorder
+from kfgn_graph.program.rounding import rounded_as_written
 from kfgn_graph.program.runs import (
     CHECKPOINTS,
     METRICS,
-    SNAPSHOTS,
     RunRecord,
     create_run,
     digest,
-    file_of_update,
     read_run,
     write_header,
 )
+from kfgn_graph.program.session import Reason, Session
 from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
 from kfgn_graph.program.steps import Step
 from kfgn_graph.program.storage import locked
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.threads import single_threaded_lapack
+from kfgn_graph.program.watching import Watcher, interruptions
 
 LOCK = ".lock"
-DEFAULT_EVALUATIONS = 10
-LOST_AFTER = 20
-"""Losses in a row that are not finite before a run is given up."""
-
-Reason = Literal["updates", "seconds", "interrupted", "diverged"]
-
-
-class Watcher(Protocol):
-    """What is told how training goes."""
-
-    def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
-        """Hear that training begins after ``update``, and its limits, where there are any."""
-
-    def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
-        """Hear of an update."""
-
-    def evaluated(self, update: int, found: Evaluation) -> None:
-        """Hear of an evaluation of the full training set."""
-
-    def noted(self, text: str) -> None:
-        """Hear what the user should know."""
+NOTHING = -1
 
 
 @dataclass(frozen=True)
@@ -87,49 +61,7 @@ class Outcome:
     reason: Reason
 
 
-@dataclass
-class _Session:
-    """What is trained, where its order is, and how far it is."""
-
-    path: Path
-    task: Task
-    step: Step
-    order: DataOrder
-    header: dict[str, Any]
-    update: int = 0
-    seconds: float = 0.0
-    lost: int = 0
-
-    @property
-    def limit(self) -> int | None:
-        """The last update that the budget allows; None where it counts seconds alone."""
-        budget = self.task.spec.budget
-        limits = [] if budget.updates is None else [budget.updates]
-        if budget.epochs is not None:
-            limits.append(max(1, math.ceil(budget.epochs * self.order.batches)))
-        return min(limits, default=None)
-
-    @property
-    def evaluate_every(self) -> int:
-        every = self.task.spec.record.evaluate_every
-        if every is not None:
-            return every
-        if self.limit is None:
-            return self.order.batches
-        return max(1, self.limit // DEFAULT_EVALUATIONS)
-
-    def ended(self) -> Reason | None:
-        """Return why training ends here, if it does."""
-        budget = self.task.spec.budget
-        if self.lost >= LOST_AFTER:
-            return "diverged"
-        if self.limit is not None and self.update >= self.limit:
-            return "updates"
-        if budget.seconds is not None and self.seconds >= budget.seconds:
-            return "seconds"
-        return None
-
-
+@rounded_as_written()
 def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcome:
     """Train a spec into a new folder.
 
@@ -156,6 +88,7 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
         return _train(_session(read_run(path), task, step), watch)
 
 
+@rounded_as_written()
 def go_on(
     path: Path, watch: Watcher, checkpoint: str | None = None, budget: BudgetSpec | None = None
 ) -> Outcome:
@@ -203,12 +136,12 @@ def _dumped(part: BudgetSpec) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude_defaults=True)
 
 
-def _session(record: RunRecord, task: Task, step: Step) -> _Session:
+def _session(record: RunRecord, task: Task, step: Step) -> Session:
     order = DataOrder(task.arrays, task.spec.batch, task.spec.seed)
-    return _Session(record.path, task, step, order, record.header)
+    return Session(record.path, task, step, order, record.header)
 
 
-def _restore(session: _Session, path: Path, found: Checkpoint, watch: Watcher) -> None:
+def _restore(session: Session, path: Path, found: Checkpoint, watch: Watcher) -> None:
     """Put a session where a checkpoint was written."""
     header, own = found.header, session.header
     if _trained(header["spec"]) != _trained(own["spec"]):
@@ -232,23 +165,24 @@ def _trained(spec: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in spec.items() if k not in ("name", "budget", "record")}
 
 
-def _train(session: _Session, watch: Watcher) -> Outcome:
+def _train(session: Session, watch: Watcher) -> Outcome:
     spec, path = session.task.spec, session.path
     evaluator = Evaluator(session.task)
     with ExitStack() as stack:
         stack.enter_context(single_threaded_lapack(spec.backend))
-        metrics = stack.enter_context(MetricsFile(path / METRICS, session.update))
+        kept = session.update or NOTHING  # a start is evaluated anew
+        metrics = stack.enter_context(MetricsFile(path / METRICS, kept))
         events = None
         if spec.record.tensorboard:
             events = stack.enter_context(EventFile(path, session.update))
-        stop = stack.enter_context(_interruptions(watch))
+        stop = stack.enter_context(interruptions(watch))
         watch.started(path, session.update, session.limit, spec.budget.seconds)
-        recorder = _Recorder(session, evaluator, metrics, events, watch)
+        recorder = Recorder(session, evaluator, metrics, events, watch)
         reason = _loop(session, recorder, stop)
     return Outcome(path, session.update, session.seconds, reason)
 
 
-def _loop(session: _Session, recorder: _Recorder, stop: threading.Event) -> Reason:
+def _loop(session: Session, recorder: Recorder, stop: threading.Event) -> Reason:
     every = session.task.spec.record.checkpoint_every
     if session.update == 0:
         recorder.evaluate()
@@ -272,75 +206,3 @@ def _loop(session: _Session, recorder: _Recorder, stop: threading.Event) -> Reas
             recorder.save()
         if reason:
             return reason
-
-
-@dataclass(frozen=True)
-class _Recorder:
-    """Writes down what a session does."""
-
-    session: _Session
-    evaluator: Evaluator
-    metrics: MetricsFile
-    events: EventFile | None
-    watch: Watcher
-
-    def update(self, loss: float) -> None:
-        """Write an update's line."""
-        session = self.session
-        told = session.step.statistics()
-        line = update_line(session.update, session.seconds, loss, told)
-        self._add(line)
-        self.watch.updated(session.update, session.seconds, loss, told.get("damping"))
-
-    def evaluate(self) -> None:
-        """Evaluate, and write a line and a snapshot."""
-        session = self.session
-        found = self.evaluator(session.step)
-        self._add(found.line(session.update, session.seconds))
-        where = file_of_update(session.path / SNAPSHOTS, session.update, ".npz")
-        write_snapshot(where, session.task, session.step, found)
-        self.watch.evaluated(session.update, found)
-
-    def save(self) -> None:
-        """Write a checkpoint; the metrics until then lie on the disk before it does."""
-        session = self.session
-        self.metrics.synchronise()
-        header = {
-            "spec": session.header["spec"],
-            "versions": session.header["machine"]["versions"],
-            "seed": session.task.spec.seed,
-            "data_sha256": session.header["data_sha256"],
-            "order": session.order.state(),
-            "counters": {
-                "update": session.update,
-                "seconds": session.seconds,
-                "lost": session.lost,
-            },
-        }
-        keep = session.task.spec.record.keep
-        write_checkpoint(session.path, Checkpoint(header, session.step.state()), keep)
-
-    def _add(self, line: dict[str, Any]) -> None:
-        self.metrics.add(line)
-        if self.events is not None:
-            self.events.add(line)
-
-
-@contextmanager
-def _interruptions(watch: Watcher) -> Iterator[threading.Event]:
-    """Let Ctrl-C and a request to end set an event; a second one ends at once."""
-    stop = threading.Event()
-
-    def request(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, kept[number])
-        watch.noted("stopping after this update")
-
-    kept: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        kept = {n: signal.signal(n, request) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import typer
 
 from kfgn_graph._version import __version__
+from kfgn_graph.program.cli.bench import bench
+from kfgn_graph.program.cli.compare import compare
 from kfgn_graph.program.cli.data import data_app
 from kfgn_graph.program.cli.doctor import doctor
 from kfgn_graph.program.cli.explain import explain
 from kfgn_graph.program.cli.presets import show_presets
+from kfgn_graph.program.cli.report import report
 from kfgn_graph.program.cli.train import resume, train
 
 app = typer.Typer(
@@ -36,9 +39,12 @@ def _options(
 
 
 app.add_typer(data_app)
+app.command("bench")(bench)
+app.command("compare")(compare)
 app.command("doctor")(doctor)
 app.command("explain")(explain)
 app.command("presets")(show_presets)
+app.command("report")(report)
 app.command("resume")(resume)
 app.command("train")(train)
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from rich.markup import escape
 
 from kfgn_graph.errors import BackendError, CheckpointError, KfgnError, SpecError
 from kfgn_graph.program.datasets import DataError
+from kfgn_graph.program.spec import presets
 
 #: Exit codes: the first line whose error it is.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
@@ -26,14 +28,32 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 )
 INTERRUPTED = 130
 INTERNAL = 70
+WIDE = 1000
+"""Columns where lines need not end: into a file, or another program."""
 DEBUG_VARIABLE = "KFGN_DEBUG"
 
+
+def preset_names(begun: str) -> list[str]:
+    """Return the presets that a shell may complete a word to; files it completes by itself."""
+    return [name for name in presets() if name.startswith(begun)]
+
+
+SpecArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="A spec's file, or a preset's name.",
+        autocompletion=preset_names,
+    ),
+]
+RunArguments = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
 
 
 def console() -> Console:
-    """Return the console of standard output: plain where it is no terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return the console of standard output: plain, and of long lines, where it is no terminal."""
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE)
 
 
 def print_json(document: Mapping[str, Any] | list[Any]) -> None:

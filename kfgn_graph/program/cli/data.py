@@ -14,7 +14,14 @@ from kfgn_graph.program.cli.common import AsJson, console, print_json, told
 data_app = typer.Typer(
     name="data", help="List, fetch and generate the data sets.", no_args_is_help=True
 )
-Name = Annotated[str, typer.Argument(help="A name from `kfgn data list`.")]
+
+
+def names(begun: str) -> list[str]:
+    """Return the data sets that a shell may complete a word to."""
+    return [name for name in catalogue() if name.startswith(begun)]
+
+
+Name = Annotated[str, typer.Argument(help="A name from `kfgn data list`.", autocompletion=names)]
 
 
 @data_app.command("list")

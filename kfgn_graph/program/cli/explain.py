@@ -11,23 +11,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from kfgn_graph.program.building import build, compile_step
-from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, print_json, told
 from kfgn_graph.program.explanation.account import Account, account, rates_of, recognised
 from kfgn_graph.program.explanation.drawing import draw
 from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs
+from kfgn_graph.program.explanation.mathematics import latex_of
 from kfgn_graph.program.explanation.rates import Rates
 from kfgn_graph.program.explanation.timing import Timing, time_updates
 from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.storage import write_safely
 
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec's file, or a preset's name.")
-]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Take updates, and tell how far off the prediction is.")
 ]
 Svg = Annotated[
     Path | None, typer.Option("--svg", help="Draw the recognised graph into this file.")
+]
+Latex = Annotated[
+    Path | None, typer.Option("--latex", help="Write the update's mathematics into this file.")
 ]
 SHORT = 0.01
 MEASURED_UPDATES = 10
@@ -35,7 +36,11 @@ MEASURED_UPDATES = 10
 
 @told
 def explain(
-    spec: SpecArgument, measure: Measure = False, svg: Svg = None, as_json: AsJson = False
+    spec: SpecArgument,
+    measure: Measure = False,
+    svg: Svg = None,
+    latex: Latex = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what is recognised, which equations are used, and how long an update should take."""
     task = build(*load_spec(spec))
@@ -44,6 +49,8 @@ def explain(
     made = account(task, step, graph)
     if svg is not None:
         write_safely(svg, draw(task, graph, made, reason).encode())
+    if latex is not None:
+        write_safely(latex, latex_of(task.spec, made).encode())
     rates = rates_of(task, step)
     timing = time_updates(task, step, MEASURED_UPDATES) if measure else None
     if as_json:

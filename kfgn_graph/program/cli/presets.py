@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, console, preset_names, print_json, told
 from kfgn_graph.program.spec import json_schema, preset, presets
 from kfgn_graph.program.spec.reading import preset_text
 
-Name = Annotated[str | None, typer.Argument(help="Print this preset's spec, as TOML.")]
+Name = Annotated[
+    str | None,
+    typer.Argument(help="Print this preset's spec, as TOML.", autocompletion=preset_names),
+]
 Schema = Annotated[
     bool, typer.Option("--schema", help="Print the JSON Schema of specs, for editors.")
 ]

@@ -7,25 +7,36 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from kfgn_graph.errors import KfgnError
-from kfgn_graph.program.cli.common import INTERRUPTED, AsJson, console, print_json, told
+from kfgn_graph.errors import KfgnError, SpecError
+from kfgn_graph.program.cli.common import (
+    INTERRUPTED,
+    AsJson,
+    SpecArgument,
+    console,
+    print_json,
+    told,
+)
 from kfgn_graph.program.cli.progress import Bar, Lines, Silence
 from kfgn_graph.program.runs import RunRecord, read_run
 from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.spec.models import BudgetSpec
 from kfgn_graph.program.training import Outcome, go_on, start
 
-SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec's file, or a preset's name.")
-]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Where the run's folder is made.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")]
 Updates = Annotated[
     int | None, typer.Option("--updates", min=1, help="Another budget: updates in all.")
+]
+Epochs = Annotated[
+    float | None, typer.Option("--epochs", help="Another budget: passes over the data in all.")
+]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", help="Another budget: seconds of stepping in all.")
 ]
 From = Annotated[
     str | None,
@@ -38,6 +49,8 @@ def train(
     spec: SpecArgument,
     runs: Runs = Path("runs"),
     updates: Updates = None,
+    epochs: Epochs = None,
+    seconds: Seconds = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,8 +59,9 @@ def train(
     Ctrl-C stops after the update that is under way, with a checkpoint; `kfgn resume` goes on.
     """
     wanted, folder = load_spec(spec)
-    if updates is not None:
-        wanted = wanted.model_copy(update={"budget": BudgetSpec(updates=updates)})
+    budget = _budget(updates, epochs, seconds)
+    if budget is not None:
+        wanted = wanted.model_copy(update={"budget": budget})
     with _watcher(quiet or as_json) as watch:
         outcome = start(wanted, Path.cwd() if folder is None else folder, runs, watch)
     _tell(outcome, as_json)
@@ -58,14 +72,30 @@ def resume(
     run: RunArgument,
     checkpoint: From = None,
     updates: Updates = None,
+    epochs: Epochs = None,
+    seconds: Seconds = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run from its newest checkpoint, as if it had never stopped."""
-    budget = None if updates is None else BudgetSpec(updates=updates)
+    budget = _budget(updates, epochs, seconds)
     with _watcher(quiet or as_json) as watch:
         outcome = go_on(run, watch, checkpoint, budget)
     _tell(outcome, as_json)
+
+
+def _budget(updates: int | None, epochs: float | None, seconds: float | None) -> BudgetSpec | None:
+    """Return the budget that options give; None where they give none."""
+    given = {"updates": updates, "epochs": epochs, "seconds": seconds}
+    limits = {key: value for key, value in given.items() if value is not None}
+    if not limits:
+        return None
+    try:
+        return BudgetSpec.model_validate(limits)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        rule = wrong["msg"].removeprefix("Input ")
+        raise SpecError(f"--{wrong['loc'][0]}: found {wrong['input']}, but it {rule}.") from None
 
 
 def _watcher(quiet: bool) -> Lines:

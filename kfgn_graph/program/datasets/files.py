@@ -203,7 +203,23 @@ def cached_arrays(
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an uncompressed ``.npz`` so that ``path`` is either absent or complete."""
+    """Write an uncompressed ``.npz`` so that ``path`` is either absent or complete.
+
+    Raises
+    ------
+    DataError
+        It cannot be written, as where the disk is full.
+    """
+    try:
+        _write_draft(path, arrays)
+    except OSError as error:
+        raise DataError(
+            f"cannot keep {path} ({error.strerror or error}). Make room, or name another folder "
+            f"in the environment variable {CACHE_VARIABLE}."
+        ) from error
+
+
+def _write_draft(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz")
     try:

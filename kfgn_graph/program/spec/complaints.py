@@ -24,7 +24,9 @@ def complaints(error: ValidationError, where: str, lines: Mapping[KeyPath, int])
 
 def did_you_mean(word: object, allowed: Iterable[str]) -> str:
     """Return a question that offers the nearest allowed spelling; empty if none is near."""
-    near = get_close_matches(str(word).lower(), list(allowed), n=1, cutoff=0.5)
+    if not isinstance(word, str) or len(word) > LONGEST:
+        return ""
+    near = get_close_matches(word.lower(), list(allowed), n=1, cutoff=0.5)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

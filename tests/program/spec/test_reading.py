@@ -120,6 +120,13 @@ def test_no_count_is_too_long_to_be_written(old: str, new: str, place: str, digi
     assert told.endswith("but it should be less than or equal to 1000000000000000.")
 
 
+def test_a_number_of_thousands_of_digits_is_no_word() -> None:
+    huge = f"loss = 0x{'f' * 4000}"
+    found = complaint(GOOD.replace('loss = "softmax"', huge))
+    assert found.startswith("a.toml, line 2, loss: found ")
+    assert found.endswith("allowed: bernoulli, squared, softmax.")
+
+
 def test_the_largest_count_reads_back() -> None:
     spec = parse_spec(GOOD.replace("updates = 3", f"updates = {10**15}"), "toml")
     assert spec.budget.updates == 10**15

@@ -1,0 +1,32 @@
+"""``kfgn report``: runs as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from kfgn_graph.program.cli.common import AsJson, RunArguments, console, print_json, told
+from kfgn_graph.program.comparison import labels
+from kfgn_graph.program.report import render
+from kfgn_graph.program.runs import read_run
+from kfgn_graph.program.storage import write_safely
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the page is written.")]
+
+
+@told
+def report(
+    runs: RunArguments, output: Output = Path("report.html"), as_json: AsJson = False
+) -> None:
+    """Write one page of runs that needs no network: curves, spectra, pictures and settings."""
+    content = render([read_run(path) for path in runs], labels(runs)).encode()
+    write_safely(output, content)
+    if as_json:
+        print_json({"page": str(output), "runs": len(runs), "bytes": len(content)})
+        return
+    what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    size = f"{len(content) / 1e6:.1f} MB"
+    console().print(f"{escape(str(output))}: {what}, {size}; open it in a browser")

@@ -1,0 +1,66 @@
+"""What training writes down on its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kfgn_graph.program.checkpoints import Checkpoint, write_checkpoint
+from kfgn_graph.program.evaluation import Evaluator, write_snapshot
+from kfgn_graph.program.metrics import MetricsFile, update_line
+from kfgn_graph.program.runs import SNAPSHOTS, file_of_update
+from kfgn_graph.program.session import Session
+from kfgn_graph.program.tensorboard import EventFile
+from kfgn_graph.program.watching import Watcher
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes down what a session does: lines of metrics, snapshots, checkpoints."""
+
+    session: Session
+    evaluator: Evaluator
+    metrics: MetricsFile
+    events: EventFile | None
+    watch: Watcher
+
+    def update(self, loss: float) -> None:
+        """Write an update's line."""
+        session = self.session
+        told = session.step.statistics()
+        line = update_line(session.update, session.seconds, loss, told)
+        self._add(line)
+        self.watch.updated(session.update, session.seconds, loss, told.get("damping"))
+
+    def evaluate(self) -> None:
+        """Evaluate, and write a line and a snapshot."""
+        session = self.session
+        found = self.evaluator(session.step)
+        self._add(found.line(session.update, session.seconds))
+        where = file_of_update(session.path / SNAPSHOTS, session.update, ".npz")
+        write_snapshot(where, session.task, session.step, found)
+        self.watch.evaluated(session.update, found)
+
+    def save(self) -> None:
+        """Write a checkpoint; the metrics until then lie on the disk before it does."""
+        session = self.session
+        self.metrics.synchronise()
+        header = {
+            "spec": session.header["spec"],
+            "versions": session.header["machine"]["versions"],
+            "seed": session.task.spec.seed,
+            "data_sha256": session.header["data_sha256"],
+            "order": session.order.state(),
+            "counters": {
+                "update": session.update,
+                "seconds": session.seconds,
+                "lost": session.lost,
+            },
+        }
+        keep = session.task.spec.record.keep
+        write_checkpoint(session.path, Checkpoint(header, session.step.state()), keep)
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self.metrics.add(line)
+        if self.events is not None:
+            self.events.add(line)

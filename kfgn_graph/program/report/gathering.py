@@ -1,0 +1,164 @@
+"""What a report shows of a run: numbers for its charts, and what is told in text."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.comparison import Summary, summarise
+from kfgn_graph.program.runs import RunRecord
+
+Arrays = dict[str, np.ndarray]
+MOST_UPDATES = 10_000
+MOST_SNAPSHOTS = 12
+MOST_RANKS = 128
+DIGITS = 7
+CURVES = (
+    "loss",
+    "damping",
+    "gamma",
+    "step_scale",
+    "momentum",
+    "reduction_ratio",
+    "gradient_norm",
+    "update_norm",
+)
+COUNTED = ("skipped", "rejected", "clamped")
+_SPECTRUM = "spectrum/"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a report shows of a run.
+
+    Attributes
+    ----------
+    record : RunRecord
+        The run.
+    summary : Summary
+        How it went; it names the run.
+    charts : dict
+        What its charts are drawn from, as JSON holds it: floor, stride, updates, evaluations,
+        spectra.
+    counts : dict of str to int
+        How many updates were skipped, rejected or clamped, where that is reported.
+    last : tuple of int and dict, or None
+        The last snapshot, with its update.
+    """
+
+    record: RunRecord
+    summary: Summary
+    charts: dict[str, Any]
+    counts: dict[str, int]
+    last: tuple[int, Arrays] | None
+
+
+def gather(record: RunRecord, label: str) -> Gathered:
+    """Read what is shown of a run.
+
+    Raises
+    ------
+    CheckpointError
+        A file of the run cannot be read.
+    """
+    updates = record.updates
+    snapshots = [(k, read_snapshot(path)) for k, path in _spread(record.snapshots)]
+    stride = max(1, math.ceil(len(updates.get("update", ())) / MOST_UPDATES))
+    charts = {
+        "label": label,
+        "floor": float(record.header["floor"]),
+        "stride": stride,
+        "updates": {
+            name: numbers(_thinned(updates[name], stride))
+            for name in ("update", "seconds", *CURVES)
+            if name in updates and np.isfinite(updates[name]).any()
+        },
+        "evaluations": _evaluations(record),
+        "spectra": [
+            {"update": update, "factors": found}
+            for update, arrays in snapshots
+            if (found := _spectra(arrays))
+        ],
+    }
+    counts = {name: int(np.nansum(updates[name])) for name in COUNTED if name in updates}
+    last = snapshots[-1] if snapshots else None
+    return Gathered(record, summarise(record, label), charts, counts, last)
+
+
+def read_snapshot(path: Path) -> Arrays:
+    """Return the arrays of a snapshot.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"cannot read {path}: {error}. Remove it to report the rest."
+        ) from error
+
+
+def numbers(values: np.ndarray) -> list[float | None]:
+    """Return numbers as JSON holds them, to seven digits; None for what is not finite."""
+    return [
+        float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+        for value in values.astype(np.float64).tolist()
+    ]
+
+
+def _evaluations(record: RunRecord) -> dict[str, list[float | None]]:
+    names = ("update", "seconds", "loss", "averaged_loss", "accuracy")
+    table = {name: [line.get(name) for line in record.evaluations] for name in names}
+    return {
+        name: numbers(np.array([math.nan if v is None else v for v in column]))
+        for name, column in table.items()
+        if any(value is not None for value in column)
+    }
+
+
+def _spectra(arrays: Arrays) -> list[dict[str, Any]]:
+    """Return the eigenvalues by layer and factor, at ranks evenly spread on a log scale."""
+    found = []
+    for name, values in arrays.items():
+        if name.startswith(_SPECTRUM):
+            layer, _, factor = name.removeprefix(_SPECTRUM).rpartition("/")
+            ranks = _ranks(len(values))
+            shown = numbers(values[ranks])
+            found.append(
+                {
+                    "layer": layer,
+                    "factor": factor,
+                    "ranks": (ranks + 1).tolist(),
+                    "values": shown,
+                }
+            )
+    return found
+
+
+def _ranks(count: int) -> np.ndarray:
+    if count <= MOST_RANKS:
+        return np.arange(count)
+    return np.unique(np.geomspace(1, count, MOST_RANKS).round().astype(np.int64)) - 1
+
+
+def _spread(snapshots: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """Return the first and the last snapshot, and some in between."""
+    if len(snapshots) <= MOST_SNAPSHOTS:
+        return snapshots
+    chosen = np.linspace(0, len(snapshots) - 1, MOST_SNAPSHOTS).round().astype(int)
+    return [snapshots[index] for index in chosen]
+
+
+def _thinned(values: np.ndarray, stride: int) -> np.ndarray:
+    """Return each stride-th value, and the last."""
+    return np.append(values[:-1:stride], values[-1:])

@@ -1,0 +1,88 @@
+"""The page itself: its template, style and scripts, and the data of its charts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from kfgn_graph._version import __version__
+from kfgn_graph.program.report.gathering import Gathered, gather
+from kfgn_graph.program.report.sections import overview, run_section
+from kfgn_graph.program.runs import RunRecord
+
+SCRIPTS = ("charts.js", "page.js")
+IN_SCRIPTS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+"""What would end a script's text, or could: JSON has it as an escape too."""
+UNITS = {"bernoulli": "nats", "softmax": "nats"}
+
+
+def render(records: Sequence[RunRecord], names: Sequence[str]) -> str:
+    """Return one HTML page of runs, which reads nothing from anywhere else.
+
+    Its security policy allows its own style and scripts, by their digests, and nothing more: what
+    a run is called cannot do anything.
+
+    Parameters
+    ----------
+    records : sequence of RunRecord
+        The runs, at least one.
+    names : sequence of str
+        A label a run.
+
+    Raises
+    ------
+    CheckpointError
+        A file of a run cannot be read.
+    """
+    runs = [gather(record, name) for record, name in zip(records, names, strict=True)]
+    style, script = _part("page.css"), "\n".join(map(_part, SCRIPTS))
+    title = names[0] if len(names) == 1 else f"{len(names)} runs"
+    return Template(_part("page.html")).substitute(
+        title=escape(f"{title} – kfgn report"),
+        subtitle=escape(_subtitle(runs)),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        data=script_json({"runs": [_chart_data(run) for run in runs]}),
+        overview=overview(runs),
+        runs="\n".join(run_section(run, index) for index, run in enumerate(runs)),
+        version=__version__,
+    )
+
+
+def script_json(document: Any) -> str:
+    """Return JSON that is safe as the text of a script element."""
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).translate(IN_SCRIPTS)
+
+
+def _part(name: str) -> str:
+    return (resources.files(__package__) / name).read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    allowed = {"style-src": _source(style), "script-src": _source(script), "img-src": "data:"}
+    rules = ["default-src 'none'", *(f"{key} {value}" for key, value in allowed.items())]
+    return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
+
+
+def _source(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _subtitle(runs: Sequence[Gathered]) -> str:
+    """Return what all runs share: the data, and when they were made."""
+    sources = dict.fromkeys(str(run.record.header["data"]) for run in runs)
+    days = sorted({str(run.record.header["created"])[:10] for run in runs})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"{'; '.join(sources)}. Begun {when}."
+
+
+def _chart_data(run: Gathered) -> dict[str, Any]:
+    return run.charts | {"unit": UNITS.get(run.record.spec.loss or "", "")}

@@ -1,0 +1,152 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kfgn_graph.program.cli.app import app
+from kfgn_graph.program.runs import METRICS
+from tests.program.small import spec_text, write_data
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def spec(tmp_path, monkeypatch):
+    write_data(tmp_path)
+    path = tmp_path / "small.toml"
+    path.write_text(spec_text())
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_lines_tell_of_evaluations_where_there_is_no_terminal(spec):
+    done = run("train", spec)
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "runs/small-1: after update 0, until update 12"
+    assert lines[1].startswith("update 0: loss ")
+    assert len(lines) == 6
+    assert "kfgn report runs/small-1" in lines[-1]
+    assert "\x1b" not in done.stdout
+
+
+def test_quiet_shows_the_end_alone_and_json_a_document(spec):
+    assert len(run("train", spec, "--quiet").stdout.splitlines()) == 1
+    document = json.loads(run("train", spec, "--json", "--runs", "other").stdout)
+    assert document["run"] == "other/small-1"
+    assert (document["update"], document["reason"]) == (12, "updates")
+    assert document["evaluation"]["update"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "update"),
+    [(["--updates", 2], 2), (["--epochs", 0.5], 2), (["--seconds", 1e-9], 1)],
+)
+def test_options_replace_the_budget(spec, options, update):
+    assert json.loads(run("train", spec, "--json", *options).stdout)["update"] == update
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--epochs", "nan"), ("--seconds", "-1"), ("--updates", "9" * 30)]
+)
+def test_a_budget_that_is_none_is_an_error_of_specs(spec, option, value):
+    done = run("train", spec, option, value)
+    assert done.exit_code == 2
+    assert f"error: {option}: found " in done.stderr
+
+
+def test_resume_goes_on_with_another_budget(spec):
+    run("train", spec, "--updates", 3)
+    done = run("resume", "runs/small-1", "--updates", 5, "--json")
+    assert json.loads(done.stdout)["update"] == 5
+
+
+def test_resume_takes_an_older_checkpoint(spec):
+    run("train", spec)
+    done = run("resume", "runs/small-1", "--from", "update-00000004.safetensors", "--quiet")
+    assert done.exit_code == 0, done.stderr
+    missing = run("resume", "runs/small-1", "--from", "update-00000001.safetensors")
+    assert missing.exit_code == 4
+    assert "there is no such checkpoint" in missing.stderr
+
+
+def test_a_run_that_was_given_up_is_an_error(spec):
+    spec.write_text(spec_text(method='{ name = "sgd", rate = 1e38 }', budget="updates = 200"))
+    done = run("train", spec, "--quiet")
+    assert done.exit_code == 1
+    assert "lower method.rate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (("hidden", "hiden"), 2, 'did you mean "hidden"'),
+        (("data.npz", "none.npz"), 3, "none.npz is no file"),
+        (("batch = 10", "batch = 1000"), 2, "there are 40 examples"),
+    ],
+)
+def test_what_is_wrong_has_its_exit_code(spec, change, code, message):
+    spec.write_text(spec.read_text().replace(*change))
+    done = run("train", spec)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_data_that_are_cut_off_are_an_error_of_data(spec):
+    data = spec.with_name("data.npz")
+    data.write_bytes(data.read_bytes()[:-100])
+    done = run("train", spec)
+    assert done.exit_code == 3
+    assert "is no readable .npz file" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_told(spec):
+    Path("file").write_text("")
+    done = run("train", spec, "--runs", "file")
+    assert done.exit_code == 4
+    assert "cannot write file" in done.stderr
+
+
+def test_a_fault_of_the_program_is_one_line(spec, monkeypatch):
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("really")
+
+    monkeypatch.setattr("kfgn_graph.program.cli.train.start", broken)
+    done = run("train", spec)
+    assert done.exit_code == 70
+    assert "internal error: ZeroDivisionError: really" in done.stderr
+    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("KFGN_DEBUG", "1")
+    assert isinstance(run("train", spec).exception, ZeroDivisionError)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_with_a_checkpoint_and_its_exit_code(spec):
+    spec.write_text(spec_text(budget="updates = 1_000_000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kfgn_graph.program", "train", str(spec)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    metrics = Path("runs/small-1") / METRICS
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (metrics.exists() and metrics.stat().st_size > 9999):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "kfgn resume runs/small-1 goes on" in out
+    done = run("resume", "runs/small-1", "--json", "--updates", 1)
+    assert json.loads(done.stdout)["update"] > 1

@@ -1,0 +1,25 @@
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.faults.kills import kill_and_compare
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
+    found = kill_and_compare(tmp_path, kills=3, updates=300, seed=5)
+    assert found["kills"] == 3
+    assert found["checkpoints"] > 0
+    assert found["unreadable"] == 0
+    assert found["different"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read as Linux tells it")
+def test_memory_does_not_grow():
+    from experiments.faults.memory import FLAT, grown
+
+    found = grown(updates=4000, warm_up=1000)
+    assert np.isfinite(found["slope"])
+    assert found["slope"] < 4 * FLAT  # over few updates the allocator's steps weigh more

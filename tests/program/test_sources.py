@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
+from kfgn_graph.program.sources import load_source
+from kfgn_graph.program.spec.models import DataSpec
+
+X = np.arange(12.0).reshape(6, 2)
+Y = np.arange(6)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    return tmp_path
+
+
+def load(folder, **settings):
+    return load_source(DataSpec(file="a.npz", **settings), folder)
+
+
+def test_all_arrays_are_taken_in_their_order(folder):
+    source = load(folder)
+    np.testing.assert_array_equal(source.arrays[0], X)
+    np.testing.assert_array_equal(source.arrays[1], Y)
+    assert source.origin.endswith("a.npz, arrays x, y")
+
+
+def test_arrays_are_taken_as_named_and_one_may_be_taken_twice(folder):
+    found = load(folder, arrays=["y", "x", "x"]).arrays
+    assert [array.shape for array in found] == [(6,), (6, 2), (6, 2)]
+
+
+def test_the_first_examples_are_taken(folder):
+    assert len(load(folder, examples=4).arrays[0]) == 4
+    with pytest.raises(SpecError, match="there are 6 examples"):
+        load(folder, examples=7)
+
+
+def test_numbers_are_standardised_and_labels_are_not(folder):
+    x, y = load(folder, standardise=True).arrays
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(x.std(axis=0), 1)
+    np.testing.assert_array_equal(y, Y)
+
+
+def test_an_array_that_is_not_there_offers_the_nearest(folder):
+    np.savez(folder / "a.npz", inputs=X)
+    with pytest.raises(SpecError, match='did you mean "inputs"'):
+        load(folder, arrays=["input"])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "holds no arrays"),
+        ({"x": np.array(["a"])}, "it has to be real numbers"),
+        ({"x": np.array([[1.0], [np.nan]])}, r"x is not finite at \(1, 0\)"),
+        ({"x": X, "y": Y[:5]}, "different numbers of examples: x 6, y 5"),
+        ({"x": np.zeros((0, 2))}, "no examples"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_told(folder, arrays, message):
+    np.savez(folder / "a.npz", **arrays)
+    with pytest.raises(DataCorrupt, match=message):
+        load(folder)
+
+
+def test_a_pickled_object_is_not_loaded(folder):
+    np.savez(folder / "a.npz", x=np.array([{}], dtype=object))
+    with pytest.raises(DataCorrupt, match=r"no readable \.npz"):
+        load(folder)
+
+
+def test_a_file_that_is_not_there_is_told(folder):
+    with pytest.raises(DataNotFound, match=r"b\.npz is no file"):
+        load_source(DataSpec(file="b.npz"), folder)

@@ -1,0 +1,88 @@
+import zlib
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.user_graphs import fitted, load_graph
+
+MODULE = """
+import pytensor, pytensor.tensor as pt
+import numpy as np
+
+def good():
+    x = pt.matrix("x")
+    W = pytensor.shared(np.ones((2, 1)), name="W")
+    return ((x @ W) ** 2).mean(), [W], [x]
+
+def raises(): raise ValueError("mine")
+def two(): return 1, 2
+def no_scalar():
+    loss, parameters, inputs = good()
+    return inputs[0], parameters, inputs
+def no_parameters():
+    loss, parameters, inputs = good()
+    return loss, [], inputs
+NUMBER = 5
+"""
+
+
+@pytest.fixture
+def module(tmp_path, request):
+    """A module of its own name, for what was imported is kept."""
+    name = f"graphs_{zlib.crc32(request.node.name.encode())}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    return tmp_path, name
+
+
+def test_a_function_of_the_spec_s_folder_is_called(module):
+    folder, name = module
+    loss, parameters, inputs = load_graph(f"{name}:good", folder)
+    assert loss.ndim == 0
+    assert [p.name for p in parameters] == ["W"]
+    assert [v.name for v in inputs] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("raises", "raised ValueError: mine"),
+        ("two", "it has to return a tuple of three"),
+        ("no_scalar", "it has to be a scalar variable"),
+        ("no_parameters", "a list of shared variables is needed"),
+        ("godo", 'has no function godo; did you mean "good"'),
+        ("NUMBER", "has no function NUMBER"),
+    ],
+)
+def test_what_cannot_be_used_is_told(module, function, message):
+    folder, name = module
+    with pytest.raises(SpecError, match="graph: ") as caught:
+        load_graph(f"{name}:{function}", folder)
+    assert message in str(caught.value)
+
+
+def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path):
+    with pytest.raises(SpecError, match="cannot be imported") as caught:
+        load_graph("no_such_module:f", tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_data_get_the_inputs_types():
+    x, y = pt.fmatrix("x"), pt.lvector("y")
+    arrays = fitted([np.zeros((4, 2)), np.zeros(4, np.int32)], [x, y])
+    assert [a.dtype for a in arrays] == [np.float32, np.int64]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ([np.zeros((4, 2))], "there are 1 arrays; the graph has 2 inputs"),
+        ([np.zeros(4), np.zeros(4, int)], r"the graph wants \('any', 2\)"),
+        ([np.zeros((4, 3)), np.zeros(4, int)], r"has the shape \(4, 3\)"),
+        ([np.zeros((4, 2)), np.zeros(4)], "the input y takes int64; its array is float64"),
+    ],
+)
+def test_data_that_do_not_fit_the_graph_are_told(arrays, message):
+    with pytest.raises(SpecError, match=message):
+        fitted(arrays, [pt.matrix("x", shape=(None, 2)), pt.lvector("y")])
