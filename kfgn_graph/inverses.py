@@ -160,7 +160,7 @@ def retried(
 
 
 def _all_nan(like: TensorVariable) -> TensorVariable:
-    """Return NaN in a matrix's shape, by constants where that is static: scan is slow to read it."""
+    """Return NaN in a matrix's shape: constants where it is static, which scan reads faster."""
     shape = [like.shape[i] if n is None else n for i, n in enumerate(like.type.shape)]
     return pt.full(shape, np.asarray(np.nan, like.type.dtype))
 
