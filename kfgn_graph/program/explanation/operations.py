@@ -197,8 +197,7 @@ class Counter:
         images = []
         for index, layer in enumerate(self.layers):
             begun = sum(of_group.index(g) < index for g in range(groups))
-            times = (read < n) + 1 + begun
-            once = times * self._forward(layer) + step.momentum * self._image(layer)
+            once = (1 + begun) * self._forward(layer) + step.momentum * self._image(layer)
             images.append(once * read / n)
         return tuple(images)
 

@@ -46,7 +46,7 @@ def accounted(path: str | Path) -> Account:
 
 def test_the_default_update_has_the_operations_that_the_benchmark_counts():
     parts = amounts(spec())
-    terms = {term.name: term.full for term in adaptive_terms(SIZES, 600, 2, 10)}
+    terms = {term.name: term.full for term in adaptive_terms(SIZES, 600, 5, 10)}
     assert list(parts.values()) == pytest.approx(list(terms.values()))
 
 
@@ -164,7 +164,7 @@ def test_the_period_is_that_of_all_that_is_due():
 
 def test_whole_periods_are_timed_after_the_first_updates(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "UNIT_SIZE", 20)
-    path = str(write_spec(tmp_path, "residual", "schedule = {refresh_every = 4}"))
+    path = str(write_spec(tmp_path, "residual", "schedule = {factors_every = 2, refresh_every = 4}"))
     task = build(*load_spec(path))
 
     class Step:
