@@ -26,9 +26,9 @@ class UpdateStats:
     gradient_norm, update_norm : float
         Euclidean norms over all parameters; the update's is 0 where it was not taken.
     skipped : bool
-        Whether the loss, gradient or step was not finite, and nothing was changed but lambda.
+        Whether the loss, gradient, curvature or step was not finite: no step, and a greater lambda.
     rejected : bool
-        Whether the update would have raised the loss on its own batch, and was not taken.
+        Whether the reduction ratio was too low for the update to be taken.
     clamped : bool
         Whether lambda was raised to what the dtype's precision needs.
     """
