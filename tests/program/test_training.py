@@ -1,5 +1,6 @@
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,15 @@ def test_losses_that_are_not_finite_end_a_run(folder):
     assert record.evaluations[-1]["loss"] is None
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt, which a shell has its background processes ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interruption_ends_at_once_and_the_run_goes_on(folder):
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)
