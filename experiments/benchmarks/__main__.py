@@ -6,15 +6,15 @@ float32 product by NumPy are timed in turn, and the figure is the median of the 
 the machine does slows both. ``docs/explanation/benchmarks.md`` says how to read the figures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from experiments.benchmarks.cases import all_cases
+from experiments.benchmarks.cases import Case, all_cases
 from experiments.benchmarks.measuring import Record, failures, measure_all
 from experiments.benchmarks.nets import NETS
 from experiments.benchmarks.pictures import draw_bars
@@ -55,6 +55,21 @@ def chosen(text: str, known: Iterable[str], option: str) -> list[str]:
                 f"there is no {name!r}; there are {', '.join(listed)}", param_hint=option
             )
     return names
+
+
+def wanted_cases(wanted: Mapping[str, Any], adapting: str, calm: bool) -> list[Case]:
+    """Return the cases of what was chosen, each choice as the command line has it."""
+    cases = all_cases(
+        [NETS[name] for name in chosen(wanted["nets"], NETS, "--nets")],
+        chosen(wanted["systems"], SYSTEMS, "--systems"),
+        chosen(wanted["backends"], BACKENDS, "--backends"),
+        chosen(wanted["methods"], METHODS, "--methods"),
+        [int(part) for part in chosen(wanted["refresh"], ("1", "5", "20"), "--refresh")],
+        ADAPTING[chosen(adapting, ADAPTING, "--adapting")[0]],
+        wanted["repeats"],
+        calm,
+    )
+    return list(cases)
 
 
 def wide_console() -> Console:
@@ -106,21 +121,8 @@ def main(
         "repeats": repeats,
     }
     wanted = {name: value or (QUICK if quick else FULL)[name] for name, value in given.items()}
-    cases = list(
-        all_cases(
-            [NETS[name] for name in chosen(wanted["nets"], NETS, "--nets")],
-            chosen(wanted["systems"], SYSTEMS, "--systems"),
-            chosen(wanted["backends"], BACKENDS, "--backends"),
-            chosen(wanted["methods"], METHODS, "--methods"),
-            [int(part) for part in chosen(wanted["refresh"], ("1", "5", "20"), "--refresh")],
-            ADAPTING[chosen(adapting, ADAPTING, "--adapting")[0]],
-            wanted["repeats"],
-            calm,
-        )
-    )
-    records = measure_all(
-        cases, runs, output / "runs", fresh, lambda line: print(line, flush=True)
-    )
+    cases = wanted_cases(wanted, adapting, calm)
+    records = measure_all(cases, runs, output / "runs", fresh)
     if parts:
         wide_console().print(breakdown_table(cases))
     for path in report(records, output):

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ def measure_all(
     runs: int,
     folder: Path,
     fresh: bool = False,
-    tell: Callable[[str], None] = print,
 ) -> list[Record]:
     """Measure what is not there yet, and return the records of all.
 
@@ -37,8 +36,6 @@ def measure_all(
         A file for each case and run.
     fresh : bool
         Whether what is there is measured again.
-    tell : callable
-        Called with a line for each case.
     """
     records = []
     for run in range(1, runs + 1):
@@ -46,7 +43,7 @@ def measure_all(
             path = folder / f"{case.key}_run{run}.json"
             kept = None if fresh else read_record(path, case)
             if kept is None:
-                tell(f"run {run}, {index} of {len(cases)}: {case.key}")
+                print(f"run {run}, {index} of {len(cases)}: {case.key}", flush=True)
                 kept = record_of(case, run)
                 write_json(path, kept)
             records.append(kept)
@@ -56,7 +53,8 @@ def measure_all(
 def read_record(path: Path, case: Case) -> Record | None:
     """Return the record of a case if the file has it as it would be measured here and now.
 
-    A case that failed, one with other settings and one of another machine are measured again.
+    A case that failed, one with other settings and one of another machine are measured again. The
+    figures are computed anew from the seconds that were timed.
     """
     if not path.is_file():
         return None
@@ -64,7 +62,11 @@ def read_record(path: Path, case: Case) -> Record | None:
     here = machine_record()
     same_machine = all(record["machine"][name] == here[name] for name in ("processor", "cpus"))
     same_settings = record["settings"] == json.loads(json.dumps(case.settings()))
-    return record if same_machine and same_settings and not record.get("failure") else None
+    if not (same_machine and same_settings) or record.get("failure"):
+        return None
+    if "measured" in record:
+        record["figures"] = figures(case, record["measured"])
+    return record
 
 
 def record_of(case: Case, run: int) -> Record:

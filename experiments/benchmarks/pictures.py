@@ -40,9 +40,7 @@ def draw_bars(rows: Sequence[Row], path: Path) -> Path:
     for axes, (net, group) in zip(panels, nets, strict=True):
         _draw_net(axes, group)
         axes.set_title(net, loc="left", fontsize=10)
-    panels[0].legend(
-        loc="lower left", bbox_to_anchor=(0.25, 1), ncols=2, frameon=False, fontsize=8
-    )
+    panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     panels[-1].set_xlabel("one update, in products of 2000 x 2000 float32 matrices by NumPy")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

@@ -23,6 +23,7 @@ HEADINGS = (
     "own",
     "first s",
     "MiB",
+    "kept",
 )
 
 
@@ -43,6 +44,7 @@ def cells(row: Row) -> list[str]:
         _number(f["ratio_own"]),
         f"{f['first_call']:.1f}",
         f"{f['memory']:.0f}",
+        _number(f["ratio_memory"]),
     ]
 
 

@@ -16,22 +16,22 @@ ITEM = 4
 
 
 @dataclass(frozen=True)
-class Moved:
-    """One part's traffic.
+class Bytes:
+    """One part's bytes.
 
     Attributes
     ----------
     name : str
         What it is.
-    bytes : float
-        Read and written.
+    count : float
+        Read and written, or kept.
     """
 
     name: str
-    bytes: float
+    count: float
 
 
-def update_traffic(sizes: Sequence[int], batch: int, work: Work) -> list[Moved]:
+def update_traffic(sizes: Sequence[int], batch: int, work: Work) -> list[Bytes]:
     """Return the bytes that an update moves, averaged over its schedule.
 
     Parameters
@@ -45,7 +45,7 @@ def update_traffic(sizes: Sequence[int], batch: int, work: Work) -> list[Moved]:
 
     Returns
     -------
-    list of Moved
+    list of Bytes
         - forward and backward: parameters read twice, the gradient written, activations written
           and read, slopes written and read;
         - rule: of Adam parameters and two moments read and written, the gradient read; else
@@ -69,7 +69,7 @@ def update_traffic(sizes: Sequence[int], batch: int, work: Work) -> list[Moved]:
         directions, examples = work.groups + 1, min(work.examples, batch)
         images = 2 * parameters + directions * (parameters + 2 * examples * units)
         parts["model"] = images + (parameters + 2 * batch * units) / work.test_every
-    return [Moved(name, ITEM * numbers) for name, numbers in parts.items()]
+    return [Bytes(name, ITEM * numbers) for name, numbers in parts.items()]
 
 
 def _curvature(
@@ -86,6 +86,6 @@ def _curvature(
     }
 
 
-def total_bytes(parts: Sequence[Moved]) -> float:
+def total_bytes(parts: Sequence[Bytes]) -> float:
     """Return the sum of the parts."""
-    return sum(part.bytes for part in parts)
+    return sum(part.count for part in parts)

@@ -1,4 +1,4 @@
-"""BackPACK's KFRA and KFAC with a Cholesky solve, in the benchmark: ``backpack_step.py TASK ANSWER``.
+"""BackPACK's KFRA and KFAC in the benchmark: ``backpack_step.py TASK ANSWER``.
 
 Runs in PyTorch's environment; imports nothing of this project but its neighbours. BackPACK gives
 factors and no update: damping, factorisation and solve are written here. It treats weight and bias

@@ -27,9 +27,9 @@ def make_step(task):
         gradient = torch.autograd.grad(value, parameters)
         if next(updates) % settings["refresh_every"] == 0:
             kept[:] = [inverse(network, loss, parameters, batch)]
-        directions = kept[0] @ list(gradient)  # computes the factors, for which it needs gradients
+        directions = kept[0] @ list(gradient)  # differentiates, where factors are due
         with torch.no_grad():
-            for parameter, direction in zip(parameters, directions):
+            for parameter, direction in zip(parameters, directions, strict=True):
                 parameter.sub_(direction, alpha=RATE)
         return value.item()
 
