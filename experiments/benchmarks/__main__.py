@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from experiments.benchmarks.cases import Case, all_cases
-from experiments.benchmarks.measuring import Record, failures, measure_all
+from experiments.benchmarks.measuring import Record, measure_all, stop_if_failed
 from experiments.benchmarks.nets import NETS
 from experiments.benchmarks.pictures import draw_bars
 from experiments.benchmarks.summary import remarks, summarise
@@ -127,9 +127,7 @@ def main(
         wide_console().print(breakdown_table(cases))
     for path in report(records, output):
         print(f"Wrote {path}")
-    wrong = failures(records)
-    if wrong:
-        raise SystemExit("\n\n".join(["Not all could be measured.", *wrong]))
+    stop_if_failed(records)
 
 
 if __name__ == "__main__":

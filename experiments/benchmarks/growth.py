@@ -17,7 +17,7 @@ from experiments.benchmarks.__main__ import BACKENDS, OUTPUT, chosen, wide_conso
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.flops import FIRST_ORDER
 from experiments.benchmarks.growth_pictures import draw_growth
-from experiments.benchmarks.measuring import Record, failures, measure_all
+from experiments.benchmarks.measuring import Record, failures, measure_all, stop_if_failed
 from experiments.benchmarks.nets import Net
 from experiments.benchmarks.series import Series, fitted
 from experiments.benchmarks.systems import OURS
@@ -132,9 +132,7 @@ def main(
     print(f"Wrote {write_json(output / 'results.json', {**results, 'records': kept})}")
     if found:
         print(f"Wrote {draw_growth(found, output / 'growth.png')}")
-    wrong = failures(kept)
-    if wrong:
-        raise SystemExit("\n\n".join(["Not all could be measured.", *wrong]))
+    stop_if_failed(kept)
 
 
 if __name__ == "__main__":

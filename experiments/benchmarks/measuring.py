@@ -122,6 +122,13 @@ def cold_caches(folder: Path) -> dict[str, str]:
     }
 
 
+def stop_if_failed(records: Iterable[Record]) -> None:
+    """End the program with a status of 1 if something went wrong, and tell what."""
+    wrong = failures(records)
+    if wrong:
+        raise SystemExit("\n\n".join(["Not all could be measured.", *wrong]))
+
+
 def failures(records: Iterable[Record]) -> list[str]:
     """Return what went wrong, case by case."""
     return [f"{r['key']}, run {r['run']}: {r['failure']}" for r in records if r.get("failure")]

@@ -1,7 +1,7 @@
 """kfac-jax in the benchmark: ``kfac_jax_step.py TASK ANSWER``, see ``alternation.py``.
 
-Runs in kfac-jax's own environment; imports nothing of this project but its neighbours. Learning
-rate, momentum and damping adapt, as in kfac-jax's example of an autoencoder.
+Runs in kfac-jax's own environment; imports nothing of this project but its neighbours. The
+optimiser is that of the run of the autoencoder: learning rate, momentum and damping adapt.
 """
 
 from itertools import cycle
@@ -10,6 +10,7 @@ import alternation
 import jax
 import jax_nets
 import kfac_jax
+from kfac_jax_side import make_optimiser
 
 SEED = 0
 
@@ -32,29 +33,9 @@ def make_loss(settings):
     return loss
 
 
-def make_optimiser(settings):
-    """Return the optimiser, everything adapting."""
-    return kfac_jax.Optimizer(
-        jax.value_and_grad(make_loss(settings)),
-        l2_reg=0.0,
-        use_adaptive_learning_rate=True,
-        use_adaptive_momentum=True,
-        use_adaptive_damping=True,
-        initial_damping=settings["initial_damping"],
-        min_damping=1e-5,
-        max_damping=1000.0,
-        damping_adaptation_interval=settings["adapt_every"],
-        damping_adaptation_decay=0.95,
-        curvature_ema=0.95,
-        inverse_update_period=settings["refresh_every"],
-        num_burnin_steps=5,
-        multi_device=False,
-    )
-
-
 def make_step(task):
     """Return the update; the first one burns in."""
-    optimiser = make_optimiser(task.settings)
+    optimiser = make_optimiser(make_loss(task.settings), task.settings)
     key = jax.random.PRNGKey(SEED)
     parameters = jax.tree_util.tree_map(jax.numpy.array, task.layers)
     kept = [parameters, optimiser.init(parameters, key, task.batches[0])]
