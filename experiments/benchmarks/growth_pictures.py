@@ -30,14 +30,15 @@ def draw_growth(series: Sequence[Series], path: Path) -> Path:
     axes = [(name, list(group)) for name, group in groupby(series, lambda one: one.axis)]
     figure = Figure(figsize=(3.6 * len(axes) + 0.4, 6.4), layout="constrained")
     panels = figure.subplots(2, len(axes), squeeze=False)
+    for panel in panels.flat:
+        panel.set(xscale="log", yscale="log")
+        panel.grid(alpha=0.3, which="both")
     for column, (name, group) in enumerate(axes):
         for one in group:
             _draw(panels[0, column], one, one.time)
             _draw(panels[1, column], one, one.memory)
         panels[1, column].set_xlabel(name)
     for panel in panels.flat:
-        panel.set(xscale="log", yscale="log")
-        panel.grid(alpha=0.3, which="both")
         panel.legend(fontsize=7, title="fitted (predicted) exponent", title_fontsize=7)
     panels[0, 0].set_ylabel("one update, in GEMMs")
     panels[1, 0].set_ylabel("memory grown by, MiB")
@@ -52,4 +53,4 @@ def _draw(axes: Axes, series: Series, growth: Growth) -> None:
     axes.plot(series.values, growth.measured, "o", color=colour, label=label)
     axes.plot(series.values, growth.scaled, "--", color=colour, linewidth=1)
     axes.set_xticks(series.values, [str(value) for value in series.values])
-    axes.minorticks_off()
+    axes.xaxis.minorticks_off()
