@@ -19,7 +19,7 @@ help:
 	@echo "make demo      train the autoencoder: KFRA beside Adam, pictures and a table"
 	@echo "make test      layering check and the fast tests"
 	@echo "make test-all  the same with the slow tests"
-	@echo "make bench     time one update in units of a matrix product"
+	@echo "make bench     time updates beside those of other libraries, in matrix products"
 	@echo "make lint      ruff (rules and format) and the layering check"
 	@echo "make format    let ruff rewrite the files"
 	@echo "make types     mypy on the package"
@@ -76,7 +76,7 @@ demo: $(BIN)/.installed-experiments
 	$(BIN)/python -m experiments.demo $(ARGS)
 
 bench: $(BIN)/.installed-experiments
-	$(BIN)/python experiments/benchmarks/step_time.py $(ARGS)
+	$(BIN)/python -m experiments.benchmarks $(ARGS)
 
 # --- quality -----------------------------------------------------------------------------
 

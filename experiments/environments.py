@@ -66,10 +66,17 @@ class Environment:
         return interpreter
 
 
-BACKPACK = Environment("backpack-environment", ("torch==2.13.0", "backpack-for-pytorch==1.7.1"))
-KFAC_JAX = Environment(
-    "kfac-jax-environment", ("jax==0.9.0", "jaxlib==0.9.0", "kfac-jax==0.0.8", "numpy")
+PYTORCH = Environment(
+    "pytorch-environment",
+    ("torch==2.13.0", "backpack-for-pytorch==1.7.1", "curvlinops-for-pytorch==3.0.1"),
 )
+BACKPACK = PYTORCH
+"""BackPACK shares its environment with what else runs on PyTorch."""
+KFAC_JAX = Environment(
+    "kfac-jax-environment",
+    ("jax==0.9.0", "jaxlib==0.9.0", "kfac-jax==0.0.8", "numpy", "threadpoolctl"),
+)
+"""Holds optax as well, which kfac-jax needs."""
 
 
 def run_script(

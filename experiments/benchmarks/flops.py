@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+FIRST_ORDER = "adam"
+"""Stands for any first-order rule."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -31,6 +34,10 @@ class Term:
     name: str
     full: float
     half: float
+
+    def every(self, updates: int) -> "Term":
+        """Return the part's share of an update where it is due once in so many."""
+        return Term(self.name, self.full / updates, self.half / updates)
 
 
 def adam_terms(sizes: Sequence[int], batch: int) -> list[Term]:
@@ -63,27 +70,74 @@ def kfra_terms(sizes: Sequence[int], batch: int) -> list[Term]:
     Returns
     -------
     list of Term
-        - forward and backward;
-        - Q: the product of the activations with themselves, ``2 N q^2`` a layer;
-        - recursion: ``W G W^T``, ``2 d_in d_out^2 + 2 d_in^2 d_out``, and the mean of ``b b^T``,
-          ``2 N d_in^2``, a layer but the first. The first product is taken as full although G
-          is diagonal at a Bernoulli output;
-        - Cholesky: ``n^3 / 3`` a factor;
-        - solves: two triangular systems a side, ``2 q g (q + g)`` a layer.
+        Forward and backward, then :func:`factor_terms` and :func:`solve_terms`.
+    """
+    factors = factor_terms("kfra", sizes, batch)
+    return [*adam_terms(sizes, batch), *factors, *solve_terms(sizes)]
+
+
+def factor_terms(method: str, sizes: Sequence[int], batch: int) -> list[Term]:
+    """Return the operations of one estimate of the factors.
+
+    Parameters
+    ----------
+    method : {"kfra", "kflr", "kfac"}
+        How G is made. Q takes ``2 N q^2`` a layer.
+    sizes, batch
+        As :func:`kfra_terms` has them.
+
+    Returns
+    -------
+    list of Term
+        - Q: the product of the activations with themselves;
+        - recursion, of KFRA: ``W G W^T``, ``2 d_in d_out^2 + 2 d_in^2 d_out``, and the mean of
+          ``b b^T``, ``2 N d_in^2``, a layer but the first. The first product is taken as full
+          although G is diagonal at a Bernoulli output;
+        - columns back, of KFLR and KFAC: the K columns of the loss's square root, or one that is
+          drawn, carried back through a layer but the first, ``2 N d_in d_out`` each;
+        - G: those columns' product with themselves, ``2 N g^2`` each.
     """
     layers = list(pairwise(sizes))
     upper = layers[1:]
     q_products = sum(2.0 * batch * (d_in + 1) ** 2 for d_in, _ in layers)
-    general = sum(2.0 * d_in * d_out**2 for d_in, d_out in upper)
-    symmetric = sum(2.0 * d_in**2 * d_out + 2.0 * batch * d_in**2 for d_in, d_out in upper)
+    terms = [Term("Q", q_products, q_products / 2)]
+    if method == "kfra":
+        general = sum(2.0 * d_in * d_out**2 for d_in, d_out in upper)
+        symmetric = sum(2.0 * d_in**2 * d_out + 2.0 * batch * d_in**2 for d_in, d_out in upper)
+        return [*terms, Term("recursion", general + symmetric, general + symmetric / 2)]
+    columns = columns_of(method, sizes)
+    back = sum(2.0 * columns * batch * d_in * d_out for d_in, d_out in upper)
+    squares = sum(2.0 * columns * batch * d_out**2 for _, d_out in layers)
+    return [*terms, Term("columns back", back, back), Term("G", squares, squares / 2)]
+
+
+def columns_of(method: str, sizes: Sequence[int]) -> int:
+    """Return how many columns an example KFLR or KFAC carries back."""
+    return {"kflr": sizes[-1], "kfac": 1}[method]
+
+
+def solve_terms(sizes: Sequence[int]) -> list[Term]:
+    """Return the operations of fresh Cholesky factors and of solves with them.
+
+    ``n^3 / 3`` a factor; two triangular systems a side, ``2 q g (q + g)`` a layer.
+    """
+    layers = list(pairwise(sizes))
     cholesky = sum(((d_in + 1) ** 3 + d_out**3) / 3.0 for d_in, d_out in layers)
     solves = sum(2.0 * (d_in + 1) * d_out * (d_in + 1 + d_out) for d_in, d_out in layers)
+    return [Term("Cholesky", cholesky, cholesky), Term("solves", solves, solves)]
+
+
+def kept_terms(sizes: Sequence[int], refresh_every: int) -> list[Term]:
+    """Return the operations of inverses that are kept, and of products with them.
+
+    A Cholesky decomposition and the inverse from it, ``n^3`` a factor; two products a layer,
+    ``2 q g (q + g)``.
+    """
+    cubes = sum((d_in + 1.0) ** 3 + d_out**3 for d_in, d_out in pairwise(sizes)) / refresh_every
+    _, solves = solve_terms(sizes)
     return [
-        *adam_terms(sizes, batch),
-        Term("Q", q_products, q_products / 2),
-        Term("recursion", general + symmetric, general + symmetric / 2),
-        Term("Cholesky", cholesky, cholesky),
-        Term("solves", solves, solves),
+        Term("inverses", cubes, cubes),
+        Term("preconditioning", solves.full, solves.half),
     ]
 
 
@@ -110,7 +164,7 @@ def model_terms(
     """
     layers = [2.0 * batch * d_in * d_out for d_in, d_out in pairwise(sizes)]
     n = len(layers)
-    images = sum(layers) + sum(layers[1:])
+    images, groups = sum(layers) + sum(layers[1:]), min(groups, n)
     for group in range(groups):
         moving = [i for i in range(n) if i * groups // n == group]
         images += sum(layers[i] for i in moving) + sum(layers[moving[0] + 1 :])
@@ -128,22 +182,65 @@ def adaptive_terms(
     sizes, batch
         As :func:`kfra_terms` has them.
     factors_every, refresh_every : int
-        Updates between two estimates of the factors, and between two inversions: a Cholesky
-        decomposition and the inverse from it, ``n^3`` a factor.
+        Updates between two estimates of the factors, and between two inversions.
     """
-    plain = {term.name: term for term in kfra_terms(sizes, batch)}
-    cubes = sum((d_in + 1.0) ** 3 + d_out**3 for d_in, d_out in pairwise(sizes)) / refresh_every
-    factors = [
-        Term(name, plain[name].full / factors_every, plain[name].half / factors_every)
-        for name in ("Q", "recursion")
-    ]
     return [
-        plain["forward and backward"],
-        *factors,
-        Term("inverses", cubes, cubes),
-        Term("preconditioning", plain["solves"].full, plain["solves"].half),
+        *adam_terms(sizes, batch),
+        *(term.every(factors_every) for term in factor_terms("kfra", sizes, batch)),
+        *kept_terms(sizes, refresh_every),
         *model_terms(sizes, batch),
     ]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an update computes.
+
+    Attributes
+    ----------
+    method : {"adam", "kfra", "kflr", "kfac"}
+        Adam is :data:`FIRST_ORDER`.
+    factors_every, refresh_every : int
+        Updates between two estimates of the factors, and between two inversions; where both are
+        1, systems are solved and nothing is inverted.
+    adaptive : bool
+        Whether step lengths come from the quadratic model, and the step is tested.
+    groups, examples : int
+        Of the model, see :func:`model_terms`.
+    test_every : int
+        Updates between two evaluations of the loss at the new parameters.
+    """
+
+    method: str
+    factors_every: int = 1
+    refresh_every: int = 1
+    adaptive: bool = False
+    groups: int = 1
+    examples: int = 1
+    test_every: int = 1
+
+
+def update_terms(sizes: Sequence[int], batch: int, work: Work) -> list[Term]:
+    """Return the operations of an update, averaged over its schedule.
+
+    Parameters
+    ----------
+    sizes, batch
+        As :func:`kfra_terms` has them.
+    work : Work
+        What it does.
+    """
+    terms = adam_terms(sizes, batch)
+    if work.method == FIRST_ORDER:
+        return terms
+    factors = factor_terms(work.method, sizes, batch)
+    terms += [term.every(work.factors_every) for term in factors]
+    fresh = work.factors_every == work.refresh_every == 1
+    terms += solve_terms(sizes) if fresh else kept_terms(sizes, work.refresh_every)
+    if work.adaptive:
+        images, loss = model_terms(sizes, batch, work.groups, work.examples)
+        terms += [images, loss.every(work.test_every)]
+    return terms
 
 
 def totals(terms: Sequence[Term]) -> tuple[float, float]:

@@ -21,7 +21,7 @@ if not __package__:  # run as a script: make the checkout importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import kfgn_graph as kfgn
-from experiments.benchmarks.configuration import FIRST
+from experiments.benchmarks.systems import FIRST
 from kfgn_graph.program.machine import machine_record, write_json
 from kfgn_graph.program.networks import autoencoder
 

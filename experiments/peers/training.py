@@ -123,9 +123,10 @@ def write_task(
     initial: Sequence[np.ndarray],
     inputs: np.ndarray,
     settings: dict[str, object],
+    targets: np.ndarray | None = None,
 ) -> None:
     """Write what the other side reads: arrays, and the settings as JSON."""
-    arrays = {"x": inputs}
+    arrays = {"x": inputs} if targets is None else {"x": inputs, "y": targets}
     for index, (weight, bias) in enumerate(list(pairwise(initial))[::2]):
         arrays[f"W{index}"], arrays[f"b{index}"] = weight, bias
     np.savez(path, settings=np.array(json.dumps(settings)), **arrays)  # type: ignore[arg-type]

@@ -1,11 +1,14 @@
 import pytest
 
 from experiments.benchmarks.flops import (
+    Work,
     adam_terms,
     adaptive_terms,
+    factor_terms,
     kfra_terms,
     model_terms,
     totals,
+    update_terms,
 )
 
 SIZES, BATCH = (2, 3, 1), 10
@@ -55,3 +58,37 @@ def test_the_paper_s_autoencoder_needs_44_gigaflops() -> None:
     full, half = totals(kfra_terms(sizes, 1000))
     assert full == pytest.approx(44.2e9, rel=1e-3)
     assert half < full
+
+
+def test_kfac_carries_back_one_column_and_kflr_one_an_output() -> None:
+    sizes = (2, 3, 2)
+    q = 2 * 10 * (3 * 3 + 4 * 4)
+    # a column goes back through layer 2 alone, 2*10*3*2; its squares are 3x3 and 2x2
+    back, squares = 2 * 10 * 3 * 2, 2 * 10 * (3 * 3 + 2 * 2)
+    kfac = {term.name: (term.full, term.half) for term in factor_terms("kfac", sizes, BATCH)}
+    assert kfac == {
+        "Q": (q, q / 2),
+        "columns back": (back, back),
+        "G": (squares, squares / 2),
+    }
+    kflr = {term.name: (term.full, term.half) for term in factor_terms("kflr", sizes, BATCH)}
+    assert kflr == {
+        "Q": (q, q / 2),
+        "columns back": (2 * back, 2 * back),
+        "G": (2 * squares, squares),
+    }
+
+
+def test_an_update_is_made_of_what_its_work_says() -> None:
+    assert update_terms(SIZES, BATCH, Work("adam")) == adam_terms(SIZES, BATCH)
+    assert update_terms(SIZES, BATCH, Work("kfra")) == kfra_terms(SIZES, BATCH)
+    adapting = Work("kfra", 2, 5, adaptive=True, groups=2, examples=500)
+    assert update_terms(SIZES, BATCH, adapting) == adaptive_terms(SIZES, BATCH, 2, 5)
+    tested = Work("kfac", adaptive=True, groups=1, examples=BATCH, test_every=5)
+    by_name = {term.name: term.full for term in update_terms(SIZES, BATCH, tested)}
+    assert by_name["new loss"] == 180 / 5
+    assert by_name["images"] == 2 * (120 + 60 + 60)
+
+
+def test_a_network_has_no_more_groups_than_layers() -> None:
+    assert model_terms((3, 2), BATCH, groups=2) == model_terms((3, 2), BATCH, groups=1)

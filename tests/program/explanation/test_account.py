@@ -164,7 +164,9 @@ def test_the_period_is_that_of_all_that_is_due():
 
 def test_whole_periods_are_timed_after_the_first_updates(tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "UNIT_SIZE", 20)
-    path = str(write_spec(tmp_path, "residual", "schedule = {factors_every = 2, refresh_every = 4}"))
+    path = str(
+        write_spec(tmp_path, "residual", "schedule = {factors_every = 2, refresh_every = 4}")
+    )
     task = build(*load_spec(path))
 
     class Step:

@@ -1,0 +1,81 @@
+"""The networks of the benchmark: widths, activation, loss and batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from kfgn_graph.program.networks import PAPER_HIDDEN, Activation, Loss, Network, perceptron
+from kfgn_graph.program.stacks import Stack
+
+BATCHES = 4
+"""How many batches there are, gone through again and again."""
+
+
+@dataclass(frozen=True)
+class Net:
+    """A multilayer perceptron with its batch.
+
+    Attributes
+    ----------
+    name : str
+        Short, for a table and for files.
+    sizes : tuple of int
+        Widths from input to output.
+    activation : {"tanh", "relu", "sigmoid"}
+        Of the hidden layers.
+    loss : {"bernoulli", "squared", "softmax"}
+        Bernoulli stands for an autoencoder, whose batch is its own target.
+    batch : int
+        Examples.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    activation: Activation
+    loss: Loss
+    batch: int
+
+    @property
+    def outputs(self) -> int:
+        """K."""
+        return self.sizes[-1]
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the batch is its own target."""
+        return self.loss == "bernoulli"
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum((d_in + 1) * d_out for d_in, d_out in pairwise(self.sizes))
+
+    def network(self) -> Network:
+        """Build the graph of its loss, float32."""
+        stack = Stack(self.activation)
+        return perceptron(self.sizes, self.loss, not self.reconstructs, stack, 0, "float32")
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return examples and targets of all batches: random numbers, or labels."""
+        rng, count = np.random.default_rng(0), BATCHES * self.batch
+        x = rng.random((count, self.sizes[0]), dtype=np.float32)
+        if self.reconstructs:
+            return x, x
+        if self.loss == "softmax":
+            return x, rng.integers(0, self.outputs, count)
+        return x, rng.random((count, self.outputs), dtype=np.float32)
+
+
+_PAPER = (784, *PAPER_HIDDEN, 784)
+NETS: Mapping[str, Net] = {
+    net.name: net
+    for net in (
+        *(Net(f"autoencoder-{n}", _PAPER, "tanh", "bernoulli", n) for n in (250, 1000, 4000)),
+        Net("classifier", (784, 2000, 2000, 10), "relu", "softmax", 1000),
+        Net("deep-narrow", (200,) * 31, "tanh", "squared", 1000),
+        Net("regression", (8, 100, 100, 1), "tanh", "squared", 64),
+    )
+}
+"""By name."""
