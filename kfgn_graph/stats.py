@@ -26,7 +26,7 @@ class UpdateStats:
     gradient_norm, update_norm : float
         Euclidean norms over all parameters; the update's is 0 where it was not taken.
     skipped : bool
-        Whether the loss, gradient, curvature or step was not finite: no step, and a greater lambda.
+        Whether loss, gradient, curvature or step was not finite: no step, and a greater lambda.
     rejected : bool
         Whether the reduction ratio was too low for the update to be taken.
     clamped : bool
