@@ -41,7 +41,7 @@ FULL = {
     "systems": ",".join(SYSTEMS),
     "backends": ",".join(BACKENDS),
     "methods": ",".join(METHODS),
-    "refresh": "1,5,20",
+    "refresh": "1,5,10,20",
     "repeats": 15,
 }
 
@@ -64,7 +64,7 @@ def wanted_cases(wanted: Mapping[str, Any], adapting: str, calm: bool) -> list[C
         chosen(wanted["systems"], SYSTEMS, "--systems"),
         chosen(wanted["backends"], BACKENDS, "--backends"),
         chosen(wanted["methods"], METHODS, "--methods"),
-        [int(part) for part in chosen(wanted["refresh"], ("1", "5", "20"), "--refresh")],
+        [int(part) for part in chosen(wanted["refresh"], FULL["refresh"].split(","), "--refresh")],
         ADAPTING[chosen(adapting, ADAPTING, "--adapting")[0]],
         wanted["repeats"],
         calm,
@@ -97,7 +97,7 @@ def main(
     systems: Annotated[str, typer.Option(help=f"Of {FULL['systems']}.")] = "",
     backends: Annotated[str, typer.Option(help="Of ours: jax, numba, c.")] = "",
     methods: Annotated[str, typer.Option(help=f"Of {FULL['methods']}.")] = "",
-    refresh: Annotated[str, typer.Option(help="Updates between inversions, of 1,5,20.")] = "",
+    refresh: Annotated[str, typer.Option(help="Updates between inversions, of 1,5,10,20.")] = "",
     adapting: Annotated[
         str, typer.Option(help="Step length and damping of ours adapt: on, off or both.")
     ] = "both",

@@ -67,7 +67,7 @@ SYSTEMS: Mapping[str, System] = {
         None,
         _BACKENDS,
         ("kfra", "kflr", "kfac"),
-        (1, 5, 20),
+        (1, 5, REFRESH_EVERY, 20),
         (True, False),
         examples=kfgn.Rescaling().examples,
         groups=kfgn.Rescaling().groups,
