@@ -190,7 +190,10 @@ def test_ekfac_updates_are_the_transcription(backend: str, rng: np.random.Genera
         l2=l2,
     )
     transcription = Corrected(values, decay, every, l2)
-    for _ in range(REFRESHED_FIRST + 6):
+    for k in range(16):
+        if k == 6:  # the weights of the averages no longer change: on to where not all is due
+            transcription.count = REFRESHED_FIRST - 2
+            update.load_state(update.state() | {"count": np.asarray(transcription.count, "int32")})
         x, y = case.batch(rng, 8)
         transcription.update(x, y)
         assert not update(x, y).skipped

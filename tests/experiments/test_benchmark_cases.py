@@ -27,7 +27,7 @@ def test_everything_is_every_system_on_every_net() -> None:
     assert {case.system for case in cases} == set(SYSTEMS)
     assert {case.net.name for case in cases} == set(NETS)
     ours = [c for c in cases if c.system == "kfgn_graph" and c.net.name == "regression"]
-    assert len(ours) == len(BACKENDS) * 3 * 3 * 2
+    assert len(ours) == len(BACKENDS) * 3 * 4 * 2  # methods, periods, adapting or not
     assert {c.refresh for c in cases if c.system == "kfac-jax"} == {1, 5}
 
 
