@@ -65,11 +65,13 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _complaint(requirement: Requirement) -> str | None:
-    """Say what is wrong with a requirement here; None if nothing is."""
+    """Say what is wrong with a requirement here, its own extras included; None if nothing is."""
     try:
-        found = metadata.version(requirement.name)
+        found = metadata.distribution(requirement.name)
     except metadata.PackageNotFoundError:
         return f"{requirement.name}{requirement.specifier}"
-    if requirement.specifier.contains(found, prereleases=True):
-        return None
-    return f"{requirement.name}{requirement.specifier} (found {found})"
+    if not requirement.specifier.contains(found.version, prereleases=True):
+        return f"{requirement.name}{requirement.specifier} (found {found.version})"
+    needed = [Requirement(line) for line in found.requires or ()]
+    missing = [told for extra in requirement.extras for told in _missing(needed, extra)]
+    return ", ".join(missing) or None

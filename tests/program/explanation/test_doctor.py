@@ -28,12 +28,13 @@ class Installed:
         "numpy>=2.0; extra == 'cli'",
         "pytest>=8; extra == 'tests'",
         "jax>=0.1; extra == 'jax'",
+        "jax[cuda]>=0.1; extra == 'cuda'",
     )
 
     @property
     def metadata(self) -> Message:
         message = Message()
-        for name in ("cli", "tests", "jax"):
+        for name in ("cli", "tests", "jax", "cuda"):
             message["Provides-Extra"] = name
         return message
 
@@ -99,23 +100,27 @@ def test_a_driver_that_fails_is_told(monkeypatch):
 def test_what_is_missing_or_too_new_is_found(monkeypatch):
     found_rich = metadata.version("rich")
     versions = {"numpy": "2.1", "rich": found_rich, "jax": "0.12"}
+    of_jax = ["numpy>=2", "plugin>=0.12; extra == 'cuda'", "tpu>=1; extra == 'tpu'"]
 
-    def version(name: str) -> str:
+    def distribution(name: str) -> object:
+        if name == requirements.PACKAGE:
+            return Installed()
         if name not in versions:
             raise metadata.PackageNotFoundError(name)
-        return versions[name]
+        return SimpleNamespace(version=versions[name], requires=of_jax if name == "jax" else None)
 
-    monkeypatch.setattr(metadata, "distribution", lambda name: Installed())
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "distribution", distribution)
     assert extras() == [
         Extra("", ("no-such-package>=1",)),
         Extra("cli", (f"rich<1 (found {found_rich})",)),
         Extra("jax", ()),
+        Extra("cuda", ("plugin>=0.12",)),
     ]
     assert [extra.remedy for extra in extras() or ()] == [
         "pip install kfgn_graph",
         'pip install "kfgn_graph[cli]"',
         None,
+        'pip install "kfgn_graph[cuda]"',
     ]
 
 
