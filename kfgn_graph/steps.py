@@ -38,8 +38,9 @@ class Rescaling:
         in how far they can go.
     reject_below : float, optional
         An update whose reduction ratio on its own batch is below this is not taken: all stays
-        as it was, but lambda, which is raised. Costs a forward pass; None takes every update,
-        and so does a constant damping, which could not be raised.
+        as it was, but what was learnt of the curvature and lambda, which is raised. Costs a
+        forward pass; None takes every update, and so does a constant damping, which could not
+        be raised.
     examples : int, optional
         The model's curvature is that of so many examples at the batch's beginning at most, which
         saves most of its cost for large batches and presumes that examples come in random order;
