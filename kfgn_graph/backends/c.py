@@ -12,11 +12,13 @@ import pytensor
 from pytensor.compile.mode import Mode, get_mode
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.elementary import FAST_ELEMENTARY
+from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.errors import BackendError
 
 
 class CBackend(Backend):
-    """PyTensor's C mode, refused where it would be silently slow.
+    """PyTensor's C mode, with symmetric products by SYRK, refused where it would be silently slow.
 
     Raises
     ------
@@ -36,7 +38,7 @@ class CBackend(Backend):
             pytensor.config.blas__ldflags = find_blas_flags()
 
     def mode(self) -> Mode:
-        return get_mode("CVM")
+        return get_mode("CVM").including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY)
 
 
 def find_blas_flags() -> str:
