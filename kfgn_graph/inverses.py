@@ -15,7 +15,7 @@ Eigenbasis        eigenvalues and eigenvectors     the same; exact: (Q (x) G + (
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,8 +41,9 @@ from kfgn_graph.vectors import all_finite
 #: The variables that a strategy keeps for one layer, by name.
 Parts = dict[str, TensorVariable]
 
-#: How often a failed factorisation is tried again, and what gamma is multiplied with each time.
-RETRIES, RETRY_GROWTH = 3, 10.0
+#: What gamma is multiplied with where a factorisation failed. An update for which that is not
+#: enough is skipped, which raises lambda, and with it gamma, until one succeeds.
+RETRY_GROWTH = 1000.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class BlockDamping:
 
     gamma: TensorVariable
     shift: TensorVariable
+
+    def grown(self, growth: TensorVariable) -> BlockDamping:
+        """Return the same with gamma multiplied."""
+        return BlockDamping(self.gamma * growth, self.shift)
 
 
 class Inverse(ABC):
@@ -120,49 +125,21 @@ class Cholesky(_PairOfInverses):
 
 
 def retried(
-    attempt: Callable[..., list[TensorVariable]], operands: Sequence[TensorVariable]
+    attempt: Callable[[TensorVariable], list[TensorVariable]], dtype: str
 ) -> list[TensorVariable]:
-    """Return the results of an attempt, repeated with growing damping until all are finite.
+    """Return the results of an attempt; where they are not finite, those with more damping.
 
-    Attempts that are not needed are not computed; the last one's results stand as they are.
+    The second attempt is not computed unless needed, and its results stand as they are.
 
     Parameters
     ----------
     attempt : callable
-        Takes what gamma is multiplied with, then the operands.
-    operands : sequence of TensorVariable
-        What it works on.
+        Takes what gamma is multiplied with.
+    dtype : str
+        Of the results.
     """
-    dtype = operands[0].type.dtype
-    distinct = list(dict.fromkeys(operands))
-
-    def again(growth: TensorVariable, *carried: TensorVariable) -> list[TensorVariable]:
-        results = list(carried[:n])
-        inner = dict(zip(distinct, carried[n:], strict=True))
-        return choose(all_finite(results), results, attempt(growth, *(inner[v] for v in operands)))
-
-    results = attempt(pt.constant(np.asarray(1, dtype)), *operands)
-    n = len(results)
-    growths = np.asarray([RETRY_GROWTH**k for k in range(1, RETRIES + 1)], dtype)
-    retries = pytensor.scan(
-        again,
-        sequences=[pt.constant(growths)],
-        outputs_info=[_all_nan(r) for r in results],
-        non_sequences=distinct,
-        return_updates=False,
-        return_list=True,
-    )
-    last = [
-        pt.specify_shape(r[-1], first.type.shape)
-        for r, first in zip(retries, results, strict=True)
-    ]
-    return choose(all_finite(results), results, last)
-
-
-def _all_nan(like: TensorVariable) -> TensorVariable:
-    """Return NaN in a matrix's shape: constants where it is static, which scan reads faster."""
-    shape = [like.shape[i] if n is None else n for i, n in enumerate(like.type.shape)]
-    return pt.full(shape, np.asarray(np.nan, like.type.dtype))
+    results, again = (attempt(pt.constant(np.asarray(g, dtype))) for g in (1, RETRY_GROWTH))
+    return choose(all_finite(results), results, again)
 
 
 @dataclass(frozen=True)

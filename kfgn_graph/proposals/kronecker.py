@@ -25,12 +25,6 @@ from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
 from kfgn_graph.vectors import Scalars, Values, all_finite, total
 
-#: From the factors, further matrices and damping of every layer to its results.
-Attempt = Callable[
-    [Sequence[KroneckerFactors], Sequence[TensorVariable], Sequence[BlockDamping]],
-    list[TensorVariable],
-]
-
 
 class KroneckerProposal(Proposal):
     """The damped Kronecker-factored blocks' inverses times the negative gradient."""
@@ -118,51 +112,31 @@ class KroneckerProposal(Proposal):
 
     def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
         strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
-        kept: list[Parts] = [dict(self.state.inverses(layer)) for layer in self.factors]
 
-        def solved(
-            factors: Sequence[KroneckerFactors],
-            others: Sequence[TensorVariable],
-            dampings: Sequence[BlockDamping],
-        ) -> list[TensorVariable]:
+        def solved(growth: TensorVariable) -> list[TensorVariable]:
             return [
-                strategy.solve(*block)
-                for block in zip(factors, others, dampings, kept, strict=True)
+                strategy.solve(
+                    pair,
+                    joined(layer, gradient),
+                    dampings[layer].grown(growth),
+                    dict(self.state.inverses(layer)),
+                )
+                for layer, pair in self.factors.items()
             ]
 
-        gradients = [joined(layer, gradient) for layer in self.factors]
-        results = self._retried(solved, gradients, dampings)
         steps = self._outside(gradient)
-        for layer, result in zip(self.factors, results, strict=True):
+        for layer, result in zip(self.factors, self._retried(solved), strict=True):
             steps |= separated(layer, -result)
         return steps
 
     def _retried(
-        self,
-        attempt: Attempt,
-        others: Sequence[TensorVariable],
-        dampings: dict[Layer, BlockDamping],
+        self, attempt: Callable[[TensorVariable], list[TensorVariable]]
     ) -> list[TensorVariable]:
-        """Return an attempt's results, with greater gammas where a factorisation fails.
-
-        An attempt takes the factors, further matrices and the damping of every layer.
-        """
-        n = len(self.factors)
-        factors = [f for pair in self.factors.values() for f in (pair.Q, pair.G)]
-        gammas, shifts = (
-            [getattr(d, name) for d in dampings.values()] for name in ("gamma", "shift")
-        )
-
-        def attempted(growth: TensorVariable, *operands: TensorVariable) -> list[TensorVariable]:
-            pairs = [KroneckerFactors(*operands[2 * i : 2 * i + 2]) for i in range(n)]
-            gammas, shifts = operands[2 * n : 3 * n], operands[3 * n : 4 * n]
-            grown = [BlockDamping(g * growth, s) for g, s in zip(gammas, shifts, strict=True)]
-            return attempt(pairs, operands[4 * n :], grown)
-
-        operands = [*factors, *gammas, *shifts, *others]
+        """Return an attempt's results, with more damping where a factorisation fails."""
+        dtype = self.graph.loss.type.dtype
         if not self.settings.strategy.may_fail:
-            return attempted(pt.constant(np.asarray(1, self.graph.loss.type.dtype)), *operands)
-        return retried(attempted, operands)
+            return attempt(pt.constant(np.asarray(1, dtype)))
+        return retried(attempt, dtype)
 
     def _outside(self, gradient: Values) -> Values:
         """Return the step of the parameters that no layer holds: the negative gradient."""
@@ -185,19 +159,16 @@ class KroneckerProposal(Proposal):
         """Return the parts of every layer's inverse, computed anew when due."""
         strategy = self.settings.strategy
 
-        def fresh(
-            factors: Sequence[KroneckerFactors],
-            others: Sequence[TensorVariable],
-            dampings: Sequence[BlockDamping],
-        ) -> list[TensorVariable]:
+        def fresh(growth: TensorVariable) -> list[TensorVariable]:
             results = []
-            for pair, damping, old in zip(factors, dampings, kept.values(), strict=True):
-                new = strategy.refresh(pair, damping.gamma, dict(old))
+            for layer, old in kept.items():
+                gamma = dampings[layer].grown(growth).gamma
+                new = strategy.refresh(self.factors[layer], gamma, dict(old))
                 results += [new[name] for name in old]
             return results
 
         old = [v for parts in kept.values() for v in parts.values()]
-        chosen = self._retried(fresh, [], dampings)
+        chosen = self._retried(fresh)
         finite = self.sound & all_finite(chosen)
         chosen = [pt.switch(finite, new, o) for new, o in zip(chosen, old, strict=True)]
         if self.settings.refresh_every > 1:
