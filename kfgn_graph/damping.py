@@ -59,8 +59,8 @@ class Damping(GammaRule, ABC):
     adaptive = False
 
     @abstractmethod
-    def first(self, mean_curvature: TensorVariable) -> TensorVariable:
-        """Return lambda of the first update, given the mean eigenvalue of the curvature."""
+    def first(self, output_curvature: TensorVariable) -> TensorVariable:
+        """Return lambda of the first update, given the loss's curvature in an output."""
 
     def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
         """Return lambda kept within the rule's bounds."""
@@ -85,8 +85,8 @@ class ConstantDamping(Damping):
         super().__post_init__()
         positive("damping", self.damping)
 
-    def first(self, mean_curvature: TensorVariable) -> TensorVariable:
-        return pt.constant(np.asarray(self.damping, mean_curvature.type.dtype), name="lambda")
+    def first(self, output_curvature: TensorVariable) -> TensorVariable:
+        return pt.constant(np.asarray(self.damping, output_curvature.type.dtype), name="lambda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,8 @@ class LevenbergMarquardt(Damping):
     ----------
     initial : float, optional
         lambda of the first update, in units of the loss's curvature. By default
-        ``initial_ratio`` times the mean eigenvalue of the curvature on the first batch, which
-        follows the scale of the loss.
+        ``initial_ratio`` times the loss's curvature in an output on the first batch,
+        :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`, which follows the scale of the loss.
     initial_ratio : float
         See ``initial``.
     every : int
@@ -126,7 +126,7 @@ class LevenbergMarquardt(Damping):
     """
 
     initial: float | None = None
-    initial_ratio: float = 25.0
+    initial_ratio: float = 0.4
     every: int = 5
     decay: float = 19 / 20
     lower: float = 0.25
@@ -157,11 +157,11 @@ class LevenbergMarquardt(Damping):
         if not (np.isfinite(self.failure_factor) and self.failure_factor > 1):
             raise SpecError(f"failure_factor={self.failure_factor} must be above 1.")
 
-    def first(self, mean_curvature: TensorVariable) -> TensorVariable:
-        dtype = mean_curvature.type.dtype
+    def first(self, output_curvature: TensorVariable) -> TensorVariable:
+        dtype = output_curvature.type.dtype
         if self.initial is not None:
             return pt.constant(np.asarray(self.initial, dtype))
-        return np.asarray(self.initial_ratio, dtype) * mean_curvature
+        return np.asarray(self.initial_ratio, dtype) * output_curvature
 
     def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
         dtype = damping.type.dtype

@@ -170,14 +170,20 @@ class StepBuilder:
 
     def _damping(self, proposal: Proposal) -> tuple[TensorVariable, TensorVariable]:
         """Return lambda of this update, and whether the dtype's precision raised it."""
-        damping = self.settings.damping.first(proposal.mean_curvature)
-        if self.state.damping is not None:
-            started = pt.gt(self.state.damping, 0)
-            damping = choose(started, [self.state.damping], [damping])[0]
+        damping = self.settings.damping.first(self._output_curvature())
+        kept = self.state.damping
+        if kept is not None:
+            # a sum, since XLA gives a constant that a branch returns a dtype of its own
+            damping = choose(pt.gt(kept, 0), [kept], [damping + kept])[0]
         damping = self.settings.damping.bounded(damping, proposal.mean_curvature)
         size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
         least = least_damping(proposal.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
+
+    def _output_curvature(self) -> TensorVariable:
+        """Return the loss's curvature in an output, summed over examples: the mean of K."""
+        hessian = self.head.summed_hessian()
+        return pt.trace(hessian) / hessian.shape[0].astype(self.dtype)
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""
@@ -288,7 +294,7 @@ class StepBuilder:
         updates[self.state.failed] = (~taken).astype("int32")
         rule, kept = self.settings.damping, self.state.damping
         if kept is not None and isinstance(rule, LevenbergMarquardt):
-            last = pt.switch(all_finite([damping]), damping, kept)
+            last = pt.switch(finite, damping, kept)
             raised = pt.switch(pt.gt(last, 0), rule.after_failure(last), kept)
             updates[kept] = pt.switch(taken, wanted[kept], raised)
         return Step(updates, statistics)

@@ -22,7 +22,7 @@ class Proposal(ABC):
     sound : boolean scalar TensorVariable
         Whether all that the proposal is made from is finite.
     mean_curvature : scalar TensorVariable
-        The mean eigenvalue of the curvature, on the scale of which lambda starts.
+        The mean eigenvalue of the curvature, which bounds lambda from below.
     greatest_block : scalar TensorVariable
         The greatest mean eigenvalue of one layer's block.
     """

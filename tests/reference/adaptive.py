@@ -39,7 +39,7 @@ class Recipe:
     momentum: bool = True
     reject_below: float | None = 0.25
     first_damping: float | None = None
-    first_ratio: float = 25.0
+    first_ratio: float = 0.4
     least_ratio: float = 1e-3
     damping_every: int = 5
     damping_decay: float = 19 / 20
@@ -145,7 +145,9 @@ class AdaptiveTrainer:
         curvature = len(x) / n * np.einsum("nkp,nkl,nlq->pq", J, hessian[:n], J)
 
         self._estimate(run, hessian)
-        damping = max(self.damping or self._first_damping(), recipe.least_ratio * self._scale())
+        damping = max(
+            self.damping or self._first_damping(hessian), recipe.least_ratio * self._scale()
+        )
         self.damping = damping
         shifted = curvature + (damping + recipe.l2) * np.eye(len(theta))
         gamma = self._choose_gamma(gradient, shifted)
@@ -199,10 +201,11 @@ class AdaptiveTrainer:
             for (Q, G), old in zip(fresh, self.factors or [None] * len(self.weights), strict=True)
         ]
 
-    def _first_damping(self) -> float:
+    def _first_damping(self, hessian: Array) -> float:
+        """Return lambda's first value: by default a multiple of the mean output's curvature."""
         if self.recipe.first_damping is not None:
             return self.recipe.first_damping
-        return self.recipe.first_ratio * self._scale()
+        return self.recipe.first_ratio * float(np.trace(hessian.sum(axis=0)) / hessian.shape[1])
 
     def _scale(self) -> float:
         """Return the mean eigenvalue of all blocks together."""
