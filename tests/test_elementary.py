@@ -14,7 +14,7 @@ from kfgn_graph.backends import resolve_backend
 from tests.stepping import on_backends
 
 FUNCTIONS = {"tanh": (pt.tanh, np.tanh), "softplus": (pt.softplus, lambda x: np.logaddexp(0, x))}
-UNITS = 4  # in the last place: a quotient of two rounded polynomials, or two exponentials
+UNITS = 6  # in the last place: rounding of a quotient of polynomials, and of three doublings
 
 
 @cache

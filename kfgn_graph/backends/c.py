@@ -44,11 +44,15 @@ class CBackend(Backend):
 def find_blas_flags() -> str:
     """Return linker flags for the BLAS of the ``mkl`` package in this environment.
 
+    MKL's threads are told not to spin after a product, unless the user has said otherwise: SciPy's
+    own BLAS factorises, and its threads would wait for a core until they sleep.
+
     Raises
     ------
     BackendError
         If there is none; PyTensor itself looks for the system's BLAS before.
     """
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
     for library in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
         ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL | os.RTLD_NOW)
         return f"-L{library.parent} -l:{library.name} -Wl,-rpath,{library.parent}"
