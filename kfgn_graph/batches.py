@@ -69,6 +69,29 @@ def check_batch(inputs: Sequence[Variable], batch: Sequence[Any]) -> list[Any]:
     return arrays
 
 
+def check_batches(batches: Any, data: Sequence[Any]) -> np.ndarray:
+    """Return the rows of each batch as an array of int32.
+
+    Raises
+    ------
+    BatchError
+        If they are not a table of integers, or there is no such row in the data.
+    """
+    rows = np.asarray(batches)
+    if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
+        raise BatchError(
+            f"batches must be a table (T, B) of row numbers, one row a batch, not an array of "
+            f"{rows.dtype} and shape {rows.shape}."
+        )
+    lengths = [np.shape(a)[0] for a in data if np.ndim(a)]
+    if lengths and not (rows.min() >= 0 and rows.max() < min(lengths)):
+        raise BatchError(
+            f"batches name rows {rows.min()} to {rows.max()}, but the data have rows 0 to "
+            f"{min(lengths) - 1}."
+        )
+    return rows.astype(np.int32)
+
+
 def _as_array(variable: Variable, value: Any) -> Any:
     array = value if hasattr(value, "shape") and hasattr(value, "dtype") else np.asarray(value)
     wanted = variable.type

@@ -17,7 +17,7 @@ from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import Backend, resolve_backend
-from kfgn_graph.batches import check_batch, check_inputs
+from kfgn_graph.batches import check_batch, check_batches, check_inputs
 from kfgn_graph.checkpoint import read_state, save_state
 from kfgn_graph.damping import Damping, LevenbergMarquardt
 from kfgn_graph.errors import CheckpointError, SpecError
@@ -100,6 +100,37 @@ class Update:
         placed = self._backend.place(arrays)
         function = self.function_for(arrays)
         values = function(*placed)
+        return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
+
+    def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
+        """Take one step for each batch, drawn from data by index.
+
+        With JAX the steps are one compiled loop over data that stay on the device: for small
+        networks, whose steps take no longer than the calls. It is compiled once for each
+        number of batches.
+
+        Parameters
+        ----------
+        data : sequence of arrays
+            One for each input variable, as of one great batch.
+        batches : (T, B) array of integers
+            Rows of the data that make up each of T batches.
+
+        Returns
+        -------
+        UpdateStats
+            Each statistic an array of shape (T,).
+
+        Raises
+        ------
+        BatchError
+            If the data do not fit the inputs, or the batches the data; nothing is changed.
+        """
+        rows = check_batches(batches, data)
+        placed = [a if hasattr(a, "dtype") else np.asarray(a) for a in data]
+        first = check_batch(self._inputs, [a[rows[0]] if a.ndim else a for a in placed])
+        whole = [a.astype(b.dtype, copy=False) for a, b in zip(placed, first, strict=True)]
+        values = self._backend.many(self.function_for(first), whole, rows)
         return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
 
     def function_for(self, batch: Sequence[Any]) -> Function:

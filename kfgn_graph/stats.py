@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 #: Statistics that are true or false.
 FLAGS = ("skipped", "rejected", "clamped")
 
 
 class UpdateStats:
     """The statistics of one update; a value is fetched from the device when it is read.
+
+    Those of several updates, from :meth:`Update.many`, are arrays of shape (T,).
 
     Attributes
     ----------
@@ -38,14 +42,14 @@ class UpdateStats:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
-    def __getattr__(self, name: str) -> float | bool:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._values:
             raise AttributeError(name)
-        value = self._values[name]
-        return bool(value) if name in FLAGS else float(value)
+        value = np.asarray(self._values[name]).astype(bool if name in FLAGS else float)
+        return value if value.ndim else value.item()
 
-    def as_dict(self) -> dict[str, float | bool]:
-        """Return all statistics as Python numbers."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return all statistics, as Python numbers or, of several updates, arrays."""
         return {name: getattr(self, name) for name in self._values}
 
     def __repr__(self) -> str:

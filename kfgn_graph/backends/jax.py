@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pytensor.compile.executor import Function
 from pytensor.compile.mode import JAX, Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.link.jax.linker import JAXLinker
@@ -47,6 +48,7 @@ class JAXBackend(Backend):
         import jax
 
         self._devices = devices
+        self._loops: dict[Function, Callable[..., Any]] = {}
         if devices is None:
             return
         if not 1 <= devices <= len(jax.devices()):
@@ -80,3 +82,47 @@ class JAXBackend(Backend):
         for v in variables:
             value = v.get_value(borrow=True, return_internal_type=True)
             v.container.storage[0] = jax.device_put(value, self._replicated)
+
+    def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
+        if self._devices is not None:
+            return super().many(function, data, batches)
+        if function not in self._loops:
+            self._loops[function] = compiled_loop(function, len(data))
+        storages = [container.storage for container in function.input_storage][len(data) :]
+        state, outputs = self._loops[function](data, batches, [s[0] for s in storages])
+        for storage, value in zip(storages, state, strict=True):
+            storage[0] = value
+        return list(outputs)
+
+
+def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
+    """Return one compiled function that calls a JAX function for batch after batch.
+
+    Parameters
+    ----------
+    function : Function
+        Compiled by :class:`DonatingJAXLinker`.
+    n_inputs : int
+        How many of its inputs are given; those after them are shared variables.
+
+    Returns
+    -------
+    callable
+        (data, batches, values of the shared variables) to (their new values, outputs). The
+        values given are donated.
+    """
+    import jax
+
+    call, fgraph = function.vm.jit_fn, function.maker.fgraph
+    updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
+    n_outputs = len(fgraph.outputs) - len(updated)
+
+    def loop(data: Sequence[Any], batches: Any, state: list[Any]) -> Any:
+        def step(state: list[Any], rows: Any) -> tuple[list[Any], list[Any]]:
+            results = call(*[a[rows] if a.ndim else a for a in data], *state)
+            new = [results[updated[i]] if i in updated else v for i, v in enumerate(state)]
+            return new, results[:n_outputs]
+
+        return jax.lax.scan(step, state, batches)
+
+    return jax.jit(loop, donate_argnums=2)
