@@ -31,6 +31,11 @@ for epoch in range(5):
         stats = update(inputs[start : start + size], labels[start : start + size])
     print(f"epoch {epoch}   loss {stats.loss:.4f}")
 
+# --- small network: many updates a call, batches drawn by index
+rows = np.stack([rng.permutation(len(inputs))[:size] for _ in range(20)])
+losses = update.many([inputs, labels], rows).loss
+print(f"twenty more   loss {losses[0]:.4f} to {losses[-1]:.4f}")
+
 # --- reading: the values are arrays of JAX until they are asked for as NumPy's
 weight = np.asarray(W0.get_value())
 predict = pytensor.function([x], log_p.argmax(axis=1), mode="JAX")
