@@ -104,10 +104,11 @@ def nodes_within(fgraph: Any) -> Iterator[Apply]:
 def test_a_step_has_one_syrk_for_each_factor_that_is_a_product(
     factors_every: int, backend: str
 ) -> None:
-    """Q = a^T a of each layer, and KFRA's E[b b^T] between two."""
+    """Q = a^T a of each layer, E[b b^T] between two, and L^-T L^-1 of each factor, tried twice."""
     graph = step_graph(backend, factors_every=factors_every)
     layers = len(WIDTHS) - 1
-    assert sum(isinstance(node.op, Syrk) for node in nodes_within(graph)) == 2 * layers - 1
+    products = sum(isinstance(node.op, Syrk) for node in nodes_within(graph))
+    assert products == layers + (layers - 1) + 2 * 2 * layers
     for node in nodes_within(graph):
         if type(node.op).__name__ in ("Dot", "Dot22"):
             left, right = (transposed_of(v) for v in node.inputs)
