@@ -18,14 +18,16 @@ NET = chain("small", [5, 4, 3, 2], "tanh")
 N = 12
 
 RECIPES = {
-    "tied": Recipe(),
+    "tied": Recipe(first_ratio=4.0),
     "rejecting": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9),
     "searched": Recipe(gamma_every=10, refresh_every=4, l2=1e-3, decay=0.9, reject_below=None),
     "one_length": Recipe(groups=1, momentum=False, first_damping=0.5, least_ratio=1.5),
     "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),
     "lengths_without_momentum": Recipe(groups=5, momentum=False, gamma_every=20, first_ratio=1.0),
     "sampled": Recipe(examples=7, l2=1e-3),
-    "seldom": Recipe(refresh_every=10, factors_every=5, decay=0.8, reject_below=None),
+    "seldom": Recipe(
+        refresh_every=10, factors_every=5, decay=0.8, reject_below=None, first_ratio=15.0
+    ),
 }
 
 
