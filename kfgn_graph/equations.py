@@ -21,6 +21,8 @@ from collections.abc import Callable
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.matrices import identity
+
 Transpose = Callable[[TensorVariable], TensorVariable]
 Vectors = list[TensorVariable]
 
@@ -43,7 +45,7 @@ def per_example_block(a: TensorVariable, H: TensorVariable) -> TensorVariable:
         Of shape (d_in * d_out, d_in * d_out), over row-major vec(W).
     """
     n, t, d_out = a.shape[0], a.shape[1], H.shape[2]
-    unit = pt.eye(d_out, dtype=a.type.dtype)
+    unit = identity(d_out, a.type.dtype)
     jacobian = a[:, :, None, :, None] * unit[None, None, :, None, :]
     J = jacobian.reshape((n, t * d_out, a.shape[2] * d_out))
     return (J.mT @ H.reshape((n, t * d_out, t * d_out)) @ J).sum(axis=0)
@@ -75,7 +77,7 @@ def diagonal_term(d: TensorVariable) -> TensorVariable:
     TensorVariable
         Of shape (N, d, d).
     """
-    return d[:, :, None] * pt.eye(d.shape[1], dtype=d.type.dtype)[None]
+    return d[:, :, None] * identity(d.shape[1], d.type.dtype)[None]
 
 
 def gauss_newton[V](

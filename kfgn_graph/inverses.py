@@ -30,12 +30,12 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.kronecker import (
     KroneckerFactors,
     damped,
-    identity_like,
-    inverse_of,
+    damped_inverses,
     kronecker_solve,
-    norm_ratio,
     norm_ratio_of,
+    shifts_of,
 )
+from kfgn_graph.matrices import identity_like
 from kfgn_graph.vectors import all_finite
 
 #: The variables that a strategy keeps for one layer, by name.
@@ -83,6 +83,10 @@ class Inverse(ABC):
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
         """Return new parts; ``old`` is empty where nothing is kept."""
 
+    def witnesses(self, parts: Parts) -> list[TensorVariable]:
+        """Return what is finite only where all of the parts are."""
+        return list(parts.values())
+
     @abstractmethod
     def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
         """Return the inverse times V, of shape (d_in[+1], d_out)."""
@@ -106,17 +110,17 @@ class _PairOfInverses(Inverse):
 
 @dataclass(frozen=True)
 class Cholesky(_PairOfInverses):
-    """Inverses through the factors' Cholesky decompositions.
-
-    A decomposition that fails gives NaN.
-    """
+    """Inverses through the factors' Cholesky decompositions, NaN where one fails."""
 
     name = "cholesky"
     may_fail = True
 
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
-        shifted = damped(factors, gamma)
-        return {"Q": inverse_of(shifted.Q), "G": inverse_of(shifted.G)}
+        return dict(zip("QG", damped_inverses(factors, gamma), strict=True))
+
+    def witnesses(self, parts: Parts) -> list[TensorVariable]:
+        # a diagonal bounds the rest of what is positive semi-definite
+        return [pt.diagonal(part) for part in parts.values()]
 
     def solve(
         self, factors: KroneckerFactors, V: TensorVariable, damping: BlockDamping, old: Parts
@@ -125,21 +129,30 @@ class Cholesky(_PairOfInverses):
 
 
 def retried(
-    attempt: Callable[[TensorVariable], list[TensorVariable]], dtype: str
-) -> list[TensorVariable]:
-    """Return the results of an attempt; where they are not finite, those with more damping.
+    attempt: Callable[[TensorVariable], list[TensorVariable]],
+    witnesses: Callable[[list[TensorVariable]], list[TensorVariable]],
+    dtype: str,
+) -> tuple[list[TensorVariable], TensorVariable]:
+    """Return the results of an attempt, or where they are not finite, those with more damping.
 
-    The second attempt is not computed unless needed, and its results stand as they are.
+    The second attempt is not computed unless needed. Returned as well is whether the results
+    are finite at last.
 
     Parameters
     ----------
     attempt : callable
         Takes what gamma is multiplied with.
+    witnesses : callable
+        Takes results, and returns what is finite only where all of them are.
     dtype : str
         Of the results.
     """
     results, again = (attempt(pt.constant(np.asarray(g, dtype))) for g in (1, RETRY_GROWTH))
-    return choose(all_finite(results), results, again)
+    succeeded = all_finite(witnesses(results))
+    *results, finite = choose(
+        succeeded, [*results, succeeded], [*again, all_finite(witnesses(again))]
+    )
+    return results, finite
 
 
 @dataclass(frozen=True)
@@ -171,11 +184,10 @@ class NewtonSchulz(_PairOfInverses):
         positive_count("iterations", self.iterations)
 
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
-        shifted = damped(factors, gamma)
-        pi = norm_ratio(factors)
+        shifted, (q, g) = damped(factors, gamma), shifts_of(factors, gamma)
         return {
-            "Q": self.inverse(shifted.Q, pi * gamma, old["Q"]),
-            "G": self.inverse(shifted.G, gamma / pi, old["G"]),
+            "Q": self.inverse(shifted.Q, q, old["Q"]),
+            "G": self.inverse(shifted.G, g, old["G"]),
         }
 
     def inverse(

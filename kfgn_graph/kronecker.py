@@ -14,6 +14,7 @@ from pytensor.assumptions import POSITIVE_DEFINITE, SYMMETRIC
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.matrices import identity_like, shifted_inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,21 +90,28 @@ def norm_ratio_of(q: TensorVariable, g: TensorVariable) -> TensorVariable:
     return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))
 
 
-def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
-    r"""Return the factors damped: :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
+def shifts_of(
+    factors: KroneckerFactors, gamma: TensorVariable | float
+) -> tuple[TensorVariable, TensorVariable]:
+    r"""Return what damps Q and G: :math:`\pi\gamma` and :math:`\gamma / \pi`."""
     pi = norm_ratio(factors)
     gamma = pt.as_tensor(gamma).astype(factors.Q.type.dtype)
-    return KroneckerFactors(_shifted(factors.Q, pi * gamma), _shifted(factors.G, gamma / pi))
+    return pi * gamma, gamma / pi
 
 
-def _shifted(M: TensorVariable, by: TensorVariable) -> TensorVariable:
-    return M + by * identity_like(M)
+def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
+    r"""Return the factors damped: :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
+    q, g = shifts_of(factors, gamma)
+    Q, G = factors.Q, factors.G
+    return KroneckerFactors(Q + q * identity_like(Q), G + g * identity_like(G))
 
 
-def identity_like(M: TensorVariable) -> TensorVariable:
-    """Return the identity of a square matrix's size, a constant where the size is static."""
-    size = M.type.shape[0]
-    return pt.eye(M.shape[0] if size is None else size, dtype=M.type.dtype)
+def damped_inverses(
+    factors: KroneckerFactors, gamma: TensorVariable | float
+) -> tuple[TensorVariable, TensorVariable]:
+    """Return the inverses of the damped factors; one that is not positive definite gives NaN."""
+    q, g = shifts_of(factors, gamma)
+    return shifted_inverse(factors.Q, q), shifted_inverse(factors.G, g)
 
 
 def kronecker_solve(
@@ -135,17 +143,6 @@ def solve_symmetric(A: TensorVariable, B: TensorVariable) -> TensorVariable:
     """Return A^-1 B for a symmetric positive definite A, (d, d), and B, (d, m)."""
     declared = POSITIVE_DEFINITE.assume(SYMMETRIC.assume(A))
     return pt.linalg.solve(declared, B, assume_a="pos", check_finite=False)
-
-
-def inverse_of(A: TensorVariable) -> TensorVariable:
-    r"""Return A^-1 of a symmetric positive definite A: :math:`L^{-T} L^{-1}`, with A = L L^T.
-
-    One triangular solve and a symmetric product, where solving twice would take two of the
-    solves, which are slower than products everywhere. A that is not gives NaN.
-    """
-    L = pt.linalg.cholesky(A, lower=True)
-    inverse = pt.linalg.solve_triangular(L, identity_like(A), lower=True, check_finite=False)
-    return pt.specify_shape(inverse.T @ inverse, A.type.shape)
 
 
 def corrected_eigenvalues(

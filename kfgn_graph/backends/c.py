@@ -13,6 +13,7 @@ from pytensor.compile.mode import Mode, get_mode
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
+from kfgn_graph.backends.scalars import SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.errors import BackendError
 
@@ -38,7 +39,7 @@ class CBackend(Backend):
             pytensor.config.blas__ldflags = find_blas_flags()
 
     def mode(self) -> Mode:
-        return get_mode("CVM").including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY)
+        return get_mode("CVM").including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, SCALAR_EXPRESSIONS)
 
 
 def find_blas_flags() -> str:

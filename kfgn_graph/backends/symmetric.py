@@ -136,7 +136,7 @@ class Syrk(COp):
 
     def c_code_cache_version(self) -> tuple[int, ...]:
         """Return the version of the C code."""
-        return (2,)
+        return (1,)
 
 
 syrk = Syrk()

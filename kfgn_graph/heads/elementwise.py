@@ -28,6 +28,7 @@ from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head, rows
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.layers.walking import dependents
+from kfgn_graph.matrices import identity
 from kfgn_graph.vectors import total
 
 N_PROBES = 16
@@ -120,12 +121,12 @@ class BernoulliHead(DiagonalHead):
 
 def diagonal(d: TensorVariable) -> TensorVariable:
     """Return diag(d): (K,) to (K, K)."""
-    return d[:, None] * pt.eye(d.shape[0], dtype=d.type.dtype)
+    return d[:, None] * identity(d.shape[0], d.type.dtype)
 
 
 def batched_diagonal(d: TensorVariable) -> TensorVariable:
     """Return diag(d_r) for each row: (R, K) to (R, K, K)."""
-    return d[:, :, None] * pt.eye(d.shape[1], dtype=d.type.dtype)[None]
+    return d[:, :, None] * identity(d.shape[1], d.type.dtype)[None]
 
 
 def diagonal_hessian(loss: TensorVariable, z: TensorVariable) -> TensorVariable:

@@ -125,18 +125,22 @@ class KroneckerProposal(Proposal):
             ]
 
         steps = self._outside(gradient)
-        for layer, result in zip(self.factors, self._retried(solved), strict=True):
+        results, _ = self._retried(solved, list)
+        for layer, result in zip(self.factors, results, strict=True):
             steps |= separated(layer, -result)
         return steps
 
     def _retried(
-        self, attempt: Callable[[TensorVariable], list[TensorVariable]]
-    ) -> list[TensorVariable]:
-        """Return an attempt's results, with more damping where a factorisation fails."""
+        self,
+        attempt: Callable[[TensorVariable], list[TensorVariable]],
+        witnesses: Callable[[list[TensorVariable]], list[TensorVariable]],
+    ) -> tuple[list[TensorVariable], TensorVariable]:
+        """Return an attempt's results and whether they are finite, retried where it may fail."""
         dtype = self.graph.loss.type.dtype
-        if not self.settings.strategy.may_fail:
-            return attempt(pt.constant(np.asarray(1, dtype)))
-        return retried(attempt, dtype)
+        if self.settings.strategy.may_fail:
+            return retried(attempt, witnesses, dtype)
+        results = attempt(pt.constant(np.asarray(1, dtype)))
+        return results, all_finite(witnesses(results))
 
     def _outside(self, gradient: Values) -> Values:
         """Return the step of the parameters that no layer holds: the negative gradient."""
@@ -167,15 +171,21 @@ class KroneckerProposal(Proposal):
                 results += [new[name] for name in old]
             return results
 
+        def by_layer(results: Sequence[TensorVariable]) -> dict[Layer, Parts]:
+            values = iter(results)
+            return {layer: {name: next(values) for name in old} for layer, old in kept.items()}
+
+        def witnesses(results: list[TensorVariable]) -> list[TensorVariable]:
+            return [w for parts in by_layer(results).values() for w in strategy.witnesses(parts)]
+
         old = [v for parts in kept.values() for v in parts.values()]
-        chosen = self._retried(fresh)
-        finite = self.sound & all_finite(chosen)
+        chosen, finite = self._retried(fresh, witnesses)
+        finite = self.sound & finite
         chosen = [pt.switch(finite, new, o) for new, o in zip(chosen, old, strict=True)]
         if self.settings.refresh_every > 1:
             *chosen, finite = choose(self.refresh_due(), [*chosen, finite], [*old, self.sound])
         self.sound = finite
-        values = iter(chosen)
-        return {layer: {name: next(values) for name in parts} for layer, parts in kept.items()}
+        return by_layer(chosen)
 
     def refresh_due(self) -> TensorVariable:
         """Return whether inverses are anew: at first, after a failure, and then evenly."""

@@ -1,0 +1,132 @@
+"""Inverses of damped factors on every backend, and a program without arrays in its code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from pytensor.graph.basic import Constant, Variable
+from pytensor.tensor.elemwise import Elemwise
+
+from kfgn_graph.backends import resolve_backend
+from kfgn_graph.backends.scalars import LONG
+from kfgn_graph.matrices import shifted_inverse
+from tests.harness import MODES
+from tests.stepping import on_backends
+from tests.test_symmetric_products import WIDTHS, layouts, nodes_within, step_graph
+
+TOLERANCES = {"float32": 1e-4, "float64": 1e-11}
+
+
+@cache
+def inverse_on(backend: str, dtype: str) -> Any:
+    """Compile (A + s I)^-1."""
+    A, shift = pt.matrix("A", dtype=dtype), pt.scalar("s", dtype=dtype)
+    mode = resolve_backend(backend, None).mode()
+    return pytensor.function([A, shift], shifted_inverse(A, shift), mode=mode)
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_inverse_of_every_size_and_layout(
+    dtype: str, backend: str, rng: np.random.Generator
+) -> None:
+    inverse = inverse_on(backend, dtype)
+    for d in (1, 2, 7, 130):
+        X = rng.standard_normal((2 * d, d))
+        A = (X.T @ X / d).astype(dtype)
+        want = np.linalg.inv(A.astype(float) + 0.5 * np.eye(d))
+        for same in layouts(A):
+            got = np.asarray(inverse(same, np.asarray(0.5, dtype)))
+            assert got.dtype == dtype
+            np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCES[dtype])
+            np.testing.assert_allclose(got, got.T, rtol=0, atol=TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_a_matrix_that_is_not_definite_has_no_inverse(backend: str) -> None:
+    inverse = inverse_on(backend, "float64")
+    for A in (np.diag([1.0, -2.0, 3.0]), np.zeros((3, 3)), np.full((3, 3), np.nan)):
+        assert np.isnan(inverse(A, np.asarray(0.0))).all()
+    assert np.isfinite(inverse(np.diag([1.0, -2.0, 3.0]), np.asarray(2.5))).all()
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+@pytest.mark.parametrize("refresh_every", [1, 10])
+def test_the_program_holds_no_matrix(refresh_every: int, backend: str) -> None:
+    """Identities are made when it runs: as data they would be d^2 numbers of its code."""
+    graph = step_graph(backend, refresh_every=refresh_every)
+    sizes = [np.size(v.data) for v in inputs_within(graph) if isinstance(v, Constant)]
+    assert sizes
+    assert max(sizes) <= max(WIDTHS)
+
+
+def inputs_within(graph: Any) -> Iterator[Variable]:
+    """Yield every Op's inputs, within Ops and branches too."""
+    for node in nodes_within(graph):
+        yield from node.inputs
+
+
+@pytest.mark.slow
+def test_c_has_no_long_elementwise_op_of_numbers() -> None:
+    for node in nodes_within(step_graph("c")):
+        operands = [*node.inputs, *node.outputs]
+        numbers = not any(getattr(v.type, "ndim", 0) for v in operands)
+        assert not (isinstance(node.op, Elemwise) and numbers and len(operands) >= LONG)
+
+
+COMPILE = """
+from numba.core import event
+from tests.test_symmetric_products import WIDTHS, step_update
+import numpy as np
+
+class Compiled(event.Listener):
+    names = []
+    def on_start(self, event):
+        self.names.append(event.data["dispatcher"].py_func.__name__)
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Compiled())
+update = step_update("numba")
+print("LOSS", float(update(np.full((7, WIDTHS[0]), 0.5, "float32")).loss))
+print("COMPILED", *Compiled.names)
+"""
+
+
+@pytest.mark.slow
+def test_what_numba_compiled_is_found_again_on_disk(tmp_path: Path) -> None:
+    first, second = (compile_apart(tmp_path) for _ in range(2))
+    assert first["LOSS"] == second["LOSS"]
+    graphs = {"numba_funcified_fgraph", "lazy_ifelse"}
+    assert graphs <= set(first["COMPILED"])
+    assert not graphs & set(second["COMPILED"])
+    # the whole function is compiled once, not once more for the cache
+    assert first["COMPILED"].count("numba_funcified_fgraph") == 1
+
+
+def compile_apart(cache_folder: Path) -> dict[str, list[str]]:
+    """Compile and run a step in a process of its own."""
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(cache_folder),
+    )
+    lines = [line.split() for line in run.stdout.splitlines()]
+    return {line[0]: line[1:] for line in lines if line}
+
+
+def environment(cache_folder: Path) -> dict[str, str]:
+    """Return this process's environment, with PyTensor's cache in a folder."""
+    return os.environ | {"PYTENSOR_FLAGS": f"base_compiledir={cache_folder}"}
