@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -143,7 +145,8 @@ class Update:
         """
         key = tuple(a.shape for a in batch) if self._backend.static_batch else ()
         if key not in self._functions:
-            self._functions[key] = self._compile(batch)
+            with uncollected():
+                self._functions[key] = self._compile(batch)
             self._backend.place_state(self._persistent().values())
         return self._functions[key]
 
@@ -248,6 +251,21 @@ class Update:
         return explain(self.graph, self._settings, self._backend.name)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the cyclic garbage collector, which takes a fifth of the time that rewriting takes.
+
+    Rewriting makes millions of small objects; those that die are freed without it, but for few.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
     """Return a variable that shares the parameter's value, with the value's shape in its type."""
     alias_type = TensorType(parameter.type.dtype, value_shape(parameter))
@@ -349,6 +367,6 @@ def compile_update(
         average_iterates,
         seed,
     )
-    return Update(
-        loss, params, inputs, output, unmatched, settings, resolve_backend(backend, devices)
-    )
+    chosen = resolve_backend(backend, devices)
+    with uncollected():
+        return Update(loss, params, inputs, output, unmatched, settings, chosen)

@@ -85,7 +85,8 @@ class SampledGaussNewton(GaussNewton):
         """Return H_L u, scaled so that the first examples stand for all."""
         whole, first = self._whole, slice(self._count)
         padded = pt.set_subtensor(pt.zeros_like(whole)[first], u)
-        share = whole.shape[0].astype(u.type.dtype) / u.shape[0].astype(u.type.dtype)
+        rows, taken = whole.shape[0], pt.minimum(self._count, whole.shape[0])
+        share = rows.astype(u.type.dtype) / taken.astype(u.type.dtype)
         return share * super().curvature(padded)[first]
 
 
