@@ -9,6 +9,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import scipy
 
 import kfgn_graph as kfgn
 from tests.cases import BY_NAME, Problem, build
@@ -281,7 +282,9 @@ def test_the_c_backend_without_blas(
     problem: Problem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(pytensor.config, "blas__ldflags", "")
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))  # where the environment's own BLAS would be
+    # where SciPy's BLAS, and the environment's own, would be
+    monkeypatch.setattr(scipy, "__file__", str(tmp_path / "scipy" / "__init__.py"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(kfgn.BackendError, match=r"(?s)BLAS.*install"):
         compile_case(problem, backend="c")
 
