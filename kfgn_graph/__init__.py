@@ -7,7 +7,8 @@ The main door is :func:`compile_update`; :func:`trace_layers`, :func:`curvature_
 from typing import TYPE_CHECKING, Any
 
 from kfgn_graph._version import __version__
-from kfgn_graph.compile import Update, compile_update
+from kfgn_graph.compile import compile_update
+from kfgn_graph.compiled import Update
 from kfgn_graph.damping import ConstantDamping, LevenbergMarquardt
 from kfgn_graph.errors import (
     BackendError,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kfgn_graph.heads import find_head
 from kfgn_graph.hessian_free import HessianFree
 from kfgn_graph.layers.graph import LayerGraph
@@ -19,8 +21,21 @@ EQUATIONS = {
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
 
 
-def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
-    """Return a table of layers with the shapes, work and memory of their factors."""
+def explain(
+    graph: LayerGraph,
+    settings: Settings,
+    backend: str,
+    first_updates: Sequence[tuple[str, float]],
+) -> str:
+    """Return a table of layers with the shapes, work and memory of their factors.
+
+    Parameters
+    ----------
+    graph, settings, backend
+        Of the update.
+    first_updates : sequence of (str, float)
+        The batch's shapes and the seconds of each update so far that had to be compiled.
+    """
     head = find_head(graph)
     method = type(settings.method).__name__
     dtype = graph.loss.type.dtype
@@ -57,6 +72,7 @@ def explain(graph: LayerGraph, settings: Settings, backend: str) -> str:
         lines.append(
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
         )
+    lines += [f"compiled and run first in {s:.1f} s, for {shapes}" for shapes, s in first_updates]
     return "\n".join(lines)
 
 

@@ -233,6 +233,18 @@ def test_statistics_are_those_of_the_update(rng: np.random.Generator) -> None:
     assert stats.damping == pytest.approx(DAMPING)
 
 
+def test_explain_tells_how_long_an_update_took_to_compile(rng: np.random.Generator) -> None:
+    case = case_of()
+    update = compile_case(build(case, case.values(rng)))
+    assert "compiled" not in update.explain()
+    for size in (4, 4, 5):
+        batch = case.batch(rng, size)
+        update(*batch)
+    told = [line for line in update.explain().splitlines() if line.startswith("compiled")]
+    assert [line.split("for (")[1].split(",")[0] for line in told] == ["4", "5"]
+    assert all(float(line.split(" in ")[1].split()[0]) > 0 for line in told)
+
+
 @pytest.mark.needs_data
 def test_real_digits_are_learnt_in_few_updates(
     data_folder: Path, rng: np.random.Generator

@@ -55,10 +55,11 @@ def _pairs(values: dict[str, str]) -> str:
 
 
 def _backends(found: Diagnosis) -> Table:
-    table = Table("backend", "usable", "computes on, or what is wrong", box=None)
+    table = Table("backend", "usable", "compiles in", "computes on, or what is wrong", box=None)
     for check in found.backends:
         usable = "[green]yes[/]" if check.problem is None else "[red]no[/]"
-        table.add_row(check.name, usable, escape(check.problem or ", ".join(check.devices)))
+        took = "" if check.seconds is None else f"{check.seconds:.1f} s"
+        table.add_row(check.name, usable, took, escape(check.problem or ", ".join(check.devices)))
     return table
 
 

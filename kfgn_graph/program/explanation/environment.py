@@ -7,6 +7,7 @@ import subprocess
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,14 @@ class BackendCheck:
         Why it cannot be used, with the remedy; None where it can.
     devices : tuple of str
         Where it computes, as ``"cpu"``.
+    seconds : float or None
+        How long compiling a product took, with whatever was in the caches; None where it failed.
     """
 
     name: str
     problem: str | None
     devices: tuple[str, ...] = ()
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Library:
 
 def check_backend(name: str) -> BackendCheck:
     """Compile a product with a backend, run it, and compare the result."""
+    start = perf_counter()
     try:
         with warnings.catch_warnings():  # of PyTensor's own BLAS, which the C backend replaces
             warnings.simplefilter("ignore")
@@ -72,7 +77,7 @@ def check_backend(name: str) -> BackendCheck:
     except Exception as error:
         line = str(error).strip().splitlines()[:1]
         return BackendCheck(name, ": ".join([f"it fails with {type(error).__name__}", *line]))
-    return BackendCheck(name, None, devices)
+    return BackendCheck(name, None, devices, perf_counter() - start)
 
 
 def _computed_on(name: str) -> tuple[str, ...]:

@@ -67,9 +67,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *options: str, **changed: object):
 
 
 def test_jax_compiles_here_and_an_unknown_backend_does_not():
-    assert check_backend("jax").problem is None
-    assert check_backend("jax").devices != ()
+    check = check_backend("jax")
+    assert check.problem is None
+    assert check.devices != ()
+    assert check.seconds is not None and check.seconds > 0
     assert "is not one of" in (check_backend("fortran").problem or "")
+    assert check_backend("fortran").seconds is None
 
 
 def test_a_backend_that_fails_is_told_by_its_error(monkeypatch):
