@@ -93,6 +93,7 @@ types: $(BIN)/.installed-dev
 	$(BIN)/mypy
 
 docs: $(BIN)/.installed-docs
+	rm -rf docs/reference/generated  # pages of modules that are gone
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
