@@ -65,7 +65,7 @@ class Update:
         self._backend = backend
         self._state = State(self.graph, settings)
         self._functions: dict[tuple[Any, ...], Function] = {}
-        self._first_updates: list[tuple[str, float]] = []
+        self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
         build_step(self._source, self.graph, settings, self._state)
 
     @property
@@ -97,14 +97,15 @@ class Update:
         """
         arrays = check_batch(self._inputs, batch)
         placed = self._backend.place(arrays)
-        if self._key(arrays) in self._functions:
-            values = self.function_for(arrays)(*placed)
+        key = self._key(arrays)
+        if key in self._first_updates:
+            values = self._functions[key](*placed)
         else:
             start = perf_counter()
             with uncollected():
                 values = self.function_for(arrays)(*placed)
             shapes = ", ".join(str(a.shape) for a in arrays)
-            self._first_updates.append((shapes, perf_counter() - start))
+            self._first_updates[key] = shapes, perf_counter() - start
         return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
@@ -258,7 +259,8 @@ class Update:
 
         Once it was called, it tells how long compiling took as well.
         """
-        return explain(self.graph, self._settings, self._backend.name, self._first_updates)
+        first_updates = list(self._first_updates.values())
+        return explain(self.graph, self._settings, self._backend.name, first_updates)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kfgn_graph.heads import find_head
 from kfgn_graph.hessian_free import HessianFree
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.printing import name_of
 from kfgn_graph.schedule import FIRST
 from kfgn_graph.settings import Settings
@@ -34,7 +34,7 @@ def explain(
     graph, settings, backend
         Of the update.
     first_updates : sequence of (str, float)
-        The batch's shapes and the seconds of each update so far that had to be compiled.
+        The batch's shapes and the seconds of each update so far in which a function ran first.
     """
     head = find_head(graph)
     method = type(settings.method).__name__
@@ -48,24 +48,7 @@ def explain(
         "",
         _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]
-    total_flops, total_bytes = 0.0, 0.0
-    for layer in graph.layers:
-        q, g = factor_sizes(layer)
-        flops = (q**3 + g**3) / 3 + 2.0 * q * g * (q + g)
-        size = BYTES[dtype] * (q * q + g * g)
-        total_flops, total_bytes = total_flops + flops, total_bytes + size
-        shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
-        lines.append(
-            _row(
-                layer.name,
-                name_of(layer.weight),
-                "yes" if layer.bias is not None else "no",
-                *shapes,
-            )
-        )
-    lines.append(
-        _row("total", "", "", "", "", f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
-    )
+    lines += _layer_rows(graph.layers, BYTES[dtype])
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
     if graph.penalty is not None:
@@ -74,6 +57,21 @@ def explain(
         )
     lines += [f"compiled and run first in {s:.1f} s, for {shapes}" for shapes, s in first_updates]
     return "\n".join(lines)
+
+
+def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:
+    """Return a row for each layer, and the totals."""
+    rows, total_flops, total_bytes = [], 0.0, 0.0
+    for layer in layers:
+        q, g = factor_sizes(layer)
+        flops = (q**3 + g**3) / 3 + 2.0 * q * g * (q + g)
+        size = item_bytes * (q * q + g * g)
+        total_flops, total_bytes = total_flops + flops, total_bytes + size
+        shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
+        bias = "yes" if layer.bias is not None else "no"
+        rows.append(_row(layer.name, name_of(layer.weight), bias, *shapes))
+    totals = (f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
+    return [*rows, _row("total", "", "", "", "", *totals)]
 
 
 def _schedule(settings: Settings) -> str:

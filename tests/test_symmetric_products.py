@@ -88,6 +88,7 @@ def step_update(backend: str, **settings: Any) -> kfgn.Update:
         return kfgn.compile_update(loss, params, [X], backend=backend, **settings)
 
 
+@cache
 def step_graph(backend: str, **settings: Any) -> Any:
     """Compile that update and return what the backend runs."""
     update = step_update(backend, **settings)

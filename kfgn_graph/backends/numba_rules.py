@@ -24,11 +24,11 @@ VERSION = 1
 #: Rows and columns that the mirror copies at a time.
 BLOCK = 32
 
-
+#: How BLAS takes whole numbers: by address.
 INTEGER = types.CPointer(types.int32)
 
 
-def routine(module: str, name: str, *arguments: types.Type) -> types.ExternalFunction:
+def scipy_routine(module: str, name: str, *arguments: types.Type) -> types.ExternalFunction:
     """Return a routine of SciPy's under a name of its own, by which cached code finds it again."""
     symbol = f"kfgn_{name}"
     address = get_cython_function_address(f"scipy.linalg.cython_{module}", name)
@@ -39,12 +39,12 @@ def routine(module: str, name: str, *arguments: types.Type) -> types.ExternalFun
 def syrk_routine(letter: str, number: types.Type) -> types.ExternalFunction:
     """Return SYRK: uplo, trans; n, k; alpha, A, lda; beta, C, ldc."""
     arguments = [*[INTEGER] * 4, number, number, INTEGER, number, number, INTEGER]
-    return routine("blas", f"{letter}syrk", *arguments)
+    return scipy_routine("blas", f"{letter}syrk", *arguments)
 
 
 def triangle_routine(name: str, number: types.Type) -> types.ExternalFunction:
     """Return POTRF or POTRI: uplo, n; A, lda; info."""
-    return routine("lapack", name, INTEGER, INTEGER, number, INTEGER, INTEGER)
+    return scipy_routine("lapack", name, INTEGER, INTEGER, number, INTEGER, INTEGER)
 
 
 POINTERS = {dtype: types.CPointer(getattr(types, dtype)) for dtype in BLAS_LETTERS}
