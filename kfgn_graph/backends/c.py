@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytensor
 import scipy
-from pytensor.compile.mode import Mode, get_mode
+from pytensor.compile.mode import CVM, Mode
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.scalars import SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
@@ -43,7 +44,8 @@ class CBackend(Backend):
             pytensor.config.blas__ldflags = find_blas_flags()
 
     def mode(self) -> Mode:
-        return get_mode("CVM").including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, SCALAR_EXPRESSIONS)
+        mode = Mode(SideBySideLinker(use_cloop=True), CVM._optimizer)
+        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, SCALAR_EXPRESSIONS)
 
 
 def find_blas_flags() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytensor import config
 from pytensor.compile.mode import NUMBA, Mode
+from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
 from pytensor.link.numba.linker import NumbaLinker
 
@@ -15,26 +17,26 @@ from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.matrices import LOWERED_INVERSES
 
 
-class OnceCompilingNumbaLinker(NumbaLinker):
-    """A Numba linker that compiles the whole function once.
+class OneProgramLinker(NumbaLinker):
+    """A Numba linker that writes the whole graph as one function, and compiles that once.
 
-    PyTensor's caches on disk a function that calls the whole one, and so compiles all of it twice.
+    PyTensor's has a function for every lazy branch and one for the whole, and calls that, to cache
+    it on disk, from another.
     """
 
-    def fgraph_convert(self, fgraph: FunctionGraph, **kwargs: Any) -> Any:
-        """Return the function of a graph, marked for the cache, and its key."""
-        from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
-        from pytensor.link.numba.dispatch.basic import numba_funcify_and_cache_key
+    def fgraph_convert(self, fgraph: FunctionGraph, *, order: Sequence[Apply], **_: Any) -> Any:
+        """Return the function of a graph, marked for the cache if it can be cached."""
+        from kfgn_graph.backends.numba_source import program_of
 
-        if not config.numba__cache:
-            return super().fgraph_convert(fgraph, **kwargs)
-        function, key = numba_funcify_and_cache_key(fgraph, **kwargs)
-        if key is not None:
-            source = function.py_func
-            # the entry's name starts with the source's file, which PyTensor makes anew each time
-            source.__code__ = source.__code__.replace(co_filename="<kfgn_graph>")
-            CACHED_SRC_FUNCTIONS[source] = f"{key}_fastmath{int(config.numba__fastmath)}"
-        return function, key
+        return program_of(fgraph, order)
+
+    def jit_compile(self, function: Callable[..., Any]) -> Any:
+        """Return the function, to be compiled by Numba when it is first called."""
+        from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
+        from pytensor.link.numba.dispatch.basic import numba_njit
+
+        cached = config.numba__cache and function in CACHED_SRC_FUNCTIONS
+        return numba_njit(function, final_function=True, cache=cached)
 
 
 class NumbaBackend(Backend):
@@ -46,6 +48,6 @@ class NumbaBackend(Backend):
     def mode(self) -> Mode:
         import kfgn_graph.backends.numba_rules  # noqa: F401  registers them
 
-        mode = Mode(OnceCompilingNumbaLinker(), NUMBA._optimizer)
+        mode = Mode(OneProgramLinker(), NUMBA._optimizer)
         mode = mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY)
         return mode.excluding(LOWERED_INVERSES)

@@ -1,0 +1,142 @@
+"""A graph as one Python function for Numba, lazy branches being branches of its code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from pytensor import config
+from pytensor.conditional.op import LazyIfElse
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.fg import AbstractFunctionGraph
+from pytensor.link.numba.cache import compile_numba_function_src
+from pytensor.link.numba.dispatch.basic import (
+    cache_key_for_constant,
+    numba_funcify_ensure_cache,
+    numba_typify,
+)
+
+INDENT = "    "
+
+
+def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callable[..., Any]:
+    """Return a Python function of a graph's inputs that Numba can compile, marked for its cache.
+
+    Where a function calls another, Numba links and optimises the other's code again. PyTensor has
+    functions for a branch, for the choice of a branch and for the cache of either, so that the
+    code of a branch would be compiled five times, and more often where branches are within it.
+
+    Parameters
+    ----------
+    fgraph : FunctionGraph
+        After rewriting.
+    order : sequence of Apply
+        Its nodes, as they are to be computed.
+    """
+    writer = Writer()
+    names = Names(writer)
+    arguments = [names[v] for v in fgraph.inputs]
+    writer.write(order, names, INDENT)
+    results = "".join(f"{names[v]}, " for v in fgraph.outputs)
+    lines = [f"def program({', '.join(arguments)}):", *writer.lines, f"{INDENT}return {results}"]
+    source = "\n".join(lines)
+    return compile_numba_function_src(
+        source, "program", writer.values, cache_key=writer.cache_key(source)
+    )
+
+
+class Names(dict[Variable, str]):
+    """Names of a graph's variables, each given when it is first asked for.
+
+    A branch has names of its own, for its variables may be those of the graph around it, which
+    there are others.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def __missing__(self, variable: Variable) -> str:
+        """Name a variable."""
+        constant = isinstance(variable, Constant)
+        name = self._writer.constant(variable) if constant else self._writer.new_name()
+        self[variable] = name
+        return name
+
+
+class Writer:
+    """Collects the statements of a program and what they refer to.
+
+    Attributes
+    ----------
+    lines : list of str
+        The statements.
+    values : dict
+        Functions and constants by their names.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.values: dict[str, Any] = {"__name__": __name__}
+        self._keys: list[str | None] = []
+        self._names = 0
+        self._constants: dict[Variable, str] = {}
+        self._memo: dict[Any, Any] = {}  # PyTensor's, of Ops that are graphs
+
+    def cache_key(self, source: str) -> str | None:
+        """Return what tells a program from all others, or None if it cannot be told."""
+        if None in self._keys:
+            return None
+        parts = [source, *map(str, self._keys), f"fastmath {config.numba__fastmath}"]
+        return sha256("\n".join(parts).encode()).hexdigest()
+
+    def new_name(self) -> str:
+        """Return a name that nothing has."""
+        self._names += 1
+        return f"v{self._names}"
+
+    def constant(self, constant: Constant) -> str:
+        """Return the name of a constant, the same wherever it is referred to."""
+        if constant not in self._constants:
+            data = numba_typify(constant.data, variable=constant)
+            key = cache_key_for_constant(constant.data)
+            self._constants[constant] = self._refer(data, key)
+        return self._constants[constant]
+
+    def _refer(self, value: Any, key: str | None) -> str:
+        name = self.new_name()
+        self.values[name] = value
+        self._keys.append(key and f"{name} {key}")
+        return name
+
+    def write(self, nodes: Sequence[Apply], names: Names, margin: str) -> None:
+        """Add the statements of nodes."""
+        for node in nodes:
+            if isinstance(node.op, LazyIfElse):
+                self._write_branches(node, names, margin)
+            else:
+                self._write_call(node, names, margin)
+
+    def _write_call(self, node: Apply, names: Names, margin: str) -> None:
+        function = self._refer(
+            *numba_funcify_ensure_cache(node.op, node=node, ofg_memo=self._memo)
+        )
+        arguments = ", ".join(names[v] for v in node.inputs)
+        results = ", ".join(names[v] for v in node.outputs)
+        self.lines.append(f"{margin}{results} = {function}({arguments})")
+
+    def _write_branches(self, node: Apply, names: Names, margin: str) -> None:
+        condition, *arguments = node.inputs
+        results = ", ".join(names[v] for v in node.outputs)
+        within = margin + INDENT
+        for line, branch in (
+            (f"if {names[condition]}:", node.op.true_branch.fgraph),
+            ("else:", node.op.false_branch.fgraph),
+        ):
+            inner = Names(self)
+            inner.update(zip(branch.inputs, (names[v] for v in arguments), strict=True))
+            self.lines.append(margin + line)
+            self.write(branch.toposort(), inner, within)
+            values = ", ".join(inner[v] for v in branch.outputs)
+            self.lines.append(f"{within}{results} = {values}")
