@@ -58,8 +58,7 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
     """
     cache = get_module_cache()
     wanted = {}
-    for linker in linkers(nodes):
-        key = linker.cmodule_key()
+    for key, linker in linkers(nodes):
         if key not in cache.entry_from_key:
             linker.get_src_code()
             wanted[linker.get_dynamic_module().code_hash] = key, linker
@@ -74,8 +73,8 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
             cache.module_from_key(key, module)
 
 
-def linkers(nodes: Iterable[Apply]) -> Iterator[CLinker]:
-    """Yield a linker for every kind of node that can be computed by C."""
+def linkers(nodes: Iterable[Apply]) -> Iterator[tuple[Any, CLinker]]:
+    """Yield the cache's key and a linker for every kind of node that C can compute and keep."""
     seen = set()
     for node in nodes:
         kind = node.op, *(v.type for v in (*node.inputs, *node.outputs))
@@ -86,9 +85,11 @@ def linkers(nodes: Iterable[Apply]) -> Iterator[CLinker]:
         linker = CLinker().accept(FunctionGraph(node.inputs, node.outputs))
         try:
             linker.get_dynamic_module()
-        except (NotImplementedError, MethodNotDefined):  # PyTensor will compute it by Python
-            continue
-        yield linker
+            key = linker.cmodule_key()
+        except (NotImplementedError, MethodNotDefined, KeyError):
+            continue  # PyTensor computes it by Python, or compiles it without the cache
+        if key is not None:
+            yield key, linker
 
 
 @dataclass(frozen=True)
