@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,3 +116,15 @@ def assert_close(actual: np.ndarray, desired: np.ndarray, tolerance: float) -> N
     assert np.shape(actual) == desired.shape
     scale = max(float(np.abs(desired).max()), 1e-300)
     np.testing.assert_allclose(np.asarray(actual) / scale, desired / scale, rtol=0, atol=tolerance)
+
+
+def printed_apart(program: str, cache_folder: Path) -> list[list[str]]:
+    """Run a program in a process and with a cache of its own; the words it prints."""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTENSOR_FLAGS": f"base_compiledir={cache_folder}"},
+    )
+    return [line.split() for line in run.stdout.splitlines()]

@@ -1,8 +1,5 @@
 """How Numba and C are given a graph: the same values, branches lazy, nothing compiled twice."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from pytensor.link.c.exceptions import CompileError
 from pytensor.link.c.op import COp
 
 from kfgn_graph.backends import resolve_backend
+from tests.harness import printed_apart
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +74,11 @@ print("BY ITSELF", *by_itself)
 
 
 def test_c_modules_are_compiled_beforehand_and_found_on_disk(tmp_path: Path) -> None:
-    (values, beforehand, by_itself), again = (link_apart(tmp_path) for _ in range(2))
+    (values, beforehand, by_itself), again = (printed_apart(LINK, tmp_path)[-3:] for _ in range(2))
     assert len(beforehand) - 1 > 3
     # modules of PyTensor itself, not of Ops
     assert set(by_itself) <= {"BY", "ITSELF", "cutils_ext", "lazylinker_ext"}
     assert again == [values, ["BEFOREHAND"], ["BY", "ITSELF"]]
-
-
-def link_apart(cache_folder: Path) -> list[list[str]]:
-    """Compile and call a function in a process of its own; what it prints."""
-    run = subprocess.run(
-        [sys.executable, "-c", LINK],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTENSOR_FLAGS": f"base_compiledir={cache_folder}"},
-    )
-    return [line.split() for line in run.stdout.splitlines()[-3:]]
 
 
 class Wrong(COp):

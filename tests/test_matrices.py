@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,7 +17,7 @@ from pytensor.tensor.elemwise import Elemwise
 from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.scalars import LONG
 from kfgn_graph.matrices import shifted_inverse
-from tests.harness import MODES
+from tests.harness import MODES, printed_apart
 from tests.stepping import on_backends
 from tests.test_symmetric_products import WIDTHS, layouts, nodes_within, step_graph
 
@@ -105,22 +102,10 @@ print("COMPILED", *Compiled.names)
 
 @pytest.mark.slow
 def test_what_numba_compiled_is_found_again_on_disk(tmp_path: Path) -> None:
-    first, second = (compile_apart(tmp_path) for _ in range(2))
+    runs = [printed_apart(COMPILE, tmp_path) for _ in range(2)]
+    first, second = ({line[0]: line[1:] for line in lines if line} for lines in runs)
     assert first["LOSS"] == second["LOSS"]
     # the whole is one function, branches and all, and it is compiled once
     assert first["COMPILED"].count("program") == 1
     assert "lazy_ifelse" not in first["COMPILED"]
     assert not {"program", "elemwise"} & set(second["COMPILED"])
-
-
-def compile_apart(cache_folder: Path) -> dict[str, list[str]]:
-    """Compile and run a step in a process of its own."""
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTENSOR_FLAGS": f"base_compiledir={cache_folder}"},
-    )
-    lines = [line.split() for line in run.stdout.splitlines()]
-    return {line[0]: line[1:] for line in lines if line}
