@@ -37,6 +37,11 @@ def chosen(choose: Callable[..., Any], inner: Any, x: Any, y: Any, sevens: Any) 
     return p, x.dot(q)
 
 
+def either(condition: int, true: list[Any], false: list[Any]) -> list[Any]:
+    """Choose as a conditional does."""
+    return true if condition else false
+
+
 @pytest.mark.parametrize("outer", [0, 1])
 @pytest.mark.parametrize("inner", [0, 1])
 def test_numba_takes_the_branch_that_is_due(
@@ -44,7 +49,6 @@ def test_numba_takes_the_branch_that_is_due(
 ) -> None:
     x, y = np.random.default_rng(1).normal(size=(2, 2, 3))
     results = branching(outer, inner, x, y)
-    either = lambda condition, true, false: true if condition else false  # noqa: E731
     within = chosen(either, inner, x, y, np.full((3, 3), 7.0))
     for got, want in zip(results, within if outer else (x.T @ x, y), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12)

@@ -59,7 +59,7 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
     cache = get_module_cache()
     wanted = {}
     for key, linker in linkers(nodes):
-        if key not in cache.entry_from_key:
+        if key not in cache.entry_from_key and has_code(linker):
             linker.get_src_code()
             wanted[linker.get_dynamic_module().code_hash] = key, linker
     if not wanted:
@@ -74,7 +74,7 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
 
 
 def linkers(nodes: Iterable[Apply]) -> Iterator[tuple[Any, CLinker]]:
-    """Yield the cache's key and a linker for every kind of node that C can compute and keep."""
+    """Yield the cache's key and a linker for every kind of node of C Ops; no code is made yet."""
     seen = set()
     for node in nodes:
         kind = node.op, *(v.type for v in (*node.inputs, *node.outputs))
@@ -84,12 +84,20 @@ def linkers(nodes: Iterable[Apply]) -> Iterator[tuple[Any, CLinker]]:
         node.op.prepare_node(node, storage_map=None, compute_map=None, impl="c")
         linker = CLinker().accept(FunctionGraph(node.inputs, node.outputs))
         try:
-            linker.get_dynamic_module()
             key = linker.cmodule_key()
         except (NotImplementedError, MethodNotDefined, KeyError):
             continue  # PyTensor computes it by Python, or compiles it without the cache
         if key is not None:
             yield key, linker
+
+
+def has_code(linker: CLinker) -> bool:
+    """Return whether there is C code for a linker's node, else PyTensor uses Python."""
+    try:
+        linker.get_dynamic_module()
+    except (NotImplementedError, MethodNotDefined):
+        return False
+    return True
 
 
 @dataclass(frozen=True)
