@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.flops import totals, update_terms
-from experiments.benchmarks.memory import kept
+from experiments.benchmarks.memory import held, kept
 from experiments.benchmarks.traffic import total_bytes, update_traffic
 from experiments.peers.alternation import GEMM_SIZE
 
@@ -32,8 +32,9 @@ def figures(case: Case, measured: Mapping[str, Any]) -> dict[str, object]:
     dict
         ``step``, ``own`` and ``seconds`` (in NumPy's products, in the library's own, seconds),
         each median and quartiles; ``gemm`` and ``own_gemm`` the same of the products, seconds;
-        ``kept_mib``, what has to be kept, and ``ratio_memory``, by how many times that memory
-        grew; then :func:`limits`.
+        ``kept_mib``, what has to be kept; ``update_mib``, what is held between updates, as
+        counted, and by how much memory grows in one, as measured; ``ratio_memory``, of the two;
+        then :func:`limits`.
     """
     period = case.period if measured["calls"] == 1 else 1
     gemms, owns = measured["gemm_seconds"], measured["own_gemm_seconds"]
@@ -46,9 +47,11 @@ def figures(case: Case, measured: Mapping[str, Any]) -> dict[str, object]:
         "gemm": typical(gemms, 1),
         "own_gemm": typical(owns, 1),
     }
-    grown = measured["memory_peak_mib"] - measured["memory_before_mib"]
-    needed = total_bytes(kept(case.net.sizes, case.net.batch, case.work)) / 2**20
-    memory = {"kept_mib": needed, "ratio_memory": grown / needed}
+    given = case.net.sizes, case.net.batch, case.work
+    needed = total_bytes(kept(*given)) / 2**20
+    between = total_bytes(held(*given, case.keeps_inverses)) / 2**20
+    update = between + measured["memory_update_mib"]
+    memory = {"kept_mib": needed, "update_mib": update, "ratio_memory": update / needed}
     return {**found, **memory, **limits(case, found, measured["bandwidth"])}
 
 

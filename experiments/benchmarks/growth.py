@@ -77,8 +77,6 @@ def case_of(net: Net, method: str, backend: str, repeats: int, adaptive: bool) -
 def series_of(axis: str, method: str, values: Sequence[int], records: Sequence[Record]) -> Series:
     """Return the series of records of one method, in the order of the values."""
     figures = [record["figures"] for record in records]
-    measured = [record["measured"] for record in records]
-    growths = [m["memory_peak_mib"] - m["memory_before_mib"] for m in measured]
     return Series(
         axis,
         method,
@@ -86,7 +84,9 @@ def series_of(axis: str, method: str, values: Sequence[int], records: Sequence[R
         time=fitted(
             values, [f["step"]["median"] for f in figures], [f["limit_full"] for f in figures]
         ),
-        memory=fitted(values, growths, [f["kept_mib"] for f in figures]),
+        memory=fitted(
+            values, [f["update_mib"] for f in figures], [f["kept_mib"] for f in figures]
+        ),
     )
 
 

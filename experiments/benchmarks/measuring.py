@@ -4,7 +4,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,21 @@ def measure_all(
     cases : sequence of Case
         What is wanted, all of it once a run before any is measured again.
     runs : int
-        How often everything is measured.
+        How often everything is measured; compilers begin with empty caches, and with what the
+        first run left there in those after it.
     folder : Path
         A file for each case and run.
     fresh : bool
         Whether what is there is measured again.
     """
     records = []
-    for run in range(1, runs + 1):
-        for index, case in enumerate(cases, 1):
+    with tempfile.TemporaryDirectory() as caches:
+        for run, (index, case) in product(range(1, runs + 1), enumerate(cases, 1)):
             path = folder / f"{case.key}_run{run}.json"
             kept = None if fresh else read_record(path, case)
             if kept is None:
                 print(f"run {run}, {index} of {len(cases)}: {case.key}", flush=True)
-                kept = record_of(case, run)
+                kept = record_of(case, run, Path(caches) / case.key)
                 write_json(path, kept)
             records.append(kept)
     return records
@@ -69,10 +71,11 @@ def read_record(path: Path, case: Case) -> Record | None:
     return record
 
 
-def record_of(case: Case, run: int) -> Record:
+def record_of(case: Case, run: int, caches: Path) -> Record:
     """Measure a case; where it cannot be, the record says why.
 
-    ``reason`` tells of what is not measured on purpose, ``failure`` of what went wrong.
+    ``reason`` tells of what is not measured on purpose, ``failure`` of what went wrong, ``cold``
+    whether the compilers' caches were empty.
     """
     record: Record = {
         "key": case.key,
@@ -81,17 +84,18 @@ def record_of(case: Case, run: int) -> Record:
         "reason": case.reason,
         "settings": case.settings(),
         "machine": machine_record(),
+        "cold": not caches.exists(),
     }
     if case.reason:
         return record
     try:
-        measured = measure_apart(case)
+        measured = measure_apart(case, caches)
     except RuntimeError as error:
         return {**record, "failure": str(error)}
     return {**record, "measured": measured, "figures": figures(case, measured)}
 
 
-def measure_apart(case: Case) -> Record:
+def measure_apart(case: Case, caches: Path) -> Record:
     """Measure a case in a process of its own, a peer's in its environment, made if need be.
 
     Raises
@@ -106,15 +110,15 @@ def measure_apart(case: Case) -> Record:
         task, answer = folder / "task.npz", folder / "answer.json"
         x, y = case.net.data()
         write_task(task, parameter_values(case.net.network()), x, case.settings(), y)
-        settings = {"JAX_PLATFORMS": "cpu"} if environment else cold_caches(folder)
+        settings = {"JAX_PLATFORMS": "cpu"} if environment else compiling_in(caches)
         arguments = [str(task), str(answer)]
         run_script(interpreter, case.description.script, arguments, case.system, settings)
         found: Record = json.loads(answer.read_text(encoding="utf-8"))
     return found
 
 
-def cold_caches(folder: Path) -> dict[str, str]:
-    """Return settings with empty compilation caches, so that a first call compiles."""
+def compiling_in(folder: Path) -> Mapping[str, str]:
+    """Return settings by which compilers keep in a folder what they make."""
     flags = [flag for flag in (os.environ.get("PYTENSOR_FLAGS"),) if flag]
     return {
         "PYTENSOR_FLAGS": ",".join([*flags, f"base_compiledir={folder / 'pytensor'}"]),

@@ -39,3 +39,17 @@ def kept(sizes: Sequence[int], batch: int, work: Work) -> list[Bytes]:
         if work.method != "kfra":
             parts["columns"] = columns_of(work.method, sizes) * batch * max(sizes[1:])
     return [Bytes(name, float(ITEM * numbers)) for name, numbers in parts.items()]
+
+
+def held(sizes: Sequence[int], batch: int, work: Work, inverses: bool) -> list[Bytes]:
+    """Return what of :func:`kept` is there between two updates.
+
+    Parameters
+    ----------
+    sizes, batch, work
+        As for :func:`kept`.
+    inverses : bool
+        Whether the inverses are.
+    """
+    passing = {"activations", "columns"} | (set() if inverses else {"inverses"})
+    return [part for part in kept(sizes, batch, work) if part.name not in passing]

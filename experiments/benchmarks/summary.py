@@ -24,8 +24,9 @@ class Row:
     runs : int
         How often it was measured.
     figures : dict
-        Of :func:`experiments.benchmarks.figures.figures`, medians over runs, and ``first_call``
-        (seconds) and ``memory`` (MiB, peak).
+        Of :func:`experiments.benchmarks.figures.figures`, medians over runs, and ``memory``
+        (MiB, peak); ``first_call`` (seconds) over the runs that began with empty caches and
+        ``from_disk`` over the others, where there are any.
     spread : tuple of float
         The least and the greatest median of a run, in NumPy's products.
     """
@@ -66,15 +67,21 @@ def _row(group: Sequence[Record]) -> Row:
         settings["method"],
         _schedule(settings),
         len(group),
-        {name: statistics.median(run[name] for run in flat) for name in flat[0]},
+        _medians(flat),
         (min(medians), max(medians)),
     )
+
+
+def _medians(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each figure over the runs that have it."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: statistics.median(run[name] for run in runs if name in run) for name in names}
 
 
 def _flat(record: Record) -> dict[str, float]:
     """Return a record's figures by one name each: ``step.low`` and so on."""
     found = {
-        "first_call": record["measured"]["first_call_seconds"],
+        "first_call" if record["cold"] else "from_disk": record["measured"]["first_call_seconds"],
         "memory": record["measured"]["memory_peak_mib"],
         "bandwidth": record["measured"]["bandwidth"],
     }

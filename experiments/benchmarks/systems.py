@@ -12,10 +12,8 @@ from experiments.environments import KFAC_JAX, PYTORCH, Environment
 _DEFAULTS = inspect.signature(kfgn.compile_update).parameters
 FACTORS_EVERY: int = _DEFAULTS["factors_every"].default
 REFRESH_EVERY: int = _DEFAULTS["refresh_every"].default
-FIRST = 50
-"""So many updates of ours do everything, whatever the periods: they come before any is timed."""
 PEER_FIRST = 7
-"""The same of the peers, which compile some parts only when they are first due."""
+"""Updates of a peer before any is timed: some parts are compiled only when they are first due."""
 
 OURS = "kfgn_graph"
 
@@ -71,6 +69,7 @@ SYSTEMS: Mapping[str, System] = {
         (True, False),
         examples=kfgn.Rescaling().examples,
         groups=kfgn.Rescaling().groups,
+        adapt_every=kfgn.LevenbergMarquardt().every,
     ),
     "pytensor-ml": System(_HERE / "worker.py", None, _BACKENDS, (FIRST_ORDER,)),
     "kfac-jax": System(

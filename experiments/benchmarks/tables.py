@@ -22,7 +22,9 @@ HEADINGS = (
     "bytes",
     "own",
     "first s",
+    "disk s",
     "MiB",
+    "update",
     "kept",
 )
 
@@ -42,8 +44,9 @@ def cells(row: Row) -> list[str]:
         _number(f["ratio_half"]),
         _number(f["limit_bytes"]),
         _number(f["ratio_own"]),
-        f"{f['first_call']:.1f}",
+        *(f"{f[name]:.1f}" if name in f else "" for name in ("first_call", "from_disk")),
         f"{f['memory']:.0f}",
+        f"{f['update_mib']:.0f}",
         _number(f["ratio_memory"]),
     ]
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -13,6 +14,8 @@ import pytensor.tensor as pt
 from experiments.benchmarks.nets import Net
 from experiments.peers.alternation import Task, serve
 from kfgn_graph.program.optimisers import FirstOrder, GaussNewton, Optimiser, backend_mode
+from kfgn_graph.program.steps import Step
+from kfgn_graph.schedule import FIRST
 
 PACKAGES = ("pytensor", "numpy", "scipy")
 
@@ -28,7 +31,20 @@ def make_step(task: Task) -> Callable[..., float]:
         settings["batch"],
     )
     step = optimiser(settings).compile(net.network(), settings["backend"])
-    return (lambda x, _: step(x)) if net.reconstructs else step
+    leaping = leap(step, settings["warmup"]) if settings["period"] > 1 else step
+    return (lambda x, _: leaping(x)) if net.reconstructs else leaping
+
+
+def leap(step: Step, update: int) -> Callable[..., float]:
+    """Let an update of the given number be the last of the first, which do everything."""
+    numbers = count(1)
+
+    def call(*batch: np.ndarray) -> float:
+        if next(numbers) == update:
+            step.load_state({**step.state(), "count": np.int32(FIRST - 1)})
+        return step(*batch)
+
+    return call
 
 
 def optimiser(settings: dict[str, object]) -> Optimiser:

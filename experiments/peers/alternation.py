@@ -6,6 +6,8 @@ each called as ``SCRIPT TASK ANSWER`` with an npz and a JSON file. A task holds 
 (W0, b0, W1, ...), a few batches one after the other (x, y) and, as JSON, ``settings``.
 """
 
+import ctypes
+import gc
 import json
 import math
 import os
@@ -102,7 +104,8 @@ def measure(task, make_step, make_product):
     -------
     dict
         Seconds of building and of all up to the end of the first update; peak memory in MiB,
-        before building and after the first updates; the timed seconds one by one; bandwidth.
+        before building and after the first updates; by how much memory grows in later updates;
+        the timed seconds one by one; bandwidth.
     """
     batches = cycle(task.batches)
     before = peak_memory()
@@ -118,6 +121,7 @@ def measure(task, make_step, make_product):
         "first_call_seconds": called - start,
         "memory_before_mib": before,
         "memory_peak_mib": after,
+        "memory_update_mib": growth_of_updates(step, batches, task.settings["period"]),
         "first_loss": losses[0],
         "last_loss": losses[-1],
         **alternate(step, batches, make_product, task.settings),
@@ -209,16 +213,36 @@ def bandwidth():
     return 3 * result.nbytes / sorted(taken)[MOVES // 2]
 
 
+def growth_of_updates(step, batches, period):
+    """Return the most by which memory grows within an update of a period, MiB.
+
+    What the updates before it, and the compilers, have freed is first given back to the system.
+    Nan where the system, which is not Linux, does not let its record begin anew.
+    """
+    record = Path("/proc/self/clear_refs")
+    if not record.is_file():
+        return math.nan
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = resident("VmRSS")
+    record.write_text("5")
+    run(step, [next(batches) for _ in range(period)])
+    return resident("VmHWM") - before
+
+
+def resident(name):
+    """Return Linux's record of this process's memory in MiB: VmRSS, now, or VmHWM, the peak."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 2**10
+
+
 def peak_memory():
     """Return this process's largest resident size so far, MiB.
 
     Linux's own record is read where there is one: what getrusage tells begins with the size of
     the process that started this one.
     """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**10
+    if Path("/proc/self/status").is_file():
+        return resident("VmHWM")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,11 +1,13 @@
 import json
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.benchmarks import __main__ as command
+from experiments.benchmarks import worker
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.measuring import measure_apart
 from experiments.benchmarks.nets import BATCHES, NETS, Net
@@ -15,6 +17,7 @@ from experiments.peers import alternation
 from experiments.peers.training import write_task
 from experiments.training import parameter_values
 from kfgn_graph.program.datasets.files import cache_folder
+from kfgn_graph.schedule import FIRST
 
 NET = Net("tiny", (6, 5, 3), "relu", "softmax", 8)
 CASE = Case(NET, "kfgn_graph", "jax", "kfra", 1, False, 3)
@@ -60,13 +63,44 @@ def test_updates_and_products_are_timed_in_turn(
     monkeypatch.setattr(alternation, "numpy_product", lambda *_: lambda: calls.append("unit"))
     monkeypatch.setattr(alternation, "SHORT", 0.0)
     found = alternation.measure(task, make_step, lambda *_: lambda: calls.append("own"))
-    before = ["step"] * (CASE.warmup + 2)
+    before = ["step"] * (CASE.warmup + CASE.period + 2)
     assert calls == [*before, "unit", "own", "unit", *["step", "unit", "own"] * CASE.repeats]
     assert found["calls"] == 1
     assert len(found["step_seconds"]) == len(found["own_gemm_seconds"]) == CASE.repeats
     assert len(found["gemm_seconds"]) == CASE.repeats + 1
     assert found["memory_peak_mib"] >= found["memory_before_mib"] > 10
     assert found["bandwidth"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the record of memory is Linux's")
+def test_the_growth_of_an_update_is_that_of_what_it_frees_again() -> None:
+    def step(x: object, y: object) -> None:
+        np.ones(2**23, np.float32).sum()
+
+    held = np.ones(2**24, np.float32)
+    assert alternation.growth_of_updates(step, cycle([(None, None)]), 2) == pytest.approx(
+        32, abs=4
+    )
+    del held
+
+
+def test_ours_leaps_over_the_updates_that_do_everything() -> None:
+    class Counted:
+        count = 0
+
+        def __call__(self, x: float) -> float:
+            self.count += 1
+            return self.count
+
+        def state(self) -> dict[str, int]:
+            return {"count": self.count, "other": 1}
+
+        def load_state(self, state: dict[str, int]) -> None:
+            assert state["other"] == 1
+            self.count = state["count"]
+
+    step = worker.leap(Counted(), 3)  # type: ignore[arg-type]
+    assert [step(1.0) for _ in range(5)] == [1, 2, FIRST, FIRST + 1, FIRST + 2]
 
 
 def test_short_updates_are_timed_in_whole_periods(
@@ -98,9 +132,9 @@ def test_the_answer_is_written(
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_is_told_with_its_last_lines() -> None:
+def test_a_process_that_fails_is_told_with_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)kfgn_graph's side failed.*KeyError: 'none'"):
-        measure_apart(Case(NET, "kfgn_graph", "jax", "none"))
+        measure_apart(Case(NET, "kfgn_graph", "jax", "none"), tmp_path)
 
 
 @pytest.mark.slow
@@ -134,7 +168,7 @@ def test_the_command_measures_tabulates_and_resumes(
 @pytest.mark.parametrize(
     "system", [name for name, system in SYSTEMS.items() if system.environment]
 )
-def test_a_peer_starts_from_our_weights_on_our_batches(system: str) -> None:
+def test_a_peer_starts_from_our_weights_on_our_batches(system: str, tmp_path: Path) -> None:
     described = SYSTEMS[system]
     if not installed(described.environment):  # type: ignore[arg-type]
         pytest.skip(f"the environment of {system} is not there")
@@ -144,6 +178,6 @@ def test_a_peer_starts_from_our_weights_on_our_batches(system: str) -> None:
     for method in described.methods:
         adaptive = described.adaptive[0]
         peer = Case(NET, system, described.backends[0], method, 1, adaptive, 2)
-        found = measure_apart(peer)
+        found = measure_apart(peer, tmp_path)
         assert found["first_loss"] == pytest.approx(float(expected), rel=1e-4)
         assert found["last_loss"] < found["first_loss"] + 0.5

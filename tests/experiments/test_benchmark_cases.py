@@ -9,15 +9,10 @@ from experiments.benchmarks.cases import Case, all_cases
 from experiments.benchmarks.flops import Work
 from experiments.benchmarks.memory import kept
 from experiments.benchmarks.nets import BATCHES, NETS, Net
-from experiments.benchmarks.systems import FIRST, SYSTEMS
+from experiments.benchmarks.systems import SYSTEMS
 from experiments.benchmarks.traffic import total_bytes, update_traffic
-from kfgn_graph import schedule
 
 NET = Net("tiny", (3, 4, 2), "tanh", "squared", 5)
-
-
-def test_the_first_updates_are_those_of_the_package() -> None:
-    assert FIRST == schedule.FIRST
 
 
 def test_everything_is_every_system_on_every_net() -> None:
@@ -48,9 +43,9 @@ def test_periods_are_those_of_what_is_due() -> None:
     factors = defaults["factors_every"].default
     seldom = Case(NET, "kfgn_graph", "jax", "kfra", 20, True)
     assert seldom.period == int(np.lcm(factors, 20))
-    assert seldom.warmup == FIRST
     fresh = Case(NET, "kfgn_graph", "jax", "kfra", 1, True)
-    assert (fresh.period, fresh.factors_every, fresh.warmup) == (1, 1, 3)
+    assert (fresh.period, fresh.factors_every) == (kfgn.LevenbergMarquardt().every, 1)
+    assert Case(NET, "kfgn_graph", "jax", "kfra").period == 1
     assert Case(NET, "kfac-jax", "jax", "kfac", 1, True).period == 5
     assert Case(NET, "backpack", "torch", "kfra", 5).factors_every == 5
 

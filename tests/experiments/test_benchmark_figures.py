@@ -9,6 +9,7 @@ from experiments.benchmarks.flops import totals, update_terms
 from experiments.benchmarks.growth import series_of, table_of
 from experiments.benchmarks.growth_pictures import draw_growth
 from experiments.benchmarks.measuring import Record, failures, measure_all, read_record
+from experiments.benchmarks.memory import kept
 from experiments.benchmarks.nets import Net
 from experiments.benchmarks.pictures import draw_bars
 from experiments.benchmarks.series import slope
@@ -34,6 +35,7 @@ def measured(period: int, slow: float = 1.0) -> dict[str, object]:
         "bandwidth": 1e10,
         "memory_before_mib": 100.0,
         "memory_peak_mib": 150.0,
+        "memory_update_mib": 3.0,
         "first_call_seconds": 2.0,
     }
 
@@ -47,6 +49,7 @@ def record(case: Case, run: int = 1, slow: float = 1.0) -> Record:
         "reason": case.reason,
         "settings": json.loads(json.dumps(case.settings())),
         "machine": json.loads(json.dumps(machine_record())),
+        "cold": run == 1,
         "measured": found,
         "figures": figures(case, found),
     }
@@ -72,7 +75,20 @@ def test_limits_are_operations_or_bytes_whichever_takes_longer() -> None:
     step = slower["step"]["median"]  # type: ignore[index]
     assert slower["limit_bytes"] == pytest.approx(slower["bytes"] / 1e6 / 0.1)  # type: ignore[operator]
     assert slower["ratio_full"] == pytest.approx(step / slower["limit_bytes"])
-    assert found["ratio_memory"] == pytest.approx(50 / found["kept_mib"])  # type: ignore[operator]
+
+
+def test_an_updates_memory_is_what_is_held_and_what_it_adds() -> None:
+    parts = {part.name: part.count for part in kept(NET.sizes, NET.batch, CASE.work)}
+    assert parts["parameters"] == 4 * 2 * (301 * 200 + 201 * 300)
+    assert parts["factors"] == parts["inverses"] == 4 * (301**2 + 200**2 + 201**2 + 300**2)
+    between = parts["parameters"] + parts["factors"] + parts["inverses"]
+    found = figures(CASE, measured(CASE.period))
+    assert found["kept_mib"] == pytest.approx((between + 4 * 1000 * 500) / MIB)
+    assert found["update_mib"] == pytest.approx(between / MIB + 3)
+    fresh = Case(NET, "kfgn_graph", "jax", "kfra", 1, True)
+    without = figures(fresh, measured(fresh.period))
+    assert without["update_mib"] == pytest.approx((between - parts["inverses"]) / MIB + 3)
+    assert without["ratio_memory"] == pytest.approx(without["update_mib"] / found["kept_mib"])  # type: ignore[operator]
 
 
 def test_runs_are_brought_together_with_their_spread() -> None:
@@ -80,6 +96,8 @@ def test_runs_are_brought_together_with_their_spread() -> None:
     assert [(row.system, row.runs) for row in rows] == [("kfgn_graph", 3), ("backpack", 1)]
     assert rows[0].figures["step.median"] == pytest.approx(1.1 * 2.2)
     assert rows[0].spread == pytest.approx((2.2, 4.4))
+    assert rows[0].figures["first_call"] == rows[0].figures["from_disk"] == 2
+    assert "from_disk" not in rows[1].figures
     assert rows[0].label == "kfgn_graph jax kfra every 5, adaptive"
 
 
@@ -114,8 +132,9 @@ def test_what_is_there_is_not_measured_again(
 ) -> None:
     asked: list[str] = []
 
-    def measure(case: Case) -> Record:
+    def measure(case: Case, caches: Path) -> Record:
         asked.append(case.key)
+        caches.mkdir(exist_ok=True)
         if case == PEER and len(asked) == 2:
             raise RuntimeError("no such library")
         return measured(case.period)
@@ -127,9 +146,10 @@ def test_what_is_there_is_not_measured_again(
     assert asked == [CASE.key, PEER.key, PEER.key]
     assert not failures(records)
     assert [r["run"] for r in measure_all([CASE], 3, tmp_path)] == [1, 2, 3]
-    assert asked.count(CASE.key) == 3
+    assert [r["cold"] for r in measure_all([CASE], 4, tmp_path / "new")] == [True] + 3 * [False]
+    assert asked.count(CASE.key) == 7
     measure_all([CASE], 1, tmp_path, fresh=True)
-    assert asked.count(CASE.key) == 4
+    assert asked.count(CASE.key) == 8
 
 
 def test_a_record_of_other_settings_or_another_machine_is_not_taken(tmp_path: Path) -> None:
