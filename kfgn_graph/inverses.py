@@ -31,7 +31,6 @@ from kfgn_graph.kronecker import (
     KroneckerFactors,
     damped,
     damped_inverses,
-    kronecker_solve,
     norm_ratio_of,
     shifts_of,
 )
@@ -91,12 +90,6 @@ class Inverse(ABC):
     def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
         """Return the inverse times V, of shape (d_in[+1], d_out)."""
 
-    def solve(
-        self, factors: KroneckerFactors, V: TensorVariable, damping: BlockDamping, old: Parts
-    ) -> TensorVariable:
-        """Return the inverse of fresh factors times V, keeping nothing."""
-        return self.apply(self.refresh(factors, damping.gamma, old), V, damping)
-
 
 class _PairOfInverses(Inverse):
     """A strategy whose parts are the two inverses."""
@@ -121,11 +114,6 @@ class Cholesky(_PairOfInverses):
     def witnesses(self, parts: Parts) -> list[TensorVariable]:
         # a diagonal bounds the rest of what is positive semi-definite
         return [pt.diagonal(part) for part in parts.values()]
-
-    def solve(
-        self, factors: KroneckerFactors, V: TensorVariable, damping: BlockDamping, old: Parts
-    ) -> TensorVariable:
-        return kronecker_solve(factors, V, damping.gamma)
 
 
 def retried(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.assumptions import POSITIVE_DEFINITE, SYMMETRIC
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
@@ -131,18 +130,9 @@ def kronecker_solve(
     Returns
     -------
     TensorVariable
-        Of V's shape. Both systems are declared symmetric positive definite, so that PyTensor
-        solves them by Cholesky factorisation; a factor that is not gives NaN.
+        Of V's shape; NaN where a damped factor is not positive definite.
     """
-    shifted = damped(factors, gamma)
-    left = solve_symmetric(shifted.Q, V)
-    return solve_symmetric(shifted.G, left.T).T
-
-
-def solve_symmetric(A: TensorVariable, B: TensorVariable) -> TensorVariable:
-    """Return A^-1 B for a symmetric positive definite A, (d, d), and B, (d, m)."""
-    declared = POSITIVE_DEFINITE.assume(SYMMETRIC.assume(A))
-    return pt.linalg.solve(declared, B, assume_a="pos", check_finite=False)
+    return KroneckerFactors(*damped_inverses(factors, gamma)).matmul(V)
 
 
 def corrected_eigenvalues(

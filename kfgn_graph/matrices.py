@@ -2,12 +2,13 @@ r"""Matrices by Ops of our own: the identity, and the inverse of a damped factor
 
 :math:`(A + s I)^{-1}` is computed by LAPACK's POTRF and POTRI, which take a cube of the width in
 operations where a triangular solve with the identity and a product take 2 1/3. XLA has no POTRI:
-there, and in PyTensor's own Numba mode, the Op is lowered to a Cholesky decomposition, a solve and
-a product, after the rewrites that search the whole graph.
+there, and in PyTensor's own Numba mode, the Op is lowered to a Cholesky decomposition and solves,
+after the rewrites that search the whole graph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.basic import Eye
+from pytensor.tensor.math import Dot
 from pytensor.tensor.variable import TensorVariable
 from scipy.linalg.lapack import get_lapack_funcs
 
@@ -70,6 +72,14 @@ class ShiftedInverse(Op):
         """Return (d, d)."""
         return [shapes[0]]
 
+    def pullback(
+        self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Any
+    ) -> list[Variable]:
+        """Return what a cotangent C of X = (A + s I)^-1 becomes: -X C X, and its trace."""
+        (X,), (C,) = outputs, cotangents
+        pulled = -(X @ C @ X)
+        return [pulled, pt.trace(pulled)]
+
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
         """Compute one triangle in the result's own memory, and mirror it."""
         A, shift = inputs
@@ -98,16 +108,38 @@ shifted_inverse = ShiftedInverse()
 
 
 @node_rewriter([ShiftedInverse])
-def lowered_inverse(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
-    r"""Compute :math:`L^{-T} L^{-1}`, with :math:`A + s I = L L^T`.
+def lowered_inverse(
+    fgraph: FunctionGraph, node: Apply
+) -> list[Variable] | dict[Variable, Variable]:
+    r"""Compute with :math:`A + s I = L L^T` what the inverse is for.
 
-    One triangular solve and a product: a second solve would take longer than the product.
+    Where it is but multiplied with, two triangular solves take the place of each product; else it
+    is :math:`L^{-T} L^{-1}`, one triangular solve and a product, which a second solve would take
+    longer than.
     """
     A, shift = node.inputs
     unit = identity_like(A)
     L = pt.linalg.cholesky(A + shift * unit, lower=True)
+    products = products_with(fgraph, node.out)
+    if products:
+        return {product.out: solved(L, node.out, product) for product in products}
     inverse = pt.linalg.solve_triangular(L, unit, lower=True, check_finite=False)
     return [pt.specify_shape(inverse.T @ inverse, A.type.shape)]
+
+
+def products_with(fgraph: FunctionGraph, M: Variable) -> list[Apply]:
+    """Return the products that a matrix is for; none where it is for anything else."""
+    users = [client for client, _ in fgraph.clients[M]]
+    alone = all(isinstance(u.op, Dot) and u.inputs.count(M) == 1 for u in users)
+    return users if alone else []
+
+
+def solved(L: TensorVariable, inverse: Variable, product: Apply) -> TensorVariable:
+    r"""Return a product with the inverse of :math:`L L^T` as two triangular solves."""
+    left, right = product.inputs
+    b = right if left is inverse else left.T
+    x = pt.linalg.cho_solve((L, True), b, b_ndim=b.type.ndim, check_finite=False)
+    return pt.specify_shape(x if left is inverse else x.T, product.out.type.shape)
 
 
 optdb.register(

@@ -15,8 +15,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.damping import positive_count
-from kfgn_graph.kronecker import solve_symmetric
 from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.matrices import shifted_inverse
 from kfgn_graph.products import GaussNewton
 from kfgn_graph.vectors import Scalars, Values, dot, inner, total
 
@@ -121,12 +121,12 @@ class QuadraticModel:
         ]
         ridge = np.asarray(10 * n * np.finfo(dtype).eps, dtype)
         cosines = [
-            [one + ridge if i == j else k / lengths[i] / lengths[j] for j, k in enumerate(row)]
+            [one if i == j else k / lengths[i] / lengths[j] for j, k in enumerate(row)]
             for i, row in enumerate(self.curvatures)
         ]
         matrix = pt.stack([pt.stack(row) for row in cosines])
-        scaled = solve_symmetric(matrix, -pt.stack(slopes)[:, None])
-        return [scaled[i, 0] / lengths[i] for i in range(n)]
+        scaled = shifted_inverse(matrix, pt.constant(ridge)) @ -pt.stack(slopes)
+        return [scaled[i] / lengths[i] for i in range(n)]
 
     def minimiser_with_momentum(self) -> list[TensorVariable]:
         """Return the coefficients of the lowest point whose last one lies within 0 and 1."""

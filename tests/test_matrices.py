@@ -57,6 +57,52 @@ def test_a_matrix_that_is_not_definite_has_no_inverse(backend: str) -> None:
     assert np.isfinite(inverse(np.diag([1.0, -2.0, 3.0]), np.asarray(2.5))).all()
 
 
+def products_on(backend: str) -> tuple[Any, Any]:
+    """Compile products with an inverse, from either side, alone and with the inverse itself."""
+    A, B, s = pt.matrix("A"), pt.matrix("B"), pt.scalar("s")
+    inverse = shifted_inverse(A, s)
+    products = [inverse @ B, B.T @ inverse, inverse @ B[:, 0]]
+    mode = resolve_backend(backend, None).mode()
+    alone = pytensor.function([A, B, s], products, mode=mode)
+    return alone, pytensor.function([A, B, s], [*products, inverse], mode=mode)
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_an_inverse_that_is_multiplied_with(backend: str, rng: np.random.Generator) -> None:
+    X, V = rng.standard_normal((9, 5)), rng.standard_normal((5, 3))
+    want = np.linalg.inv(X.T @ X + 0.5 * np.eye(5))
+    wanted = [want @ V, V.T @ want, want @ V[:, 0], want]
+    for function in products_on(backend):
+        for got, value in zip(function(X.T @ X, V, 0.5), wanted, strict=False):
+            np.testing.assert_allclose(got, value, rtol=0, atol=TOLERANCES["float64"])
+
+
+def test_xla_solves_where_an_inverse_is_but_multiplied_with() -> None:
+    for function, solves in zip(products_on("jax"), (3, 0), strict=True):
+        names = [str(node.op) for node in nodes_within(function.maker.fgraph)]
+        assert sum(name.startswith("CholeskySolve") for name in names) == solves
+        assert any(name.startswith("SolveTriangular") for name in names) == (solves == 0)
+
+
+def test_the_gradient_of_an_inverse(rng: np.random.Generator) -> None:
+    X, C = pt.matrix("X"), rng.standard_normal((4, 4))
+    s = pt.scalar("s")
+    inverse = shifted_inverse(X.T @ X, s)
+    function = pytensor.function([X, s], pytensor.grad((inverse * C).sum(), [X, s]))
+    at, shift, step = rng.standard_normal((6, 4)), np.asarray(0.7), 1e-6
+
+    def value(X: np.ndarray, s: float) -> float:
+        return float((np.linalg.inv(X.T @ X + s * np.eye(4)) * C).sum())
+
+    gradient, of_shift = function(at, shift)
+    for i, j in np.ndindex(*at.shape):
+        moved = step * np.eye(1, at.size, i * 4 + j).reshape(at.shape)
+        slope = (value(at + moved, shift) - value(at - moved, shift)) / (2 * step)
+        np.testing.assert_allclose(gradient[i, j], slope, rtol=1e-5, atol=1e-6)
+    slope = (value(at, shift + step) - value(at, shift - step)) / (2 * step)
+    np.testing.assert_allclose(of_shift, slope, rtol=1e-5)
+
+
 @pytest.mark.parametrize("backend", on_backends(MODES))
 @pytest.mark.parametrize("refresh_every", [1, 10])
 def test_the_program_holds_no_matrix(refresh_every: int, backend: str) -> None:

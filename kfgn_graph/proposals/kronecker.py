@@ -114,15 +114,12 @@ class KroneckerProposal(Proposal):
         strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
 
         def solved(growth: TensorVariable) -> list[TensorVariable]:
-            return [
-                strategy.solve(
-                    pair,
-                    joined(layer, gradient),
-                    dampings[layer].grown(growth),
-                    dict(self.state.inverses(layer)),
-                )
-                for layer, pair in self.factors.items()
-            ]
+            results = []
+            for layer, pair in self.factors.items():
+                damping = dampings[layer].grown(growth)
+                parts = strategy.refresh(pair, damping.gamma, dict(self.state.inverses(layer)))
+                results.append(strategy.apply(parts, joined(layer, gradient), damping))
+            return results
 
         steps = self._outside(gradient)
         results, _ = self._retried(solved, list)
