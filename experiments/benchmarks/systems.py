@@ -12,6 +12,8 @@ from experiments.environments import KFAC_JAX, PYTORCH, Environment
 _DEFAULTS = inspect.signature(kfgn.compile_update).parameters
 FACTORS_EVERY: int = _DEFAULTS["factors_every"].default
 REFRESH_EVERY: int = _DEFAULTS["refresh_every"].default
+FIRST = 50
+"""So many updates of ours do everything, whatever the periods."""
 PEER_FIRST = 7
 """Updates of a peer before any is timed: some parts are compiled only when they are first due."""
 

@@ -12,10 +12,10 @@ import pytensor
 import pytensor.tensor as pt
 
 from experiments.benchmarks.nets import Net
+from experiments.benchmarks.systems import FIRST
 from experiments.peers.alternation import Task, serve
 from kfgn_graph.program.optimisers import FirstOrder, GaussNewton, Optimiser, backend_mode
 from kfgn_graph.program.steps import Step
-from kfgn_graph.schedule import FIRST
 
 PACKAGES = ("pytensor", "numpy", "scipy")
 

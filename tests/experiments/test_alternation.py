@@ -11,13 +11,12 @@ from experiments.benchmarks import worker
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.measuring import measure_apart
 from experiments.benchmarks.nets import BATCHES, NETS, Net
-from experiments.benchmarks.systems import SYSTEMS
+from experiments.benchmarks.systems import FIRST, SYSTEMS
 from experiments.environments import Environment
 from experiments.peers import alternation
 from experiments.peers.training import write_task
 from experiments.training import parameter_values
 from kfgn_graph.program.datasets.files import cache_folder
-from kfgn_graph.schedule import FIRST
 
 NET = Net("tiny", (6, 5, 3), "relu", "softmax", 8)
 CASE = Case(NET, "kfgn_graph", "jax", "kfra", 1, False, 3)

@@ -9,10 +9,15 @@ from experiments.benchmarks.cases import Case, all_cases
 from experiments.benchmarks.flops import Work
 from experiments.benchmarks.memory import kept
 from experiments.benchmarks.nets import BATCHES, NETS, Net
-from experiments.benchmarks.systems import SYSTEMS
+from experiments.benchmarks.systems import FIRST, SYSTEMS
 from experiments.benchmarks.traffic import total_bytes, update_traffic
+from kfgn_graph import schedule
 
 NET = Net("tiny", (3, 4, 2), "tanh", "squared", 5)
+
+
+def test_the_first_updates_are_those_of_the_package() -> None:
+    assert FIRST == schedule.FIRST
 
 
 def test_everything_is_every_system_on_every_net() -> None:
