@@ -136,8 +136,9 @@ def test_a_recursion_over_layers_that_is_not_due_is_not_run(backend: str) -> Non
         )
 
     preconditioning = 2 * 4  # of four layers, with inverses that are kept
-    assert recursive("") > 0
-    assert recursive("all") <= preconditioning
+    model = 2  # its small system, by an inverse
+    assert recursive("") > model
+    assert recursive("all") <= preconditioning + model
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
