@@ -24,9 +24,9 @@ class Row:
     runs : int
         How often it was measured.
     figures : dict
-        Of :func:`experiments.benchmarks.figures.figures`, medians over runs, and ``memory``
-        (MiB, peak); ``first_call`` (seconds) over the runs that began with empty caches and
-        ``from_disk`` over the others, where there are any.
+        Of :func:`experiments.benchmarks.figures.figures`, medians over runs; ``first_call``
+        (seconds) and ``memory`` (MiB, peak) over the runs that began with empty caches, and
+        ``from_disk`` (seconds) over the others, where there are any.
     spread : tuple of float
         The least and the greatest median of a run, in NumPy's products.
     """
@@ -80,10 +80,11 @@ def _medians(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _flat(record: Record) -> dict[str, float]:
     """Return a record's figures by one name each: ``step.low`` and so on."""
+    measured, first = record["measured"], record["measured"]["first_call_seconds"]
+    cold = {"first_call": first, "memory": measured["memory_peak_mib"]}
     found = {
-        "first_call" if record["cold"] else "from_disk": record["measured"]["first_call_seconds"],
-        "memory": record["measured"]["memory_peak_mib"],
-        "bandwidth": record["measured"]["bandwidth"],
+        **(cold if record["cold"] else {"from_disk": first}),
+        "bandwidth": measured["bandwidth"],
     }
     for name, value in record["figures"].items():
         parts = value.items() if isinstance(value, dict) else [("", value)]

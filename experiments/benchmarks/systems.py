@@ -71,7 +71,6 @@ SYSTEMS: Mapping[str, System] = {
         (True, False),
         examples=kfgn.Rescaling().examples,
         groups=kfgn.Rescaling().groups,
-        adapt_every=kfgn.LevenbergMarquardt().every,
     ),
     "pytensor-ml": System(_HERE / "worker.py", None, _BACKENDS, (FIRST_ORDER,)),
     "kfac-jax": System(

@@ -45,7 +45,7 @@ def cells(row: Row) -> list[str]:
         _number(f["limit_bytes"]),
         _number(f["ratio_own"]),
         *(f"{f[name]:.1f}" if name in f else "" for name in ("first_call", "from_disk")),
-        f"{f['memory']:.0f}",
+        f"{f['memory']:.0f}" if "memory" in f else "",
         f"{f['update_mib']:.0f}",
         _number(f["ratio_memory"]),
     ]
