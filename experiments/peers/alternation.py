@@ -35,6 +35,10 @@ PERIODS = 3
 MOVED = 2**24
 """Numbers of each of the three float32 arrays that bandwidth is measured on: beyond any cache."""
 MOVES = 7
+M_MMAP_THRESHOLD = -3
+"""The name that the C library's mallopt has for the least size of what it asks of the system."""
+ARRAY = 2**16
+"""Bytes of an array that counts in memory, at least."""
 
 
 class Task:
@@ -121,11 +125,11 @@ def measure(task, make_step, make_product):
         "first_call_seconds": called - start,
         "memory_before_mib": before,
         "memory_peak_mib": after,
-        "memory_update_mib": growth_of_updates(step, batches, task.settings["period"]),
         "first_loss": losses[0],
         "last_loss": losses[-1],
         **alternate(step, batches, make_product, task.settings),
         "bandwidth": bandwidth(),
+        "memory_update_mib": growth_of_updates(step, batches, task.settings["period"]),
     }
 
 
@@ -216,14 +220,19 @@ def bandwidth():
 def growth_of_updates(step, batches, period):
     """Return the most by which memory grows within an update of a period, MiB.
 
-    What the updates before it, and the compilers, have freed is first given back to the system.
-    Nan where the system, which is not Linux, does not let its record begin anew.
+    What the updates before it, and the compilers, have freed is first given back to the system;
+    from then on every array is asked of the system and given back when it is freed, which takes
+    time: nothing is to be timed any more. Nan where the system, which is not Linux, does not let
+    its record begin anew.
     """
     record = Path("/proc/self/clear_refs")
     if not record.is_file():
         return math.nan
+    library = ctypes.CDLL(None)
+    library.mallopt(M_MMAP_THRESHOLD, ARRAY)
+    run(step, [next(batches) for _ in range(period)])
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    library.malloc_trim(0)
     before = resident("VmRSS")
     record.write_text("5")
     run(step, [next(batches) for _ in range(period)])
