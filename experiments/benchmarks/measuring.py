@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +49,8 @@ def measure_all(
                 print(f"run {run}, {index} of {len(cases)}: {case.key}", flush=True)
                 kept = record_of(case, run, Path(caches) / case.key)
                 write_json(path, kept)
+            if run == runs:
+                shutil.rmtree(Path(caches) / case.key, ignore_errors=True)
             records.append(kept)
     return records
 
@@ -55,8 +58,9 @@ def measure_all(
 def read_record(path: Path, case: Case) -> Record | None:
     """Return the record of a case if the file has it as it would be measured here and now.
 
-    A case that failed, one with other settings and one of another machine are measured again. The
-    figures are computed anew from the seconds that were timed.
+    A case that failed, one with other settings, one of another machine and one from before the
+    caches and an update's memory were told are measured again. The figures are computed anew
+    from the seconds that were timed.
     """
     if not path.is_file():
         return None
@@ -64,7 +68,8 @@ def read_record(path: Path, case: Case) -> Record | None:
     here = machine_record()
     same_machine = all(record["machine"][name] == here[name] for name in ("processor", "cpus"))
     same_settings = record["settings"] == json.loads(json.dumps(case.settings()))
-    if not (same_machine and same_settings) or record.get("failure"):
+    complete = "cold" in record and not record.get("failure")
+    if not (same_machine and same_settings and complete):
         return None
     if "measured" in record:
         record["figures"] = figures(case, record["measured"])

@@ -159,6 +159,9 @@ def test_a_record_of_other_settings_or_another_machine_is_not_taken(tmp_path: Pa
     elsewhere = record(CASE)
     elsewhere["machine"]["cpus"] = 1000
     assert not read_record(write_json(path, elsewhere), CASE)
+    older = record(CASE)
+    del older["cold"], older["measured"]["memory_update_mib"]
+    assert not read_record(write_json(path, older), CASE)
 
 
 def test_what_is_not_measured_on_purpose_starts_no_process(
