@@ -1,4 +1,4 @@
-"""tanh and softplus by arithmetic are those functions to float32's precision."""
+"""tanh, sigmoid and softplus by arithmetic are those functions to float32's precision."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+import scipy.special
 
 from kfgn_graph.backends import resolve_backend
 from tests.stepping import on_backends
 
-FUNCTIONS = {"tanh": (pt.tanh, np.tanh), "softplus": (pt.softplus, lambda x: np.logaddexp(0, x))}
+FUNCTIONS = {
+    "tanh": (pt.tanh, np.tanh),
+    "sigmoid": (pt.sigmoid, scipy.special.expit),
+    "softplus": (pt.softplus, lambda x: np.logaddexp(0, x)),
+}
 UNITS = 6  # in the last place: rounding of a quotient of polynomials, and of three doublings
 
 
@@ -41,6 +46,8 @@ def test_float32_to_a_few_units_in_the_last_place(name: str, backend: str) -> No
 def test_what_is_not_finite(backend: str) -> None:
     x = np.array([np.inf, -np.inf, np.nan, 1e30, -1e30], "float32")
     np.testing.assert_array_equal(compiled("tanh", backend, "float32")(x), [1, -1, np.nan, 1, -1])
+    sigmoid = compiled("sigmoid", backend, "float32")(x)
+    np.testing.assert_array_equal(sigmoid, [1, 0, np.nan, 1, 0])
     softplus = compiled("softplus", backend, "float32")(x)
     np.testing.assert_array_equal(softplus, np.array([np.inf, 0, np.nan, 1e30, 0], "float32"))
 

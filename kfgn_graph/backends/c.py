@@ -15,6 +15,7 @@ from pytensor.compile.mode import CVM, Mode
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
+from kfgn_graph.backends.inner import INNER_PRODUCTS
 from kfgn_graph.backends.scalars import SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.errors import BackendError
@@ -45,7 +46,9 @@ class CBackend(Backend):
 
     def mode(self) -> Mode:
         mode = Mode(SideBySideLinker(use_cloop=True), CVM._optimizer)
-        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, SCALAR_EXPRESSIONS)
+        return mode.including(
+            SYMMETRIC_PRODUCTS, INNER_PRODUCTS, FAST_ELEMENTARY, SCALAR_EXPRESSIONS
+        )
 
 
 def find_blas_flags() -> str:

@@ -35,8 +35,10 @@ from pytensor.link.vm import VMLinker
 #: What every module includes, in the order in which it may be.
 HEADERS = ["Python.h", "iostream", "math.h", "numpy/arrayobject.h", "pytensor_mod_helper.h"]
 
-#: PyTensor asks for debugging symbols, which a quarter of the time would go to.
-NO_SYMBOLS = "-g0"
+#: PyTensor asks for debugging symbols, which a quarter of the time would go to. Loops are to be
+#: vectorised without branches for exceptions that nobody asks for, and though g++, which takes
+#: every check of an operand for a coin's toss, thinks those of many operands hardly ever reached.
+OPTIONS = ("-g0", "-fno-trapping-math", "--param=hot-bb-frequency-fraction=1000000")
 
 
 class SideBySideLinker(VMLinker):
@@ -67,7 +69,7 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
         folder = Path(name)
         modules = [Module(linker, folder / code) for code, (_, linker) in wanted.items()]
-        options = [NO_SYMBOLS, *precompiled_headers(folder, modules[0].linker.compile_args())]
+        options = [*OPTIONS, *precompiled_headers(folder, modules[0].linker.compile_args())]
         list(pool.map(lambda module: module.build(options), modules))
         for (key, _), module in zip(wanted.values(), modules, strict=True):
             cache.module_from_key(key, module)
@@ -152,7 +154,7 @@ def precompiled_headers(folder: Path, options: Sequence[str]) -> list[str]:
     header = folder / "headers.h"
     header.write_text("".join(f"#include <{name}>\n" for name in HEADERS))
     includes = [f"-I{name}" for name in std_include_dirs()]
-    command = [config.cxx, NO_SYMBOLS, *options, "-fvisibility=hidden", *includes]
+    command = [config.cxx, *options, *OPTIONS, "-fvisibility=hidden", *includes]
     target = ["-x", "c++-header", str(header), "-o", f"{header}.gch"]
     made = subprocess.run([*command, *target], capture_output=True)
     return [] if made.returncode else ["-include", str(header)]

@@ -1,23 +1,26 @@
-r"""tanh and softplus of float32 by arithmetic, which compilers vectorise.
+r"""tanh, sigmoid and softplus of float32 by arithmetic, which compilers vectorise.
 
-The C library's tanhf and log1pf go number by number, and on two cores a pass over the activations
-then costs as much as some of the products. XLA has fast ones of its own. Modes that include
-:data:`FAST_ELEMENTARY` compute
+The C library's tanhf, expf and log1pf go number by number, and on two cores a pass over the
+activations then costs as much as some of the products. XLA has fast ones of its own. Modes that
+include :data:`FAST_ELEMENTARY` compute
 
 .. math::
 
     \tanh x &= x\,\frac{135135 + 17325 x^2 + 378 x^4 + x^6}
     {135135 + 62370 x^2 + 3150 x^4 + 28 x^6},
     \qquad \tanh 2x = \frac{2 \tanh x}{1 + \tanh^2 x}, \\
+    e^{-x} &= 2^{-k} e^r, \qquad r = k \log 2 - x \in [-\tfrac{\log 2}{2}, \tfrac{\log 2}{2}], \\
     \log(1 + e^x) &= \max(x, 0) + 2\,\mathrm{artanh}\frac{u}{2 + u},\qquad u = e^{-|x|},
 
 the first for an eighth of the argument (Lambert's continued fraction, cut off after seven terms),
-and artanh by its series. Both are within a few units in the last place; float64 is left alone.
+:math:`e^r` and artanh by polynomials that are right at Chebyshev's points, and sigmoid by u. All
+are within a few units in the last place; float64 is left alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytensor.scalar as ps
@@ -25,7 +28,7 @@ from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.scalar.basic import ScalarVariable
+from pytensor.scalar.basic import ScalarConstant, ScalarVariable
 from pytensor.tensor.elemwise import Elemwise
 
 #: The tag of the rewrite, for ``Mode.including``.
@@ -40,15 +43,64 @@ DOUBLINGS = 3
 #: From here on tanh is 1 in float32.
 LAST = 10.0
 
-#: Terms of artanh's series, whose argument is at most 1/3.
-TERMS = 8
+#: From here on the exponential of the negative is 0: its k is 127.
+VANISHING = 88.1
+
+#: log 2 as a number of 9 bits, which any k multiplies exactly, and the rest.
+LOG_2 = (0.693359375, np.log(2) - 0.693359375)
+
+
+def interpolated(f: Callable[[Any], Any], degree: int, low: float, high: float) -> list[float]:
+    """Return a polynomial's coefficients that is f at Chebyshev's points of an interval."""
+    series = np.polynomial.Chebyshev.interpolate(f, degree, [low, high])
+    return list(series.convert(kind=np.polynomial.Polynomial).coef)
+
+
+#: e^r for |r| up to log(2) / 2, and artanh(s) / s of a square s^2 up to 1/9.
+EXPONENTIAL = interpolated(np.exp, 6, -np.log(2) / 2, np.log(2) / 2)
+ARTANH = interpolated(lambda square: np.arctanh(np.sqrt(square)) / np.sqrt(square), 4, 0, 1 / 9)
+
+
+class Single(ps.ScalarType):
+    """float32 whose numbers are written as such in C, where PyTensor's are doubles."""
+
+    def c_literal(self, data: np.float32) -> str:
+        """Return C's form of a number."""
+        return f"{super().c_literal(data)}f"
+
+
+def number(value: float) -> ScalarConstant:
+    """Return a float32 constant."""
+    return ScalarConstant(Single("float32"), np.float32(value))
+
+
+class Halved(ps.UnaryScalarOp):
+    """2^-k of an int32 from -127 to 126, put together of its bits; 0 for 127."""
+
+    def impl(self, k: Any) -> np.float32:
+        """Compute it of one number."""
+        return np.float32(0 if k == 127 else 2.0 ** -int(k))
+
+    def c_code(
+        self, node: Apply, name: str, inputs: list[str], outputs: list[str], sub: dict[str, str]
+    ) -> str:
+        """Return C's way to see whole numbers as float32."""
+        (k,), (z,) = inputs, outputs
+        return f"{{ npy_int32 bits = (127 - {k}) << 23; memcpy(&{z}, &bits, sizeof(bits)); }}"
+
+    def c_code_cache_version(self) -> tuple[int, ...]:
+        """Return the version of the C code."""
+        return (1,)
+
+
+halved = Halved(ps.specific_out(ps.float32), name="halved")
 
 
 def fast_tanh(x: ScalarVariable) -> ScalarVariable:
     """Return tanh of a float32 number."""
-    one, two, last = np.float32(1), np.float32(2), np.float32(LAST)
-    bound = ps.switch(ps.gt(x, np.float32(0)), last, -last)
-    part = ps.switch(ps.gt(abs(x), last), bound, x) * np.float32(2.0**-DOUBLINGS)
+    one, two, last = number(1), number(2), number(LAST)
+    bound = ps.switch(ps.gt(x, number(0)), last, -last)
+    part = ps.switch(ps.gt(abs(x), last), bound, x) * number(2.0**-DOUBLINGS)
     square = part * part
     t = part * polynomial(square, [135135, 17325, 378, 1])
     t = t / polynomial(square, [135135, 62370, 3150, 28])
@@ -57,18 +109,34 @@ def fast_tanh(x: ScalarVariable) -> ScalarVariable:
     return t
 
 
+def fast_decay(x: ScalarVariable) -> ScalarVariable:
+    """Return exp(-x) of a float32 number that is not negative."""
+    last = number(VANISHING)
+    bounded = ps.switch(ps.gt(x, last), last, x)
+    k = ps.cast(bounded * number(1 / np.log(2)) + number(0.5), "int32")
+    times = ps.cast(k, "float32")
+    r = (times * number(LOG_2[0]) - bounded) + times * number(LOG_2[1])
+    return halved(k) * polynomial(r, EXPONENTIAL)
+
+
+def fast_sigmoid(x: ScalarVariable) -> ScalarVariable:
+    """Return 1 / (1 + exp(-x)) of a float32 number."""
+    one = number(1)
+    u = fast_decay(abs(x))
+    return ps.switch(ps.gt(x, number(0)), one, u) / (one + u)
+
+
 def fast_softplus(x: ScalarVariable) -> ScalarVariable:
     """Return log(1 + exp(x)) of a float32 number."""
-    zero, two = np.float32(0), np.float32(2)
-    u = ps.exp(-abs(x))
+    zero, two = number(0), number(2)
+    u = fast_decay(abs(x))
     s = u / (two + u)
-    series = polynomial(s * s, [1 / (2 * k + 1) for k in range(TERMS)])
-    return ps.switch(ps.gt(x, zero), x, zero) + two * s * series
+    return ps.switch(ps.gt(x, zero), x, zero) + two * s * polynomial(s * s, ARTANH)
 
 
 def polynomial(x: ScalarVariable, coefficients: list[float]) -> ScalarVariable:
     """Return a polynomial's value by Horner's rule, the constant term first in the list."""
-    *lower, value = (np.float32(c) for c in coefficients)
+    *lower, value = (number(c) for c in coefficients)
     for c in reversed(lower):
         value = c + x * value
     return value
@@ -80,12 +148,16 @@ def composed(fast: Callable[[ScalarVariable], ScalarVariable]) -> Elemwise:
     return Elemwise(ps.Composite([x], [fast(x)]))
 
 
-FAST = {ps.Tanh: composed(fast_tanh), ps.Softplus: composed(fast_softplus)}
+FAST = {
+    ps.Tanh: composed(fast_tanh),
+    ps.Sigmoid: composed(fast_sigmoid),
+    ps.Softplus: composed(fast_softplus),
+}
 
 
 @node_rewriter([Elemwise])
 def fast_elementary(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Replace a float32 tanh or softplus."""
+    """Replace a float32 tanh, sigmoid or softplus."""
     fast = FAST.get(type(node.op.scalar_op))
     (x, *_) = node.inputs
     if fast is None or x.type.dtype != "float32" or node.outputs[0].type.dtype != "float32":

@@ -14,8 +14,11 @@ from pytensor.link.numba.dispatch.basic import (
     numba_njit,
     register_funcify_default_op_cache_key,
 )
+from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
 
-from kfgn_graph.backends.symmetric import BLAS_LETTERS, Syrk
+from kfgn_graph.backends.blas import BLAS_LETTERS
+from kfgn_graph.backends.elementary import Halved
+from kfgn_graph.backends.symmetric import Syrk
 from kfgn_graph.matrices import ShiftedInverse
 
 #: Of the code below, a part of the key of compiled code on disk.
@@ -64,6 +67,17 @@ def mirror(z: Any) -> None:
             for i in range(p, min(p + BLOCK, d)):
                 for j in range(q, min(q + BLOCK, i)):
                     z[j, i] = z[i, j]
+
+
+@register_scalar_funcify(Halved)
+def numba_funcify_halved(op: Halved, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], str]:
+    """Return Numba's way to see whole numbers as float32."""
+
+    @numba_njit
+    def halved(k: Any) -> Any:
+        return np.int32((127 - k) << 23).view(np.float32)
+
+    return halved, scalar_op_cache_key(op, version=VERSION)
 
 
 @register_funcify_default_op_cache_key(Syrk)

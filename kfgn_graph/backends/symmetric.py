@@ -14,21 +14,17 @@ from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.link.c.op import COp
-from pytensor.tensor.blas._core import ldflags
-from pytensor.tensor.blas.c_code.blas_headers import blas_header_text
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
 from pytensor.tensor.type import matrix
+
+from kfgn_graph.backends.blas import BLAS_LETTERS, BlasOp
 
 #: The tag of the rewrite, for ``Mode.including``.
 SYMMETRIC_PRODUCTS = "kfgn_symmetric_products"
 
 #: After canonicalisation and its merges, before PyTensor's own choice of BLAS products.
 BEFORE_BLAS = 1.6
-
-#: BLAS's letter for what has a SYRK.
-BLAS_LETTERS = {"float32": "s", "float64": "d"}
 
 SUPPORT_CODE = """
 template <typename T>
@@ -80,7 +76,7 @@ CODE = """
 """
 
 
-class Syrk(COp):
+class Syrk(BlasOp):
     """X^T X of a matrix X, (n, d): one triangle by BLAS's SYRK, the other its mirror image."""
 
     __props__ = ()
@@ -102,23 +98,7 @@ class Syrk(COp):
 
     def c_support_code(self, **kwargs: Any) -> str:
         """Return BLAS's declarations and the mirror."""
-        return blas_header_text() + SUPPORT_CODE
-
-    def c_libraries(self, **kwargs: Any) -> list[str]:
-        """Return the BLAS that PyTensor links."""
-        return ldflags()
-
-    def c_compile_args(self, **kwargs: Any) -> list[str]:
-        """Return its flags."""
-        return ldflags(libs=False, flags=True)
-
-    def c_lib_dirs(self, **kwargs: Any) -> list[str]:
-        """Return where it is."""
-        return ldflags(libs=False, libs_dir=True)
-
-    def c_header_dirs(self, **kwargs: Any) -> list[str]:
-        """Return where its headers are."""
-        return ldflags(libs=False, include_dir=True)
+        return super().c_support_code() + SUPPORT_CODE
 
     def c_code(
         self, node: Apply, name: str, inputs: list[str], outputs: list[str], sub: dict[str, str]
