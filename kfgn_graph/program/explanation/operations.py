@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import kfgn_graph as kfgn
 from kfgn_graph.program.explanation.layers import LayerShape
+from kfgn_graph.program.rules import resolve_backend
 from kfgn_graph.program.spec.models import GraphSpec
 
 Kind = Literal["product", "inversion", "memory"]
@@ -139,9 +140,15 @@ class Counter:
         widths = layer.q**2 + columns * (layer.g**2 + layer.q * layer.g)
         return 2.0 * rows * widths
 
+    @property
+    def _solves(self) -> bool:
+        """Return whether an inverse that is only multiplied with is never formed, as on XLA."""
+        cholesky = self.spec.schedule.inverse == "cholesky"
+        return cholesky and resolve_backend(self.spec.backend) == "jax"
+
     def _inverses(self) -> list[Part]:
         schedule = self.spec.schedule
-        solving = schedule.inverse == "cholesky" and schedule.refresh_every == 1
+        solving = self._solves and schedule.refresh_every == 1
         cost = CHOLESKY if solving else INVERSION_COST[schedule.inverse]
         kind: Kind = "product" if schedule.inverse == "newton-schulz" else "inversion"
         name, applied = (
@@ -164,7 +171,7 @@ class Counter:
         if damping.gamma != "search":
             return []
         kind: Kind = "product" if inverse == "newton-schulz" else "inversion"
-        cost = 3 * (CHOLESKY if inverse == "cholesky" else INVERSION_COST[inverse])
+        cost = 3 * (CHOLESKY if self._solves else INVERSION_COST[inverse])
         steps = [
             3 * (self._preconditioning(layer) + image) / damping.gamma_every
             for layer, image in zip(self.layers, self._images(), strict=True)

@@ -52,9 +52,19 @@ def test_the_default_update_has_the_operations_that_the_benchmark_counts():
 
 @pytest.mark.parametrize("batch", [400, 600])
 def test_fresh_systems_are_solved_and_not_inverted(batch):
-    parts = amounts(spec("schedule = {factors_every = 1, refresh_every = 1}", batch=batch))
+    fresh = 'schedule = {factors_every = 1, refresh_every = 1}\nbackend = "jax"'
+    parts = amounts(spec(fresh, batch=batch))
     terms = [*kfra_terms(SIZES, batch), *model_terms(SIZES, batch)]
     assert list(parts.values()) == pytest.approx([term.full for term in terms])
+
+
+@pytest.mark.parametrize("backend", ["numba", "c"])
+def test_they_are_inverted_where_there_is_a_routine_for_it(backend):
+    fresh = "schedule = {factors_every = 1, refresh_every = 1}"
+    solved = amounts(spec(f'{fresh}\nbackend = "jax"'))
+    inverted = amounts(spec(f'{fresh}\nbackend = "{backend}"'))
+    assert inverted["inverses"] == pytest.approx(3 * solved["Cholesky factors"])
+    assert inverted["preconditioning"] == solved["solves"]
 
 
 def test_constant_step_and_damping_need_no_model():
