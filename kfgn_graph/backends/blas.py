@@ -34,3 +34,7 @@ class BlasOp(COp):
     def c_header_dirs(self, **kwargs: Any) -> list[str]:
         """Return where its headers are."""
         return ldflags(libs=False, include_dir=True)
+
+    def c_names(self, dtype: str, sub: dict[str, str]) -> dict[str, str]:
+        """Return what C code calls a dtype, and how it gives up."""
+        return {"ctype": f"npy_{dtype}", "typenum": f"NPY_{dtype.upper()}", "fail": sub["fail"]}

@@ -84,10 +84,8 @@ class Inner(BlasOp):
             y=inputs[1],
             z=outputs[0],
             block=BLOCK,
-            ctype={"float32": "npy_float32", "float64": "npy_float64"}[dtype],
-            typenum=f"NPY_{dtype.upper()}",
             dot=f"{BLAS_LETTERS[dtype]}dot_",
-            fail=sub["fail"],
+            **self.c_names(dtype, sub),
         )
 
     def c_code_cache_version(self) -> tuple[int, ...]:

@@ -108,10 +108,8 @@ class Syrk(BlasOp):
         return CODE.format(
             x=inputs[0],
             z=outputs[0],
-            ctype={"float32": "npy_float32", "float64": "npy_float64"}[dtype],
-            typenum=f"NPY_{dtype.upper()}",
             syrk=f"{BLAS_LETTERS[dtype]}syrk_",
-            fail=sub["fail"],
+            **self.c_names(dtype, sub),
         )
 
     def c_code_cache_version(self) -> tuple[int, ...]:
