@@ -56,7 +56,7 @@ def interpolated(f: Callable[[Any], Any], degree: int, low: float, high: float) 
     return list(series.convert(kind=np.polynomial.Polynomial).coef)
 
 
-#: e^r for |r| up to log(2) / 2, and artanh(s) / s of a square s^2 up to 1/9.
+#: e^r for r within half of log 2 around 0, and artanh(s) / s of a square s^2 up to 1/9.
 EXPONENTIAL = interpolated(np.exp, 6, -np.log(2) / 2, np.log(2) / 2)
 ARTANH = interpolated(lambda square: np.arctanh(np.sqrt(square)) / np.sqrt(square), 4, 0, 1 / 9)
 
