@@ -11,6 +11,10 @@ from pytensor.tensor.blas.c_code.blas_headers import blas_header_text
 #: BLAS's letter for the dtypes that it has.
 BLAS_LETTERS = {"float32": "s", "float64": "d"}
 
+#: Where rewrites to such Ops come: after canonicalisation and its merges, before PyTensor's own
+#: choice of BLAS products.
+BEFORE_BLAS = 1.6
+
 
 class BlasOp(COp):
     """An Op whose C code calls the BLAS that PyTensor links."""

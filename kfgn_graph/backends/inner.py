@@ -19,8 +19,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.type import scalar
 
-from kfgn_graph.backends.blas import BLAS_LETTERS, BlasOp
-from kfgn_graph.backends.symmetric import BEFORE_BLAS
+from kfgn_graph.backends.blas import BEFORE_BLAS, BLAS_LETTERS, BlasOp
 
 #: The tag of the rewrite, for ``Mode.including``.
 INNER_PRODUCTS = "kfgn_inner_products"

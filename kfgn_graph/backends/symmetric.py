@@ -18,13 +18,10 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
 from pytensor.tensor.type import matrix
 
-from kfgn_graph.backends.blas import BLAS_LETTERS, BlasOp
+from kfgn_graph.backends.blas import BEFORE_BLAS, BLAS_LETTERS, BlasOp
 
 #: The tag of the rewrite, for ``Mode.including``.
 SYMMETRIC_PRODUCTS = "kfgn_symmetric_products"
-
-#: After canonicalisation and its merges, before PyTensor's own choice of BLAS products.
-BEFORE_BLAS = 1.6
 
 SUPPORT_CODE = """
 template <typename T>
