@@ -8,12 +8,16 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from numba.core.dispatcher import Dispatcher
 from pytensor.conditional.op import ifelse
 from pytensor.graph.basic import Apply
+from pytensor.graph.fg import FunctionGraph
 from pytensor.link.c.exceptions import CompileError
 from pytensor.link.c.op import COp
+from pytensor.tensor.math import dot
 
 from kfgn_graph.backends import resolve_backend
+from kfgn_graph.backends.numba_source import program_of
 from tests.harness import printed_apart
 
 
@@ -52,6 +56,65 @@ def test_numba_takes_the_branch_that_is_due(
     within = chosen(either, inner, x, y, np.full((3, 3), 7.0))
     for got, want in zip(results, within if outer else (x.T @ x, y), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_numba_is_given_one_function_for_all_nodes_that_are_computed_alike() -> None:
+    x, v = pt.dmatrix("x"), pt.dvector("v")
+    graph = FunctionGraph([x, v], [dot(dot(dot(x, x), x), x), v[:, None], x[:, None]], clone=False)
+    program = program_of(graph, graph.toposort())
+    functions = [f for f in program.__globals__.values() if isinstance(f, Dispatcher)]
+    assert len(graph.apply_nodes) == 5
+    assert len(functions) == 3  # for products, and for a new axis of a vector and of a matrix
+    a, b = np.random.default_rng(1).normal(size=(3, 3)), np.arange(3.0)
+    compiled = pytensor.function([x, v], graph.outputs, mode=resolve_backend("numba", None).mode())
+    for got, want in zip(compiled(a, b), [a @ a @ a @ a, b[:, None], a[:, None]], strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def kept_when_not_due(
+    backend: str, returned: bool
+) -> tuple[Callable[..., Any], list[pytensor.compile.SharedVariable]]:
+    """Compile a function that replaces two matrices where that is due, and may return one."""
+    kept = [pytensor.shared(np.full((3, 3), k), shape=(3, 3)) for k in (1.0, 2.0)]
+    due, x = pt.bscalar("due"), pt.dmatrix("x")
+    new = ifelse(due, [x.T @ x + kept[0], x.T @ x - kept[1]], list(kept))
+    function = pytensor.function(
+        [due, x],
+        [new[0]] if returned else [(new[0] @ x.T).sum()],
+        updates=dict(zip(kept, new, strict=True)),
+        mode=resolve_backend(backend, None).mode(),
+    )
+    return function, kept
+
+
+@pytest.mark.parametrize("backend", ["numba", "c"])
+@pytest.mark.parametrize("returned", [False, True])
+def test_what_is_not_due_is_not_copied(backend: str, returned: bool) -> None:
+    function, kept = kept_when_not_due(backend, returned)
+    x, wanted = np.random.default_rng(1).normal(size=(4, 3)), [np.full((3, 3), 1.0), 2.0]
+    for due in (0, 1, 0, 0, 1, 0):
+        before = [v.get_value(borrow=True) for v in kept]
+        (result,) = function(due, x)
+        wanted = [x.T @ x + wanted[0], x.T @ x - wanted[1]] if due else wanted
+        same = [v.get_value(borrow=True) is b for v, b in zip(kept, before, strict=True)]
+        assert same[returned:] == [not due] * (2 - returned)  # a copy of the returned one may stay
+        for v, value in zip(kept, wanted, strict=True):
+            np.testing.assert_allclose(v.get_value(), np.broadcast_to(value, (3, 3)), rtol=1e-12)
+        if returned:  # whoever has it may write into it
+            result[:] = np.nan
+
+
+def test_a_choice_between_results_hands_one_of_them_over() -> None:
+    x, first = pt.dmatrix("x"), pt.bscalar("first")
+    a, b = x.T @ x, x @ x.T
+    chosen = ifelse(first, [a, b], [b, a])
+    outputs = [chosen[0] - 1, chosen[1] * a, a]  # a is needed later, and b is not
+    function = pytensor.function([first, x], outputs, mode=resolve_backend("numba", None).mode())
+    value = np.random.default_rng(1).normal(size=(3, 3))
+    a, b = value.T @ value, value @ value.T
+    for flag, (p, q) in {1: (a, b), 0: (b, a)}.items():
+        for got, want in zip(function(flag, value), [p - 1, q * a, a], strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 LINK = """

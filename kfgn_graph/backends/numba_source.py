@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from pytensor import config
+from pytensor.compile.ops import DeepCopyOp
 from pytensor.conditional.op import LazyIfElse
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
@@ -16,6 +17,8 @@ from pytensor.link.numba.dispatch.basic import (
     numba_funcify_ensure_cache,
     numba_typify,
 )
+
+from kfgn_graph.backends.passing import Buffers, updates_of
 
 INDENT = "    "
 
@@ -37,7 +40,8 @@ def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callabl
     writer = Writer()
     names = Names(writer)
     arguments = [names[v] for v in fgraph.inputs]
-    writer.write(order, names, INDENT)
+    buffers = Buffers(order, fgraph.inputs, fgraph.outputs, updates_of(fgraph))
+    writer.write(order, names, INDENT, buffers)
     results = "".join(f"{names[v]}, " for v in fgraph.outputs)
     lines = [f"def program({', '.join(arguments)}):", *writer.lines, f"{INDENT}return {results}"]
     source = "\n".join(lines)
@@ -82,6 +86,7 @@ class Writer:
         self._keys: list[str | None] = []
         self._names = 0
         self._constants: dict[Variable, str] = {}
+        self._functions: dict[Any, str] = {}
         self._memo: dict[Any, Any] = {}  # PyTensor's, of Ops that are graphs
 
     def cache_key(self, source: str) -> str | None:
@@ -110,23 +115,39 @@ class Writer:
         self._keys.append(key and f"{name} {key}")
         return name
 
-    def write(self, nodes: Sequence[Apply], names: Names, margin: str) -> None:
+    def write(self, nodes: Sequence[Apply], names: Names, margin: str, buffers: Buffers) -> None:
         """Add the statements of nodes."""
         for node in nodes:
             if isinstance(node.op, LazyIfElse):
-                self._write_branches(node, names, margin)
+                self._write_branches(node, names, margin, buffers)
             else:
                 self._write_call(node, names, margin)
 
-    def _write_call(self, node: Apply, names: Names, margin: str) -> None:
-        function = self._refer(
-            *numba_funcify_ensure_cache(node.op, node=node, ofg_memo=self._memo)
+    def _function(self, node: Apply) -> str:
+        """Return the name of what computes a node: one for all nodes that are computed alike."""
+        value, key = numba_funcify_ensure_cache(node.op, node=node, ofg_memo=self._memo)
+        if key is None:
+            return self._refer(value, None)
+        # what Numba's cache goes by, but for the layouts of arrays, which it specialises for
+        signature = (
+            key,
+            *[
+                (type(v.type), v.type.dtype, getattr(v.type, "ndim", 0))
+                for v in [*node.inputs, *node.outputs]
+                if hasattr(v.type, "dtype")
+            ],
         )
+        if signature not in self._functions:
+            self._functions[signature] = self._refer(value, key)
+        return self._functions[signature]
+
+    def _write_call(self, node: Apply, names: Names, margin: str) -> None:
+        function = self._function(node)
         arguments = ", ".join(names[v] for v in node.inputs)
         results = ", ".join(names[v] for v in node.outputs)
         self.lines.append(f"{margin}{results} = {function}({arguments})")
 
-    def _write_branches(self, node: Apply, names: Names, margin: str) -> None:
+    def _write_branches(self, node: Apply, names: Names, margin: str, buffers: Buffers) -> None:
         condition, *arguments = node.inputs
         results = ", ".join(names[v] for v in node.outputs)
         within = margin + INDENT
@@ -136,7 +157,45 @@ class Writer:
         ):
             inner = Names(self)
             inner.update(zip(branch.inputs, (names[v] for v in arguments), strict=True))
+            passed = passed_on(node, branch, buffers)
+            inner.update({copy: inner[v] for copy, v in passed.items()})
             self.lines.append(margin + line)
-            self.write(branch.toposort(), inner, within)
+            order = [n for n in branch.toposort() if n.outputs[0] not in passed]
+            self.write(order, inner, within, Buffers(order, branch.inputs, branch.outputs, {}))
             values = ", ".join(inner[v] for v in branch.outputs)
             self.lines.append(f"{within}{results} = {values}")
+
+
+def passed_on(
+    node: Apply, branch: AbstractFunctionGraph, buffers: Buffers
+) -> dict[Variable, Variable]:
+    """Return the copies of its own inputs that a branch returns and nobody would miss.
+
+    Parameters
+    ----------
+    node : Apply
+        Of the choice between branches.
+    branch : FunctionGraph
+        One of them.
+    buffers : Buffers
+        Of the graph around the choice.
+
+    Returns
+    -------
+    dict
+        Copies in the branch to the inputs of the branch.
+    """
+    arguments = dict(zip(branch.inputs, node.inputs[1:], strict=True))
+    copies = {
+        result: copy
+        for result, copy in zip(node.outputs, branch.outputs, strict=True)
+        if copy.owner is not None and isinstance(copy.owner.op, DeepCopyOp)
+    }
+    sources = {result: copy.owner.inputs[0] for result, copy in copies.items()}
+    return {
+        copy: v
+        for result, copy in copies.items()
+        if (v := sources[result]) in arguments
+        and list(sources.values()).count(v) == list(branch.outputs).count(copy) == 1
+        and (buffers.replaced(arguments[v], result) or buffers.handed_over(arguments[v], node))
+    }

@@ -1,0 +1,71 @@
+"""Arrays that a lazy branch passes on: a copy is needed only where it could be noticed.
+
+PyTensor copies whatever a branch returns as it was given, so that nothing written into the result
+is written into the argument. Factors and inverses that are not due are passed on at most updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.fg import AbstractFunctionGraph
+
+
+class Buffers:
+    """Which variables of a graph share memory, and who writes into it.
+
+    Parameters
+    ----------
+    nodes : sequence of Apply
+        All of the graph's.
+    inputs, outputs : sequences of Variable
+        Of the graph.
+    updates : mapping of Variable to Variable
+        Outputs to the inputs that they replace when the graph has been computed.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Apply],
+        inputs: Sequence[Variable],
+        outputs: Sequence[Variable],
+        updates: Mapping[Variable, Variable],
+    ) -> None:
+        self._inputs, self._outputs, self._updates = set(inputs), list(outputs), updates
+        self._owners: dict[Variable, Variable] = {}
+        self._written: set[Variable] = set()
+        self._last_readers: dict[Variable, Apply] = {}
+        for node in nodes:
+            self._last_readers |= {self._owner(v): node for v in node.inputs}
+            for destroys in (False, True):
+                for i, read in (node.op.destroy_map if destroys else node.op.view_map).items():
+                    for v in [self._owner(node.inputs[k]) for k in read]:
+                        self._owners[node.outputs[i]] = v
+                        self._written |= {v} if destroys else set()
+        self._returned = {self._owner(v) for v in outputs}
+
+    def _owner(self, variable: Variable) -> Variable:
+        """Return the variable whose memory this one has, by itself or as a view."""
+        return self._owners.get(variable, variable)
+
+    def replaced(self, argument: Variable, result: Variable) -> bool:
+        """Return whether a result is but an input's next value, and neither is written into."""
+        unwritten = not {self._owner(argument), self._owner(result)} & self._written
+        alone = self._outputs.count(result) == 1
+        return unwritten and alone and self._updates.get(result) is argument
+
+    def handed_over(self, argument: Variable, reader: Apply) -> bool:
+        """Return whether an argument is but the reader's, which is the last to need its memory.
+
+        The graph's nodes have to be computed in the order in which they were given.
+        """
+        own = self._owner(argument) is argument and not isinstance(argument, Constant)
+        needed = argument in self._inputs or argument in self._returned
+        return own and not needed and self._last_readers[argument] is reader
+
+
+def updates_of(fgraph: AbstractFunctionGraph) -> dict[Variable, Variable]:
+    """Return the outputs of a compiled function that replace inputs, with those."""
+    mapping = getattr(fgraph, "update_mapping", None) or {}
+    return {fgraph.outputs[o]: fgraph.inputs[i] for o, i in mapping.items()}
