@@ -12,6 +12,7 @@ from numba.core.dispatcher import Dispatcher
 from pytensor.conditional.op import ifelse
 from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.op import Op
 from pytensor.link.c.exceptions import CompileError
 from pytensor.link.c.op import COp
 from pytensor.tensor.math import dot
@@ -102,6 +103,40 @@ def test_what_is_not_due_is_not_copied(backend: str, returned: bool) -> None:
             np.testing.assert_allclose(v.get_value(), np.broadcast_to(value, (3, 3)), rtol=1e-12)
         if returned:  # whoever has it may write into it
             result[:] = np.nan
+
+
+class Recorded(Op):
+    """Returns its input, and counts how often."""
+
+    __props__ = ()
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def make_node(self, x: pt.TensorVariable) -> Apply:
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, node: Apply, inputs: list, outputs: list) -> None:
+        self.count += 1
+        outputs[0][0] = inputs[0].copy()
+
+
+def test_c_computes_no_branch_for_the_sake_of_who_writes_into_what_it_reads() -> None:
+    due, again, x = pt.bscalar("due"), pt.bscalar("again"), pt.dmatrix("x")
+    outer, inner = Recorded(), Recorded()
+    a = pt.tanh(x)
+    b = outer(a)
+    branch = ifelse(again, inner(b), pt.exp(b))  # writes into b, were it not for the other
+    results = [1 - a * a, ifelse(due, branch, x)]  # and this into a
+    function = pytensor.function([due, again, x], results, mode=resolve_backend("c", None).mode())
+    value = np.random.default_rng(1).normal(size=(3, 3))
+    tanh, counts = np.tanh(value), []
+    for flags in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        wanted = (tanh if flags[1] else np.exp(tanh)) if flags[0] else value
+        for got, want in zip(function(*flags, value), [1 - tanh**2, wanted], strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-12)
+        counts.append((outer.count, inner.count))
+    assert counts == [(0, 0), (0, 0), (1, 0), (2, 1)]
 
 
 def test_a_choice_between_results_hands_one_of_them_over() -> None:

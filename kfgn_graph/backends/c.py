@@ -13,7 +13,7 @@ import scipy
 from pytensor.compile.mode import CVM, Mode
 
 from kfgn_graph.backends.base import Backend
-from kfgn_graph.backends.c_branches import PASSED_ON
+from kfgn_graph.backends.c_branches import KEPT_LAZY, PASSED_ON
 from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inner import INNER_PRODUCTS
@@ -48,7 +48,12 @@ class CBackend(Backend):
     def mode(self) -> Mode:
         mode = Mode(SideBySideLinker(use_cloop=True), CVM._optimizer)
         return mode.including(
-            SYMMETRIC_PRODUCTS, INNER_PRODUCTS, FAST_ELEMENTARY, SCALAR_EXPRESSIONS, PASSED_ON
+            SYMMETRIC_PRODUCTS,
+            INNER_PRODUCTS,
+            FAST_ELEMENTARY,
+            SCALAR_EXPRESSIONS,
+            KEPT_LAZY,
+            PASSED_ON,
         )
 
 

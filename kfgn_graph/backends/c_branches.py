@@ -1,23 +1,32 @@
-"""Conditionals of C that pass on what is not due, where PyTensor's copy it."""
+"""Conditionals of C: what is not due is passed on without a copy, and truly not computed.
+
+PyTensor's virtual machine computes what is asked for, and before an Op that writes into its
+argument all else that reads it. Where that is a branch, the branch is computed at every call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytensor.compile.mode import optdb
 from pytensor.conditional.op import IfElse
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.features import Feature
+from pytensor.graph.fg import FunctionGraph, Output
 from pytensor.graph.rewriting.basic import GraphRewriter
+from pytensor.graph.utils import InconsistencyError
 
 from kfgn_graph.backends.passing import Buffers, updates_of
 
-#: The rewrite's name, for ``Mode.including``.
-PASSED_ON = "kfgn_passed_on"
+#: The rewrites' names, for ``Mode.including``.
+KEPT_LAZY, PASSED_ON = "kfgn_kept_lazy", "kfgn_passed_on"
 
-#: After all that decides what is written where.
-LATE = 99.0
+#: Before and after all that decides what is written where.
+EARLY, LATE = 49.9, 99.0
+
+#: Where a node is computed: conditionals, each with whether it takes its second branch.
+Guards = frozenset[tuple[Apply, bool]]
 
 
 class PassingIfElse(IfElse):
@@ -71,6 +80,57 @@ class PassingIfElse(IfElse):
         return thunk
 
 
+class Unwritten(Feature):
+    """Refuses that what some readers need under other conditions than others is written into."""
+
+    def __init__(self, protected: set[Variable]) -> None:
+        self._protected = protected
+
+    def on_change_input(
+        self, fgraph: Any, node: Apply, i: int, r: Variable, new_r: Variable, reason: Any = None
+    ) -> None:
+        """Protect what takes the place of something protected."""
+        if r in self._protected:
+            self._protected.add(new_r)
+
+    def on_validate(self, fgraph: Any) -> None:
+        """Raise if anything protected is written into."""
+        if hasattr(fgraph, "destroyers") and any(map(fgraph.destroyers, self._protected)):
+            raise InconsistencyError(
+                "A lazy branch would be computed before this is written into."
+            )
+
+
+class KeepLazy(GraphRewriter):
+    """Keep from being written into what the branches of conditionals read."""
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Protect each variable whose readers are computed under different conditions."""
+        guards: dict[Apply, Guards] = {}
+        protected: set[Variable] = set()
+
+        def readers_of(v: Variable) -> list[Guards]:
+            found = [guards_of(reader, i, guards) for reader, i in fgraph.clients[v]]
+            protected.update([v] if len(set(found)) > 1 else [])
+            return found
+
+        for node in reversed(fgraph.toposort()):
+            readers = [of_one for v in node.outputs for of_one in readers_of(v)]
+            guards[node] = frozenset.intersection(*readers)
+        for v in fgraph.inputs:
+            readers_of(v)
+        fgraph.attach_feature(Unwritten(protected))
+
+
+def guards_of(reader: Apply, index: int, guards: Mapping[Apply, Guards]) -> Guards:
+    """Return what has to be so for a reader to need its input of that index."""
+    if isinstance(reader.op, Output):
+        return frozenset()
+    if isinstance(reader.op, IfElse) and index > 0:
+        return guards[reader] | {(reader, index > reader.op.n_outs)}
+    return guards[reader]
+
+
 class PassOn(GraphRewriter):
     """Let conditionals pass on state that is not due, where nobody would notice."""
 
@@ -90,4 +150,5 @@ class PassOn(GraphRewriter):
         fgraph.replace_all_validate(pairs, reason=PASSED_ON)
 
 
+optdb.register(KEPT_LAZY, KeepLazy(), position=EARLY)
 optdb.register(PASSED_ON, PassOn(), position=LATE)

@@ -33,25 +33,28 @@ class Buffers:
         updates: Mapping[Variable, Variable],
     ) -> None:
         self._inputs, self._outputs, self._updates = set(inputs), list(outputs), updates
-        self._owners: dict[Variable, Variable] = {}
+        self._sources: dict[Variable, Variable] = {}
         self._written: set[Variable] = set()
         self._last_readers: dict[Variable, Apply] = {}
         for node in nodes:
-            self._last_readers |= {self._owner(v): node for v in node.inputs}
+            self._last_readers |= {self._chain(v)[-1]: node for v in node.inputs}
             for destroys in (False, True):
                 for i, read in (node.op.destroy_map if destroys else node.op.view_map).items():
-                    for v in [self._owner(node.inputs[k]) for k in read]:
-                        self._owners[node.outputs[i]] = v
-                        self._written |= {v} if destroys else set()
-        self._returned = {self._owner(v) for v in outputs}
+                    for v in [node.inputs[k] for k in read]:
+                        self._sources[node.outputs[i]] = v
+                        self._written.update(self._chain(v) if destroys else ())
+        self._returned = {self._chain(v)[-1] for v in outputs}
 
-    def _owner(self, variable: Variable) -> Variable:
-        """Return the variable whose memory this one has, by itself or as a view."""
-        return self._owners.get(variable, variable)
+    def _chain(self, variable: Variable) -> list[Variable]:
+        """Return a variable and those whose memory it has, to the one that it is allocated for."""
+        chain = [variable]
+        while chain[-1] in self._sources:
+            chain.append(self._sources[chain[-1]])
+        return chain
 
     def replaced(self, argument: Variable, result: Variable) -> bool:
         """Return whether a result is but an input's next value, and neither is written into."""
-        unwritten = not {self._owner(argument), self._owner(result)} & self._written
+        unwritten = not {argument, result} & self._written
         alone = self._outputs.count(result) == 1
         return unwritten and alone and self._updates.get(result) is argument
 
@@ -60,7 +63,7 @@ class Buffers:
 
         The graph's nodes have to be computed in the order in which they were given.
         """
-        own = self._owner(argument) is argument and not isinstance(argument, Constant)
+        own = argument not in self._sources and not isinstance(argument, Constant)
         needed = argument in self._inputs or argument in self._returned
         return own and not needed and self._last_readers[argument] is reader
 
