@@ -51,7 +51,7 @@ class Rescaling:
     momentum: bool = True
     groups: int = 2
     reject_below: float | None = 0.25
-    examples: int | None = 500
+    examples: int | None = 250
 
     def __post_init__(self) -> None:
         positive_count("groups", self.groups)

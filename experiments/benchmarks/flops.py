@@ -142,7 +142,7 @@ def kept_terms(sizes: Sequence[int], refresh_every: int) -> list[Term]:
 
 
 def model_terms(
-    sizes: Sequence[int], batch: int, groups: int = 2, examples: int = 500
+    sizes: Sequence[int], batch: int, groups: int = 2, examples: int = 250
 ) -> list[Term]:
     """Return the operations of choosing the step lengths and of testing the step.
 

@@ -162,7 +162,7 @@ class StepSpec(Section):
     """Whether the last update is a direction of the quadratic model."""
     groups: Count = 2
     """Groups of consecutive layers with step lengths of their own."""
-    examples: CountFromZero = 500
+    examples: CountFromZero = 250
     """Examples of the batch that the model's curvature is taken from; 0 takes all."""
 
     @model_validator(mode="after")
