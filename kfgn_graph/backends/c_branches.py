@@ -18,12 +18,13 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.utils import InconsistencyError
 
 from kfgn_graph.backends.passing import Buffers, updates_of
+from kfgn_graph.backends.rewriting import LATE
 
 #: The rewrites' names, for ``Mode.including``.
 KEPT_LAZY, PASSED_ON = "kfgn_kept_lazy", "kfgn_passed_on"
 
-#: Before and after all that decides what is written where.
-EARLY, LATE = 49.9, 99.0
+#: Before all that decides what is written where; what comes after that is ``LATE``.
+EARLY = 49.9
 
 #: Where a node is computed: conditionals, each with whether it takes its second branch.
 Guards = frozenset[tuple[Apply, bool]]
@@ -45,12 +46,6 @@ class PassingIfElse(IfElse):
     def __init__(self, n_outs: int, as_view: bool, passed: tuple[int, ...]) -> None:
         super().__init__(n_outs, as_view)
         self.passed = passed
-
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and self.passed == other.passed  # type: ignore[attr-defined]
-
-    def __hash__(self) -> int:
-        return hash((super().__hash__(), self.passed))
 
     def make_thunk(
         self, node: Apply, storage_map: Any, compute_map: Any, no_recycling: Any, impl: Any = None

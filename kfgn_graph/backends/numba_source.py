@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
@@ -186,16 +187,16 @@ def passed_on(
         Copies in the branch to the inputs of the branch.
     """
     arguments = dict(zip(branch.inputs, node.inputs[1:], strict=True))
-    copies = {
-        result: copy
+    copies = [
+        (result, copy, copy.owner.inputs[0])
         for result, copy in zip(node.outputs, branch.outputs, strict=True)
         if copy.owner is not None and isinstance(copy.owner.op, DeepCopyOp)
-    }
-    sources = {result: copy.owner.inputs[0] for result, copy in copies.items()}
+    ]
+    returned = Counter(v for _, _, v in copies)
     return {
         copy: v
-        for result, copy in copies.items()
-        if (v := sources[result]) in arguments
-        and list(sources.values()).count(v) == list(branch.outputs).count(copy) == 1
+        for result, copy, v in copies
+        if v in arguments
+        and returned[v] == 1
         and (buffers.replaced(arguments[v], result) or buffers.handed_over(arguments[v], node))
     }

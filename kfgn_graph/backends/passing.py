@@ -7,6 +7,7 @@ is written into the argument. Factors and inverses that are not due are passed o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
@@ -38,19 +39,19 @@ class Buffers:
         self._last_readers: dict[Variable, Apply] = {}
         for node in nodes:
             self._last_readers |= {self._chain(v)[-1]: node for v in node.inputs}
-            for destroys in (False, True):
-                for i, read in (node.op.destroy_map if destroys else node.op.view_map).items():
-                    for v in [node.inputs[k] for k in read]:
-                        self._sources[node.outputs[i]] = v
-                        self._written.update(self._chain(v) if destroys else ())
+            for i, read in (node.op.view_map | node.op.destroy_map).items():
+                for k in read:
+                    self._sources[node.outputs[i]] = node.inputs[k]
+            for k in chain.from_iterable(node.op.destroy_map.values()):
+                self._written.update(self._chain(node.inputs[k]))
         self._returned = {self._chain(v)[-1] for v in outputs}
 
     def _chain(self, variable: Variable) -> list[Variable]:
         """Return a variable and those whose memory it has, to the one that it is allocated for."""
-        chain = [variable]
-        while chain[-1] in self._sources:
-            chain.append(self._sources[chain[-1]])
-        return chain
+        links = [variable]
+        while links[-1] in self._sources:
+            links.append(self._sources[links[-1]])
+        return links
 
     def replaced(self, argument: Variable, result: Variable) -> bool:
         """Return whether a result is but an input's next value, and neither is written into."""
