@@ -15,7 +15,7 @@ Eigenbasis        eigenvalues and eigenvectors     the same; exact: (Q (x) G + (
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,14 +34,14 @@ from kfgn_graph.kronecker import (
     norm_ratio_of,
     shifts_of,
 )
-from kfgn_graph.matrices import identity_like
+from kfgn_graph.matrices import RefreshedInverse, identity_like
 from kfgn_graph.vectors import all_finite
 
 #: The variables that a strategy keeps for one layer, by name.
 Parts = dict[str, TensorVariable]
 
-#: What gamma is multiplied with where a factorisation failed. An update for which that is not
-#: enough is skipped, which raises lambda, and with it gamma, until one succeeds.
+#: What a factor's damping is multiplied with where its factorisation failed. An update for which
+#: that is not enough is skipped, which raises lambda, and with it gamma, until one succeeds.
 RETRY_GROWTH = 1000.0
 
 
@@ -60,9 +60,14 @@ class BlockDamping:
     gamma: TensorVariable
     shift: TensorVariable
 
-    def grown(self, growth: TensorVariable) -> BlockDamping:
-        """Return the same with gamma multiplied."""
-        return BlockDamping(self.gamma * growth, self.shift)
+
+@dataclass(frozen=True, eq=False)
+class KeptBlock:
+    """One layer's factors, their gamma, and the old parts of their inverse."""
+
+    factors: KroneckerFactors
+    gamma: TensorVariable
+    old: Parts
 
 
 class Inverse(ABC):
@@ -71,8 +76,6 @@ class Inverse(ABC):
     name: ClassVar[str]
     #: Whether a refresh starts from the last parts, which are then always kept.
     warm: ClassVar[bool] = False
-    #: Whether too little damping makes it fail, with NaN.
-    may_fail: ClassVar[bool] = False
 
     @abstractmethod
     def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
@@ -82,9 +85,25 @@ class Inverse(ABC):
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
         """Return new parts; ``old`` is empty where nothing is kept."""
 
-    def witnesses(self, parts: Parts) -> list[TensorVariable]:
-        """Return what is finite only where all of the parts are."""
-        return list(parts.values())
+    def refreshed(
+        self, blocks: Sequence[KeptBlock], due: TensorVariable
+    ) -> tuple[list[Parts], TensorVariable]:
+        """Return new parts of every layer where due and finite, else the old; and if none failed.
+
+        What is not due is not computed. It is one choice for all layers, since PyTensor joins
+        loops that are alike, and one that two choices ask for is computed in any case.
+        """
+        new: list[TensorVariable] = []
+        old: list[TensorVariable] = []
+        for block in blocks:
+            parts = self.refresh(block.factors, block.gamma, block.old)
+            new += [parts[name] for name in block.old]
+            old += block.old.values()
+        finite = all_finite(new)
+        guarded = [pt.switch(finite, n, o) for n, o in zip(new, old, strict=True)]
+        *chosen, finite = choose(due, [*guarded, finite], [*old, ~due])
+        values = iter(chosen)
+        return [{name: next(values) for name in block.old} for block in blocks], finite
 
     @abstractmethod
     def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
@@ -106,41 +125,22 @@ class Cholesky(_PairOfInverses):
     """Inverses through the factors' Cholesky decompositions, NaN where one fails."""
 
     name = "cholesky"
-    may_fail = True
 
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
-        return dict(zip("QG", damped_inverses(factors, gamma), strict=True))
+        return dict(zip("QG", damped_inverses(factors, gamma, RETRY_GROWTH), strict=True))
 
-    def witnesses(self, parts: Parts) -> list[TensorVariable]:
-        # a diagonal bounds the rest of what is positive semi-definite
-        return [pt.diagonal(part) for part in parts.values()]
-
-
-def retried(
-    attempt: Callable[[TensorVariable], list[TensorVariable]],
-    witnesses: Callable[[list[TensorVariable]], list[TensorVariable]],
-    dtype: str,
-) -> tuple[list[TensorVariable], TensorVariable]:
-    """Return the results of an attempt, or where they are not finite, those with more damping.
-
-    The second attempt is not computed unless needed. Returned as well is whether the results
-    are finite at last.
-
-    Parameters
-    ----------
-    attempt : callable
-        Takes what gamma is multiplied with.
-    witnesses : callable
-        Takes results, and returns what is finite only where all of them are.
-    dtype : str
-        Of the results.
-    """
-    results, again = (attempt(pt.constant(np.asarray(g, dtype))) for g in (1, RETRY_GROWTH))
-    succeeded = all_finite(witnesses(results))
-    *results, finite = choose(
-        succeeded, [*results, succeeded], [*again, all_finite(witnesses(again))]
-    )
-    return results, finite
+    def refreshed(
+        self, blocks: Sequence[KeptBlock], due: TensorVariable
+    ) -> tuple[list[Parts], TensorVariable]:
+        # each where the old one is: all of the new beside all of the old would be twice the memory
+        inverse, parts, finite = RefreshedInverse(RETRY_GROWTH), [], []
+        for block in blocks:
+            q, g = shifts_of(block.factors, block.gamma)
+            Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
+            G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
+            parts.append({"Q": Q, "G": G})
+            finite += [Q_finite, G_finite]
+        return parts, pt.all(pt.stack(finite))
 
 
 @dataclass(frozen=True)

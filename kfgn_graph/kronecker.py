@@ -13,7 +13,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
-from kfgn_graph.matrices import identity_like, shifted_inverse
+from kfgn_graph.matrices import ShiftedInverse, identity_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +106,15 @@ def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> Kronecke
 
 
 def damped_inverses(
-    factors: KroneckerFactors, gamma: TensorVariable | float
+    factors: KroneckerFactors, gamma: TensorVariable | float, retry: float = 0.0
 ) -> tuple[TensorVariable, TensorVariable]:
-    """Return the inverses of the damped factors; one that is not positive definite gives NaN."""
+    """Return the inverses of the damped factors; one that is not positive definite gives NaN.
+
+    Before it does, its damping is multiplied with ``retry``, unless that is 0.
+    """
     q, g = shifts_of(factors, gamma)
-    return shifted_inverse(factors.Q, q), shifted_inverse(factors.G, g)
+    inverse = ShiftedInverse(retry)
+    return inverse(factors.Q, q), inverse(factors.G, g)
 
 
 def kronecker_solve(

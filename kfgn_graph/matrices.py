@@ -1,9 +1,8 @@
 r"""Matrices by Ops of our own: the identity, and the inverse of a damped factor.
 
 :math:`(A + s I)^{-1}` is computed by LAPACK's POTRF and POTRI, which take a cube of the width in
-operations where a triangular solve with the identity and a product take 2 1/3. XLA has no POTRI:
-there, and in PyTensor's own Numba mode, the Op is lowered to a Cholesky decomposition and solves,
-after the rewrites that search the whole graph.
+operations where a triangular solve with the identity and a product take 2 1/3. How a backend
+computes it is the backend's affair (``backends/inverses.py``).
 """
 
 from __future__ import annotations
@@ -13,23 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.compile.mode import optdb
+from pytensor.gradient import grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.basic import Eye
-from pytensor.tensor.math import Dot
 from pytensor.tensor.variable import TensorVariable
 from scipy.linalg.lapack import get_lapack_funcs
 
-#: The lowering's name, for ``Mode.excluding``.
-LOWERED_INVERSES = "kfgn_lowered_inverses"
-
-#: After lazy choices have become branches, which are rewritten one by one.
-AFTER_BRANCHES = 49.0
-
-#: Rows and columns that the mirror copies at a time.
+#: Rows and columns that are mirrored at a time.
 BLOCK = 128
 
 
@@ -60,9 +51,17 @@ class ShiftedInverse(Op):
     """(A + s I)^-1 of a symmetric A, (d, d), and a scalar s; NaN where it is not definite.
 
     Of A the lower triangle alone is read.
+
+    Parameters
+    ----------
+    retry : float
+        What s is multiplied with for a second attempt where the first fails; 0 for none.
     """
 
-    __props__ = ()
+    __props__: tuple[str, ...] = ("retry",)
+
+    def __init__(self, retry: float = 0.0) -> None:
+        self.retry = retry
 
     def make_node(self, A: Variable, shift: Variable) -> Apply:
         """Return the node, whose output has A's type."""
@@ -76,6 +75,9 @@ class ShiftedInverse(Op):
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Any
     ) -> list[Variable]:
         """Return what a cotangent C of X = (A + s I)^-1 becomes: -X C X, and its trace."""
+        if self.retry:
+            reason = "which attempt succeeds is not differentiable"
+            return [grad_not_implemented(self, i, v, reason) for i, v in enumerate(inputs)]
         (X,), (C,) = outputs, cotangents
         pulled = -(X @ C @ X)
         return [pulled, pt.trace(pulled)]
@@ -83,65 +85,76 @@ class ShiftedInverse(Op):
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
         """Compute one triangle in the result's own memory, and mirror it."""
         A, shift = inputs
+        inverse = inverse_triangle(A, shift, self.retry)
+        if inverse is None:
+            inverse = np.full_like(A, np.nan, order="C")
+        mirror(inverse, inverse)
+        outputs[0][0] = inverse
+
+
+class RefreshedInverse(Op):
+    """The same where it is due and can be computed, else the old one, (d, d).
+
+    Its second output is whether it was not due or could be computed.
+
+    Parameters
+    ----------
+    retry : float
+        As of :class:`ShiftedInverse`.
+    inplace : bool
+        Whether the new one takes the old one's memory.
+    """
+
+    __props__ = ("retry", "inplace")
+
+    def __init__(self, retry: float = 0.0, inplace: bool = False) -> None:
+        self.retry, self.inplace = retry, inplace
+        self.destroy_map = {0: [0]} if inplace else {}
+
+    def make_node(self, old: Variable, A: Variable, shift: Variable, due: Variable) -> Apply:
+        """Return the node."""
+        return Apply(self, [old, A, shift, due], [old.type(), due.type()])
+
+    def infer_shape(self, node: Apply, shapes: Any) -> Any:
+        """Return (d, d), and that of a scalar."""
+        return [shapes[0], ()]
+
+    def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
+        """Compute one triangle apart, and mirror it into the result only if it is finite."""
+        old, A, shift, due = inputs
+        kept = old if self.inplace else old.copy()
+        fresh = inverse_triangle(A, shift, self.retry) if due else None
+        if fresh is not None:
+            mirror(fresh, kept)
+        outputs[0][0] = kept
+        outputs[1][0] = np.asarray(not due or fresh is not None)
+
+
+def inverse_triangle(A: np.ndarray, shift: np.ndarray, retry: float) -> np.ndarray | None:
+    """Return an array whose lower triangle is that of (A + s I)^-1, or None where it has none."""
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
+    for s in (shift, retry * shift) if retry else (shift,):
         inverse = np.array(A, order="C")
-        inverse.flat[:: len(inverse) + 1] += shift
-        potrf, potri = get_lapack_funcs(("potrf", "potri"), (inverse,))
+        diagonal = inverse.reshape(-1)[:: len(inverse) + 1]
+        diagonal += s
         # LAPACK counts columns first: to it a row-major lower triangle is an upper one
         factor, failed = potrf(inverse.T, lower=False, clean=False, overwrite_a=True)
         if not failed:
             _, failed = potri(factor, lower=False, overwrite_c=True)
-        if failed:
-            inverse[:] = np.nan
-        mirror(inverse)
-        outputs[0][0] = inverse
+        # the diagonal bounds the rest of what is positive definite
+        if not failed and np.isfinite(diagonal).all():
+            return inverse
+    return None
 
 
-def mirror(z: np.ndarray) -> None:
-    """Copy the lower triangle of a square matrix to the upper one."""
-    for p in range(0, len(z), BLOCK):
+def mirror(triangle: np.ndarray, into: np.ndarray) -> None:
+    """Make a matrix the symmetric one whose lower triangle is given, perhaps by itself."""
+    for p in range(0, len(triangle), BLOCK):
         rows = slice(p, p + BLOCK)
-        z[rows, p + BLOCK :] = z[p + BLOCK :, rows].T
-        z[rows, rows] = np.tril(z[rows, rows]) + np.tril(z[rows, rows], -1).T
+        left, corner = triangle[rows, :p], np.tril(triangle[rows, rows])
+        into[rows, :p] = left
+        into[:p, rows] = left.T
+        into[rows, rows] = corner + np.tril(corner, -1).T
 
 
 shifted_inverse = ShiftedInverse()
-
-
-@node_rewriter([ShiftedInverse])
-def lowered_inverse(
-    fgraph: FunctionGraph, node: Apply
-) -> list[Variable] | dict[Variable, Variable]:
-    r"""Compute with :math:`A + s I = L L^T` what the inverse is for.
-
-    Where it is but multiplied with, two triangular solves take the place of each product; else it
-    is :math:`L^{-T} L^{-1}`, one triangular solve and a product, which a second solve would take
-    longer than.
-    """
-    A, shift = node.inputs
-    unit = identity_like(A)
-    L = pt.linalg.cholesky(A + shift * unit, lower=True)
-    products = products_with(fgraph, node.out)
-    if products:
-        return {product.out: solved(L, node.out, product) for product in products}
-    inverse = pt.linalg.solve_triangular(L, unit, lower=True, check_finite=False)
-    return [pt.specify_shape(inverse.T @ inverse, A.type.shape)]
-
-
-def products_with(fgraph: FunctionGraph, M: Variable) -> list[Apply]:
-    """Return the products that a matrix is for; none where it is for anything else."""
-    users = [client for client, _ in fgraph.clients[M]]
-    alone = all(isinstance(u.op, Dot) and u.inputs.count(M) == 1 for u in users)
-    return users if alone else []
-
-
-def solved(L: TensorVariable, inverse: Variable, product: Apply) -> TensorVariable:
-    r"""Return a product with the inverse of :math:`L L^T` as two triangular solves."""
-    left, right = product.inputs
-    b = right if left is inverse else left.T
-    x = pt.linalg.cho_solve((L, True), b, b_ndim=b.type.ndim, check_finite=False)
-    return pt.specify_shape(x if left is inverse else x.T, product.out.type.shape)
-
-
-optdb.register(
-    LOWERED_INVERSES, dfs_rewriter(lowered_inverse), "jax", "numba", position=AFTER_BRANCHES
-)

@@ -187,7 +187,7 @@ class StepBuilder:
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""
-        shifts = {p: damping + self._number(self.settings.l2) for p in self.graph.parameters}
+        shifts = dict.fromkeys(self.graph.parameters, damping + self._number(self.settings.l2))
         for layer in self.graph.layers:
             penalty = penalty_curvature(self.graph, layer)
             for p in (layer.weight, layer.bias):

@@ -28,12 +28,28 @@ def dot(a: TensorVariable, b: TensorVariable) -> TensorVariable:
 
 def inner(a: Values, b: Values, scales: Scalars | None = None) -> TensorVariable:
     """Return the scalar product over the parameters of both, each part times its scale."""
-    parts = {p: dot(a[p], b[p]) for p in a if p in b}
-    if not parts:
+    both = [p for p in a if p in b]
+    if not both:
         return pt.constant(np.asarray(0, next(iter(a.values())).type.dtype))
-    if scales is not None:
-        parts = {p: scales[p] * part for p, part in parts.items()}
-    return total(list(parts.values()))
+    if scales is None:
+        return total(parts_of_inner(a, b, both))
+    groups: dict[TensorVariable, list[SharedVariable]] = {}
+    for p in both:
+        groups.setdefault(scales[p], []).append(p)
+    parts = [scale * total(parts_of_inner(a, b, group)) for scale, group in groups.items()]
+    return total(parts)
+
+
+def parts_of_inner(a: Values, b: Values, over: Sequence[SharedVariable]) -> list[TensorVariable]:
+    """Return terms of a scalar product: one for each matrix, and one for all vectors.
+
+    Vectors are short, so that of each its code is what costs: to be compiled, and to be called.
+    """
+    vectors = [p for p in over if a[p].type.ndim == 1]
+    if len(vectors) < 2:
+        return [dot(a[p], b[p]) for p in over]
+    joined = [pt.concatenate([values[p] for p in vectors]) for values in (a, b)]
+    return [*(dot(a[p], b[p]) for p in over if p not in vectors), dot(*joined)]
 
 
 def norm(a: Values) -> TensorVariable:

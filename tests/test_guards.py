@@ -141,13 +141,15 @@ def test_a_factorisation_that_fails_is_tried_with_more_damping(
     state |= {"factors/W1/Q": Qs[1], "factors/W1/G": Gs[1]}
     update.load_state(state)
     pairs = [(0.99 * skewed + 0.01 * Qs[0], Gs[0]), (Qs[1], Gs[1])]
-    gamma = np.sqrt(DAMPING)
-    growth = 1000
-    assert not definite(*kronecker.damped(*pairs[0], gamma))
-    assert definite(*kronecker.damped(*pairs[0], growth * gamma))
+    gamma, growth = np.sqrt(DAMPING), 1000
+    damped = [kronecker.damped(*pair, gamma) for pair in pairs]
+    assert not definite(damped[0][0])
+    # the one that fails has more damping, all others what they would have
+    damped[0] = kronecker.damped(*pairs[0], growth * gamma)[0], damped[0][1]
+    assert definite(*damped[0])
     assert not update(x, y).skipped
-    for i, ((Q, G), slope) in enumerate(zip(pairs, slopes, strict=True)):
-        step = -kronecker.solve(Q, G, slope, growth * gamma)
+    for i, ((Q, G), slope) in enumerate(zip(damped, slopes, strict=True)):
+        step = -np.linalg.inv(Q) @ slope @ np.linalg.inv(G)
         moved = [values_of(problem)[f"{p}{i}"] - values[f"{p}{i}"] for p in "Wb"]
         assert_close(np.vstack(moved), step, TRAJECTORY)
 

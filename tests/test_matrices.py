@@ -16,7 +16,7 @@ from pytensor.tensor.elemwise import Elemwise
 
 from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.scalars import LONG
-from kfgn_graph.matrices import shifted_inverse
+from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse, shifted_inverse
 from tests.harness import MODES, printed_apart
 from tests.stepping import on_backends
 from tests.test_symmetric_products import WIDTHS, layouts, nodes_within, step_graph
@@ -57,6 +57,67 @@ def test_a_matrix_that_is_not_definite_has_no_inverse(backend: str) -> None:
     assert np.isfinite(inverse(np.diag([1.0, -2.0, 3.0]), np.asarray(2.5))).all()
 
 
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_a_second_attempt_has_more_damping(backend: str, rng: np.random.Generator) -> None:
+    A, B, s = pt.matrix("A"), pt.matrix("B"), pt.scalar("s")
+    inverse = ShiftedInverse(retry=1000.0)(A, s)
+    mode = resolve_backend(backend, None).mode()
+    function = pytensor.function([A, B, s], [inverse @ B], mode=mode)
+    alone = pytensor.function([A, s], inverse, mode=mode)
+    V = rng.standard_normal((3, 2))
+    for M, shift, used in (
+        (np.diag([1.0, -2.0, 3.0]), 2.5, 2.5),
+        (np.diag([1.0, -2.0, 3.0]), 0.1, 100.0),
+        (np.diag([1.0, -2.0, 3.0]), 1e-4, np.nan),
+        (np.full((3, 3), np.nan), 1.0, np.nan),
+    ):
+        want = np.linalg.inv(M + used * np.eye(3)) if used == used else np.full((3, 3), np.nan)
+        np.testing.assert_allclose(alone(M, shift), want, rtol=0, atol=TOLERANCES["float64"])
+        (product,) = function(M, V, shift)
+        np.testing.assert_allclose(product, want @ V, rtol=0, atol=TOLERANCES["float64"])
+
+
+def refreshed_on(backend: str, d: int) -> tuple[Any, Any]:
+    """Compile a kept inverse's update, and return the variable that keeps it."""
+    kept = pytensor.shared(np.eye(d), name="kept", shape=(d, d))
+    A, s, due = pt.matrix("A", shape=(d, d)), pt.scalar("s"), pt.scalar("due", dtype="bool")
+    new, finite = RefreshedInverse(retry=1000.0)(kept, A, s, due)
+    mode = resolve_backend(backend, None).mode()
+    function = pytensor.function([A, s, due], finite, updates={kept: new}, mode=mode)
+    return function, kept
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_a_kept_inverse_is_replaced_only_if_due_and_finite(
+    backend: str, rng: np.random.Generator
+) -> None:
+    d = 140
+    function, kept = refreshed_on(backend, d)
+    X = rng.standard_normal((2 * d, d))
+    A = X.T @ X / d
+    B = A.copy()
+    B[0, 0] = -1e9
+    for M, shift, due, finite, want in (
+        (A, 0.5, False, True, np.eye(d)),
+        (A, 0.5, True, True, np.linalg.inv(A + 0.5 * np.eye(d))),
+        (B, 0.5, True, False, np.linalg.inv(A + 0.5 * np.eye(d))),
+        (B, 0.5, False, True, np.linalg.inv(A + 0.5 * np.eye(d))),
+        (B, 1e7, True, True, np.linalg.inv(B + 1e10 * np.eye(d))),
+    ):
+        assert bool(function(M, np.asarray(shift), np.asarray(due))) == finite
+        got = np.asarray(kept.get_value())
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-9 * abs(want).max())
+
+
+@pytest.mark.parametrize("backend", on_backends([b for b in MODES if b != "jax"]))
+def test_a_kept_inverse_stays_where_it_is(backend: str) -> None:
+    function, kept = refreshed_on(backend, 3)
+    before = kept.get_value(borrow=True)
+    function(2 * np.eye(3), np.asarray(0.0), np.asarray(True))
+    assert np.shares_memory(before, kept.get_value(borrow=True))
+    np.testing.assert_allclose(before, np.eye(3) / 2)
+
+
 def products_on(backend: str) -> tuple[Any, Any]:
     """Compile products with an inverse, from either side, alone and with the inverse itself."""
     A, B, s = pt.matrix("A"), pt.matrix("B"), pt.scalar("s")
@@ -81,7 +142,7 @@ def test_xla_solves_where_an_inverse_is_but_multiplied_with() -> None:
     for function, solves in zip(products_on("jax"), (3, 0), strict=True):
         names = [str(node.op) for node in nodes_within(function.maker.fgraph)]
         assert sum(name.startswith("CholeskySolve") for name in names) == solves
-        assert any(name.startswith("SolveTriangular") for name in names) == (solves == 0)
+        assert any(name.startswith("ShiftedInverse") for name in names) == (solves == 0)
 
 
 def test_the_gradient_of_an_inverse(rng: np.random.Generator) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import kfgn_graph.backends.rewriting  # noqa: F401, for its registration
+import kfgn_graph.backends.inverses
+import kfgn_graph.backends.rewriting  # noqa: F401, for their registration
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError
 

@@ -14,7 +14,6 @@ from pytensor.link.numba.linker import NumbaLinker
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
-from kfgn_graph.matrices import LOWERED_INVERSES
 
 
 class OneProgramLinker(NumbaLinker):
@@ -49,5 +48,4 @@ class NumbaBackend(Backend):
         import kfgn_graph.backends.numba_rules  # noqa: F401  registers them
 
         mode = Mode(OneProgramLinker(), NUMBA._optimizer)
-        mode = mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY)
-        return mode.excluding(LOWERED_INVERSES)
+        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY)

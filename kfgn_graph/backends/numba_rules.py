@@ -19,10 +19,10 @@ from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_
 from kfgn_graph.backends.blas import BLAS_LETTERS
 from kfgn_graph.backends.elementary import Halved
 from kfgn_graph.backends.symmetric import Syrk
-from kfgn_graph.matrices import ShiftedInverse
+from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
 
 #: Of the code below, a part of the key of compiled code on disk.
-VERSION = 1
+VERSION = 2
 
 #: Rows and columns that the mirror copies at a time.
 BLOCK = 32
@@ -59,14 +59,15 @@ POTRF, POTRI = (
 
 
 @numba_njit
-def mirror(z: Any) -> None:
-    """Copy the lower triangle of a square matrix to the upper one."""
-    d = z.shape[0]
+def mirror(triangle: Any, into: Any) -> None:
+    """Make a matrix the symmetric one whose lower triangle is given, perhaps by itself."""
+    d = triangle.shape[0]
     for p in range(0, d, BLOCK):
         for q in range(0, p + 1, BLOCK):
             for i in range(p, min(p + BLOCK, d)):
-                for j in range(q, min(q + BLOCK, i)):
-                    z[j, i] = z[i, j]
+                for j in range(q, min(q + BLOCK, i + 1)):
+                    into[i, j] = triangle[i, j]
+                    into[j, i] = triangle[i, j]
 
 
 @register_scalar_funcify(Halved)
@@ -113,37 +114,81 @@ def numba_funcify_syrk(op: Syrk, node: Apply, **kwargs: Any) -> tuple[Callable[.
             z.ctypes,
             np.array([d], np.int32).ctypes,
         )
-        mirror(z)
+        mirror(z, z)
         return z
 
     return syrk, VERSION
+
+
+def inverse_triangle_routine(dtype: str, retry: float) -> Callable[..., Any]:
+    """Return what writes the lower triangle of (A + s I)^-1 to z, and tells whether it is finite.
+
+    Where it is not, s is multiplied with ``retry`` once, unless that is 0.
+    """
+    potrf, potri, number = POTRF[dtype], POTRI[dtype], np.dtype(dtype).type
+    growths = (number(1), number(retry)) if retry else (number(1),)
+
+    @numba_njit
+    def inverse_triangle(A: Any, shift: Any, z: Any) -> Any:
+        d = A.shape[0]
+        # LAPACK counts columns first: to it a row-major lower triangle is an upper one
+        upper = np.array([ord("U")], np.int32)
+        order, lead = np.array([d], np.int32), np.array([max(d, 1)], np.int32)
+        failed = np.zeros(1, np.int32)
+        for growth in growths:
+            for i in range(d):
+                for j in range(i + 1):
+                    z[i, j] = A[i, j]
+                z[i, i] += growth * shift.item()
+            potrf(upper.ctypes, order.ctypes, z.ctypes, lead.ctypes, failed.ctypes)
+            if failed[0] == 0:
+                potri(upper.ctypes, order.ctypes, z.ctypes, lead.ctypes, failed.ctypes)
+            finite = failed[0] == 0
+            for i in range(d):
+                # the diagonal bounds the rest of what is positive definite
+                finite = finite and np.isfinite(z[i, i])
+            if finite:
+                return True
+        return False
+
+    return inverse_triangle
 
 
 @register_funcify_default_op_cache_key(ShiftedInverse)
 def numba_funcify_inverse(
     op: ShiftedInverse, node: Apply, **kwargs: Any
 ) -> tuple[Callable[..., Any], int]:
-    """Return the calls of POTRF and POTRI on a copy, of which they use one triangle."""
-    potrf, potri = POTRF[node.inputs[0].type.dtype], POTRI[node.inputs[0].type.dtype]
+    """Return the inversion, NaN where it fails."""
+    inverse_triangle = inverse_triangle_routine(node.inputs[0].type.dtype, op.retry)
 
     @numba_njit
     def shifted_inverse(A: Any, shift: Any) -> Any:
-        d = A.shape[0]
-        z = np.empty((d, d), A.dtype)
-        for i in range(d):
-            for j in range(i + 1):
-                z[i, j] = A[i, j]
-            z[i, i] += shift.item()
-        # LAPACK counts columns first: to it a row-major lower triangle is an upper one
-        upper = np.array([ord("U")], np.int32)
-        order, lead = np.array([d], np.int32), np.array([max(d, 1)], np.int32)
-        failed = np.zeros(1, np.int32)
-        potrf(upper.ctypes, order.ctypes, z.ctypes, lead.ctypes, failed.ctypes)
-        if failed[0] == 0:
-            potri(upper.ctypes, order.ctypes, z.ctypes, lead.ctypes, failed.ctypes)
-        if failed[0] != 0:
+        z = np.empty(A.shape, A.dtype)
+        if not inverse_triangle(A, shift, z):
             z[:] = np.nan
-        mirror(z)
+        mirror(z, z)
         return z
 
     return shifted_inverse, VERSION
+
+
+@register_funcify_default_op_cache_key(RefreshedInverse)
+def numba_funcify_refreshed(
+    op: RefreshedInverse, node: Apply, **kwargs: Any
+) -> tuple[Callable[..., Any], int]:
+    """Return the inversion where it is due."""
+    inverse_triangle = inverse_triangle_routine(node.inputs[0].type.dtype, op.retry)
+    inplace = op.inplace
+
+    @numba_njit
+    def refreshed_inverse(old: Any, A: Any, shift: Any, due: Any) -> Any:
+        kept = old if inplace else old.copy()
+        if not due.item():
+            return kept, np.array(True)
+        z = np.empty(A.shape, A.dtype)
+        finite = inverse_triangle(A, shift, z)
+        if finite:
+            mirror(z, kept)
+        return kept, np.array(finite)
+
+    return refreshed_inverse, VERSION

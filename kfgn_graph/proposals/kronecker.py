@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from kfgn_graph.conditional import choose
 from kfgn_graph.damping import factored_gamma
 from kfgn_graph.draws import Draws
 from kfgn_graph.heads import Head
-from kfgn_graph.inverses import BlockDamping, Parts, retried
+from kfgn_graph.inverses import BlockDamping, KeptBlock, Parts
 from kfgn_graph.kronecker import KroneckerFactors, corrected_eigenvalues
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.methods import KroneckerMethod
@@ -112,32 +112,13 @@ class KroneckerProposal(Proposal):
 
     def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
         strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
-
-        def solved(growth: TensorVariable) -> list[TensorVariable]:
-            results = []
-            for layer, pair in self.factors.items():
-                damping = dampings[layer].grown(growth)
-                parts = strategy.refresh(pair, damping.gamma, dict(self.state.inverses(layer)))
-                results.append(strategy.apply(parts, joined(layer, gradient), damping))
-            return results
-
         steps = self._outside(gradient)
-        results, _ = self._retried(solved, list)
-        for layer, result in zip(self.factors, results, strict=True):
-            steps |= separated(layer, -result)
+        for layer, pair in self.factors.items():
+            damping, old = dampings[layer], dict(self.state.inverses(layer))
+            parts = strategy.refresh(pair, damping.gamma, old)
+            V = joined(layer, gradient)
+            steps |= separated(layer, -strategy.apply(parts, V, damping))
         return steps
-
-    def _retried(
-        self,
-        attempt: Callable[[TensorVariable], list[TensorVariable]],
-        witnesses: Callable[[list[TensorVariable]], list[TensorVariable]],
-    ) -> tuple[list[TensorVariable], TensorVariable]:
-        """Return an attempt's results and whether they are finite, retried where it may fail."""
-        dtype = self.graph.loss.type.dtype
-        if self.settings.strategy.may_fail:
-            return retried(attempt, witnesses, dtype)
-        results = attempt(pt.constant(np.asarray(1, dtype)))
-        return results, all_finite(witnesses(results))
 
     def _outside(self, gradient: Values) -> Values:
         """Return the step of the parameters that no layer holds: the negative gradient."""
@@ -158,31 +139,14 @@ class KroneckerProposal(Proposal):
         self, dampings: dict[Layer, BlockDamping], kept: dict[Layer, dict[str, Any]]
     ) -> dict[Layer, Parts]:
         """Return the parts of every layer's inverse, computed anew when due."""
-        strategy = self.settings.strategy
-
-        def fresh(growth: TensorVariable) -> list[TensorVariable]:
-            results = []
-            for layer, old in kept.items():
-                gamma = dampings[layer].grown(growth).gamma
-                new = strategy.refresh(self.factors[layer], gamma, dict(old))
-                results += [new[name] for name in old]
-            return results
-
-        def by_layer(results: Sequence[TensorVariable]) -> dict[Layer, Parts]:
-            values = iter(results)
-            return {layer: {name: next(values) for name in old} for layer, old in kept.items()}
-
-        def witnesses(results: list[TensorVariable]) -> list[TensorVariable]:
-            return [w for parts in by_layer(results).values() for w in strategy.witnesses(parts)]
-
-        old = [v for parts in kept.values() for v in parts.values()]
-        chosen, finite = self._retried(fresh, witnesses)
-        finite = self.sound & finite
-        chosen = [pt.switch(finite, new, o) for new, o in zip(chosen, old, strict=True)]
-        if self.settings.refresh_every > 1:
-            *chosen, finite = choose(self.refresh_due(), [*chosen, finite], [*old, self.sound])
-        self.sound = finite
-        return by_layer(chosen)
+        blocks = [
+            KeptBlock(self.factors[layer], dampings[layer].gamma, dict(old))
+            for layer, old in kept.items()
+        ]
+        due = self.refresh_due() & self.sound
+        parts, finite = self.settings.strategy.refreshed(blocks, due)
+        self.sound = self.sound & finite
+        return dict(zip(kept, parts, strict=True))
 
     def refresh_due(self) -> TensorVariable:
         """Return whether inverses are anew: at first, after a failure, and then evenly."""

@@ -1,0 +1,66 @@
+r"""JAX's rules for Ops of ours; imported where JAX compiles.
+
+XLA compiles each branch of a choice, so that a second attempt is to factorise alone: what makes
+an inverse of the Cholesky factor stands after both. LAPACK counts columns first: what is given to
+it transposed and taken from it transposed is not copied for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from pytensor.link.jax.dispatch import jax_funcify
+
+from kfgn_graph.backends.inverses import ShiftedCholesky
+from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
+
+
+def cholesky(A: Any, shift: Any, retry: float) -> Any:
+    """Return L with A + s I = L L^T, by the second attempt where the first fails."""
+
+    def attempt(s: Any) -> Any:
+        damped = A + s * jnp.eye(len(A), dtype=A.dtype)
+        return jax.lax.linalg.cholesky(damped.T, symmetrize_input=False)
+
+    L = attempt(shift)
+    if not retry:
+        return L
+    return jax.lax.cond(jnp.isfinite(L[-1, -1]), lambda: L, lambda: attempt(retry * shift))
+
+
+def inverse(A: Any, shift: Any, retry: float) -> Any:
+    r"""Return :math:`L^{-T} L^{-1}`: a second solve would take longer than the product."""
+    L = cholesky(A, shift, retry)
+    unit = jnp.eye(len(A), dtype=A.dtype).T
+    root = jax.lax.linalg.triangular_solve(L, unit, left_side=True, lower=True).T
+    return root @ root.T
+
+
+@jax_funcify.register(ShiftedCholesky)
+def jax_funcify_cholesky(op: ShiftedCholesky, **kwargs: Any) -> Callable[..., Any]:
+    """Return the factorisation."""
+    return lambda A, shift: cholesky(A, shift, op.retry)
+
+
+@jax_funcify.register(ShiftedInverse)
+def jax_funcify_inverse(op: ShiftedInverse, **kwargs: Any) -> Callable[..., Any]:
+    """Return the inversion."""
+    return lambda A, shift: inverse(A, shift, op.retry)
+
+
+@jax_funcify.register(RefreshedInverse)
+def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., Any]:
+    """Return the inversion where it is due."""
+
+    def refreshed(old: Any, A: Any, shift: Any, due: Any) -> Any:
+        def renewed(old: Any) -> tuple[Any, Any]:
+            fresh = inverse(A, shift, op.retry)
+            finite = jnp.isfinite(fresh.sum())
+            return jnp.where(finite, fresh, old), finite
+
+        return jax.lax.cond(due, renewed, lambda old: (old, jnp.asarray(True)), old)
+
+    return refreshed
