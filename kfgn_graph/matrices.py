@@ -130,10 +130,15 @@ class RefreshedInverse(Op):
         outputs[1][0] = np.asarray(not due or fresh is not None)
 
 
+def shifts_to_try(shift: np.ndarray, retry: float) -> list[np.ndarray]:
+    """Return s of the first attempt, and of the second where there is one."""
+    return [shift, retry * shift] if retry else [shift]
+
+
 def inverse_triangle(A: np.ndarray, shift: np.ndarray, retry: float) -> np.ndarray | None:
     """Return an array whose lower triangle is that of (A + s I)^-1, or None where it has none."""
     potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
-    for s in (shift, retry * shift) if retry else (shift,):
+    for s in shifts_to_try(shift, retry):
         inverse = np.array(A, order="C")
         diagonal = inverse.reshape(-1)[:: len(inverse) + 1]
         diagonal += s

@@ -18,7 +18,7 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.math import Dot
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
+from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse, shifts_to_try
 
 #: Before a lazy choice hides what its branches hold.
 FIRST = 0.1
@@ -56,7 +56,7 @@ class ShiftedCholesky(Op):
         """Compute it with NumPy."""
         A, shift = inputs
         outputs[0][0] = np.full_like(A, np.nan)
-        for s in (shift, self.retry * shift) if self.retry else (shift,):
+        for s in shifts_to_try(shift, self.retry):
             try:
                 outputs[0][0] = np.linalg.cholesky(A + s * np.eye(len(A), dtype=A.dtype))
                 return
