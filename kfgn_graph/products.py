@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pytensor.tensor as pt
 from pytensor.gradient import pullback, pushforward
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import applys_between
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
@@ -78,8 +80,24 @@ class SampledGaussNewton(GaussNewton):
     def image(self, v: Values) -> TensorVariable:
         """Return J v for the first examples, on the values of the whole batch's forward pass."""
         tangents = {p: t.type() for p, t in v.items()}
-        replaced = self._computed | {tangents[p]: t for p, t in v.items()}
-        return graph_replace(super().image(tangents), replaced, strict=False)
+        image = super().image(tangents)
+        replaced = self._computed | self._computed_again(image)
+        replaced |= {tangents[p]: t for p, t in v.items()}
+        return graph_replace(image, replaced, strict=False)
+
+    def _computed_again(self, image: TensorVariable) -> dict[Variable, TensorVariable]:
+        """Return what derivatives compute anew, as tanh(h) in tanh'(h), with the known values.
+
+        Left as it is it would be computed of the first rows of h, which then has to be kept.
+        """
+        known = {
+            (v.owner.op, *v.owner.inputs): value
+            for v, value in self._computed.items()
+            if v.owner is not None and len(v.owner.outputs) == 1
+        }
+        nodes = applys_between([], [image])
+        again = {node: (node.op, *node.inputs) for node in nodes}
+        return {node.outputs[0]: known[key] for node, key in again.items() if key in known}
 
     def curvature(self, u: TensorVariable) -> TensorVariable:
         """Return H_L u, scaled so that the first examples stand for all."""

@@ -6,18 +6,19 @@ argument all else that reads it. Where that is a branch, the branch is computed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pytensor.compile.mode import optdb
 from pytensor.conditional.op import IfElse
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.features import Feature
-from pytensor.graph.fg import FunctionGraph, Output
+from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.utils import InconsistencyError
 
-from kfgn_graph.backends.passing import Buffers, updates_of
+from kfgn_graph.backends.guards import guards_of_nodes, guards_of_readers
+from kfgn_graph.backends.passing import Buffers, average_of, over_the_old, updates_of
 from kfgn_graph.backends.rewriting import LATE
 
 #: The rewrites' names, for ``Mode.including``.
@@ -25,9 +26,6 @@ KEPT_LAZY, PASSED_ON = "kfgn_kept_lazy", "kfgn_passed_on"
 
 #: Before all that decides what is written where; what comes after that is ``LATE``.
 EARLY = 49.9
-
-#: Where a node is computed: conditionals, each with whether it takes its second branch.
-Guards = frozenset[tuple[Apply, bool]]
 
 
 class PassingIfElse(IfElse):
@@ -101,29 +99,14 @@ class KeepLazy(GraphRewriter):
 
     def apply(self, fgraph: FunctionGraph) -> None:
         """Protect each variable whose readers are computed under different conditions."""
-        guards: dict[Apply, Guards] = {}
-        protected: set[Variable] = set()
-
-        def readers_of(v: Variable) -> list[Guards]:
-            found = [guards_of(reader, i, guards) for reader, i in fgraph.clients[v]]
-            protected.update([v] if len(set(found)) > 1 else [])
-            return found
-
-        for node in reversed(fgraph.toposort()):
-            readers = [of_one for v in node.outputs for of_one in readers_of(v)]
-            guards[node] = frozenset.intersection(*readers)
-        for v in fgraph.inputs:
-            readers_of(v)
+        guards = guards_of_nodes(fgraph)
+        computed = [v for node in fgraph.apply_nodes for v in node.outputs]
+        protected = {
+            v
+            for v in [*fgraph.inputs, *computed]
+            if len(set(guards_of_readers(fgraph, v, guards))) > 1
+        }
         fgraph.attach_feature(Unwritten(protected))
-
-
-def guards_of(reader: Apply, index: int, guards: Mapping[Apply, Guards]) -> Guards:
-    """Return what has to be so for a reader to need its input of that index."""
-    if isinstance(reader.op, Output):
-        return frozenset()
-    if isinstance(reader.op, IfElse) and index > 0:
-        return guards[reader] | {(reader, index > reader.op.n_outs)}
-    return guards[reader]
 
 
 class PassOn(GraphRewriter):
@@ -135,6 +118,11 @@ class PassOn(GraphRewriter):
         for node in [n for n in fgraph.apply_nodes if type(n.op) is IfElse]:
             second = node.inputs[1 + node.op.n_outs :]
             passed = tuple(k for k, v in enumerate(second) if buffers.replaced(v, node.outputs[k]))
+            for k in passed:
+                average = average_of(second[k], node.inputs[1 + k])
+                if average is not None and buffers.reads(second[k]) == 2:
+                    pairs = zip(average.outputs, over_the_old(average).outputs, strict=True)
+                    fgraph.replace_all_validate(list(pairs), reason=PASSED_ON)
             if passed:
                 self._replace(fgraph, node, passed)
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from pytensor import config
-from pytensor.graph.basic import Apply
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.utils import MethodNotDefined
 from pytensor.link.c.basic import CLinker, get_module_cache
@@ -32,6 +32,8 @@ from pytensor.link.c.cmodule import (
 from pytensor.link.c.op import COp
 from pytensor.link.vm import VMLinker
 
+from kfgn_graph.backends.guards import awaited, guards_of_nodes
+
 #: What every module includes, in the order in which it may be.
 HEADERS = ["Python.h", "iostream", "math.h", "numpy/arrayobject.h", "pytensor_mod_helper.h"]
 
@@ -42,12 +44,21 @@ OPTIONS = ("-g0", "-fno-trapping-math", "--param=hot-bb-frequency-fraction=10000
 
 
 class SideBySideLinker(VMLinker):
-    """PyTensor's linker of C, with its modules compiled side by side."""
+    """PyTensor's linker of C, with its modules compiled side by side.
+
+    What only a branch that is not taken would read is freed once that is known.
+    """
 
     def make_all(self, *args: Any, **kwargs: Any) -> Any:
         """Compile what the cache has not, and link."""
         compile_missing(self.fgraph.apply_nodes)
         return super().make_all(*args, **kwargs)
+
+    def compute_gc_dependencies(self, variables: Iterable[Variable]) -> dict[Variable, Any]:
+        """Return for each variable those that have to be computed before it is freed."""
+        guards = guards_of_nodes(self.fgraph)
+        found: dict[Variable, Any] = super().compute_gc_dependencies(variables)
+        return {v: awaited(self.fgraph, v, guards) if few else few for v, few in found.items()}
 
 
 def compile_missing(nodes: Iterable[Apply]) -> None:

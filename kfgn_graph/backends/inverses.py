@@ -18,6 +18,7 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.math import Dot
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.averaging import FactorAverage
 from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse, shifts_to_try
 
 #: Before a lazy choice hides what its branches hold.
@@ -64,13 +65,13 @@ class ShiftedCholesky(Op):
                 continue
 
 
-@node_rewriter([ShiftedInverse, RefreshedInverse])
+@node_rewriter([ShiftedInverse, RefreshedInverse, FactorAverage])
 def numba_rules(fgraph: FunctionGraph, node: Apply) -> None:
     """Let Numba know our Ops wherever one of them is compiled."""
     import kfgn_graph.backends.numba_rules  # noqa: F401
 
 
-@node_rewriter([ShiftedInverse, RefreshedInverse])
+@node_rewriter([ShiftedInverse, RefreshedInverse, FactorAverage])
 def jax_rules(fgraph: FunctionGraph, node: Apply) -> None:
     """Let JAX know our Ops wherever one of them is compiled."""
     import kfgn_graph.backends.jax_rules  # noqa: F401
@@ -94,12 +95,13 @@ def solved(L: TensorVariable, inverse: Variable, product: Apply) -> TensorVariab
     return pt.specify_shape(x if left is inverse else x.T, product.out.type.shape)
 
 
-@node_rewriter([RefreshedInverse])
+@node_rewriter([RefreshedInverse, FactorAverage])
 def in_place(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Give a refreshed inverse the old one's memory."""
+    """Give a refreshed inverse and a new average the old one's memory."""
     if node.op.inplace:
         return None
-    return RefreshedInverse(node.op.retry, inplace=True)(*node.inputs, return_list=True)
+    properties = {name: getattr(node.op, name) for name in node.op.__props__}
+    return type(node.op)(**properties | {"inplace": True})(*node.inputs, return_list=True)
 
 
 optdb.register("kfgn_numba_rules", dfs_rewriter(numba_rules), "numba", position=FIRST)

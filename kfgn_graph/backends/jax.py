@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import JAX, Mode
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.linker import JAXLinker
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.recomputing import HELD_ROWS, RECOMPUTED
 from kfgn_graph.errors import BackendError, BatchError
+from kfgn_graph.matrices import RefreshedInverse
+
+#: XLA's order of computation for little memory; by default its CPU's order is for concurrency.
+SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 class DonatingJAXLinker(JAXLinker):
-    """A JAX linker whose functions reuse the memory of the variables that they update."""
+    """A JAX linker whose functions reuse the memory of the variables that they update.
+
+    Where inverses are kept from update to update, what an update needs besides is kept small.
+    Where all is computed at every update, it has to be there at once anyway, and factorisations,
+    which use one processor, are best computed beside something else.
+    """
 
     def jit_compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Compile ``fn``, donating each input that an output replaces."""
@@ -23,7 +35,28 @@ class DonatingJAXLinker(JAXLinker):
 
         if self.scalar_shape_inputs:
             return super().jit_compile(fn)
-        return jax.jit(fn, donate_argnums=tuple(self.fgraph.update_mapping.values()))
+        donated = tuple(self.fgraph.update_mapping.values())
+        return jax.jit(fn, donate_argnums=donated, compiler_options=options_of(self.fgraph))
+
+
+def options_of(fgraph: FunctionGraph) -> dict[str, str]:
+    """Return XLA's options for a graph."""
+    keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
+    return SPARING if keeps and knows_sparing() else {}
+
+
+@cache
+def knows_sparing() -> bool:
+    """Return whether this XLA, whose options are not part of its interface, has the order."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.jit(lambda x: x, compiler_options=SPARING).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 class JAXBackend(Backend):
@@ -47,6 +80,8 @@ class JAXBackend(Backend):
     def __init__(self, devices: int | None = None) -> None:
         import jax
 
+        import kfgn_graph.backends.jax_rules  # noqa: F401  registers them
+
         self._devices = devices
         self._loops: dict[Function, Callable[..., Any]] = {}
         if devices is None:
@@ -59,7 +94,7 @@ class JAXBackend(Backend):
         self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
     def mode(self) -> Mode:
-        return Mode(linker=DonatingJAXLinker(), optimizer=JAX._optimizer)
+        return Mode(DonatingJAXLinker(), JAX._optimizer).including(RECOMPUTED, HELD_ROWS)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:
@@ -113,7 +148,7 @@ def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
     """
     import jax
 
-    call, fgraph = function.vm.jit_fn, function.maker.fgraph
+    call, fgraph = function.vm.jit_fn.__wrapped__, function.maker.fgraph
     updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
     n_outputs = len(fgraph.outputs) - len(updated)
 
@@ -125,4 +160,4 @@ def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
 
         return jax.lax.scan(step, state, batches)
 
-    return jax.jit(loop, donate_argnums=2)
+    return jax.jit(loop, donate_argnums=2, compiler_options=options_of(fgraph))

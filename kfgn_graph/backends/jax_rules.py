@@ -14,8 +14,13 @@ import jax
 import jax.numpy as jnp
 from pytensor.link.jax.dispatch import jax_funcify
 
+from kfgn_graph.averaging import FactorAverage, moving_average
 from kfgn_graph.backends.inverses import ShiftedCholesky
+from kfgn_graph.backends.recomputing import Held
 from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
+
+#: Passes on what it is given, all of it computed before anything goes on.
+barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
 
 def cholesky(A: Any, shift: Any, retry: float) -> Any:
@@ -64,3 +69,24 @@ def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., 
         return jax.lax.cond(due, renewed, lambda old: (old, jnp.asarray(True)), old)
 
     return refreshed
+
+
+@jax_funcify.register(FactorAverage)
+def jax_funcify_average(op: FactorAverage, **kwargs: Any) -> Callable[..., Any]:
+    """Return the average, which is made before anything goes on with whether it is sound.
+
+    The sum of all tells it: unlike the diagonal's it is none of XLA's own kernels.
+    """
+
+    def average(old: Any, new: Any, weight: Any, sound: Any) -> Any:
+        sound = sound & jnp.isfinite(new.sum())
+        chosen = jnp.where(sound, moving_average(old, new, weight), old)
+        return barrier((chosen, sound))
+
+    return average
+
+
+@jax_funcify.register(Held)
+def jax_funcify_held(op: Held, **kwargs: Any) -> Callable[..., Any]:
+    """Return what XLA does not look through."""
+    return barrier

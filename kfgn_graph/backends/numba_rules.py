@@ -16,8 +16,10 @@ from pytensor.link.numba.dispatch.basic import (
 )
 from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
 
+from kfgn_graph.averaging import FactorAverage
 from kfgn_graph.backends.blas import BLAS_LETTERS
 from kfgn_graph.backends.elementary import Halved
+from kfgn_graph.backends.recomputing import Held
 from kfgn_graph.backends.symmetric import Syrk
 from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
 
@@ -192,3 +194,39 @@ def numba_funcify_refreshed(
         return kept, np.array(finite)
 
     return refreshed_inverse, VERSION
+
+
+@register_funcify_default_op_cache_key(FactorAverage)
+def numba_funcify_average(
+    op: FactorAverage, node: Apply, **kwargs: Any
+) -> tuple[Callable[..., Any], int]:
+    """Return the average of a factor."""
+    inplace, one = op.inplace, node.inputs[2].type.numpy_dtype.type(1)
+
+    @numba_njit
+    def factor_average(old: Any, new: Any, weight: Any, sound: Any) -> Any:
+        d = old.shape[0]
+        finite = bool(sound.item())
+        for i in range(d):
+            finite = finite and np.isfinite(new[i, i])
+        if not finite:
+            return (old if inplace else old.copy()), np.array(False)
+        average = old if inplace else np.empty(old.shape, old.dtype)
+        kept, added = weight.item(), one - weight.item()
+        for i in range(d):
+            for j in range(d):
+                average[i, j] = kept * old[i, j] + added * new[i, j]
+        return average, np.array(True)
+
+    return factor_average, VERSION
+
+
+@register_funcify_default_op_cache_key(Held)
+def numba_funcify_held(op: Held, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+    """Return the copy."""
+
+    @numba_njit
+    def held(x: Any) -> Any:
+        return x.copy()
+
+    return held, VERSION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +19,7 @@ from pytensor.link.numba.dispatch.basic import (
     numba_typify,
 )
 
-from kfgn_graph.backends.passing import Buffers, updates_of
+from kfgn_graph.backends.passing import Buffers, average_of, over_the_old, updates_of
 
 INDENT = "    "
 
@@ -116,13 +116,21 @@ class Writer:
         self._keys.append(key and f"{name} {key}")
         return name
 
-    def write(self, nodes: Sequence[Apply], names: Names, margin: str, buffers: Buffers) -> None:
-        """Add the statements of nodes."""
+    def write(
+        self,
+        nodes: Sequence[Apply],
+        names: Names,
+        margin: str,
+        buffers: Buffers,
+        in_place: Collection[Apply] = (),
+    ) -> None:
+        """Add the statements of nodes, averages among them perhaps over the old ones."""
         for node in nodes:
             if isinstance(node.op, LazyIfElse):
                 self._write_branches(node, names, margin, buffers)
             else:
-                self._write_call(node, names, margin)
+                computed = over_the_old(node) if node in in_place else node
+                self._write_call(computed, node.outputs, names, margin)
 
     def _function(self, node: Apply) -> str:
         """Return the name of what computes a node: one for all nodes that are computed alike."""
@@ -142,16 +150,19 @@ class Writer:
             self._functions[signature] = self._refer(value, key)
         return self._functions[signature]
 
-    def _write_call(self, node: Apply, names: Names, margin: str) -> None:
+    def _write_call(
+        self, node: Apply, outputs: Sequence[Variable], names: Names, margin: str
+    ) -> None:
         function = self._function(node)
         arguments = ", ".join(names[v] for v in node.inputs)
-        results = ", ".join(names[v] for v in node.outputs)
+        results = ", ".join(names[v] for v in outputs)
         self.lines.append(f"{margin}{results} = {function}({arguments})")
 
     def _write_branches(self, node: Apply, names: Names, margin: str, buffers: Buffers) -> None:
         condition, *arguments = node.inputs
         results = ", ".join(names[v] for v in node.outputs)
         within = margin + INDENT
+        averages = averages_in_place(node, buffers)
         for line, branch in (
             (f"if {names[condition]}:", node.op.true_branch.fgraph),
             ("else:", node.op.false_branch.fgraph),
@@ -162,9 +173,27 @@ class Writer:
             inner.update({copy: inner[v] for copy, v in passed.items()})
             self.lines.append(margin + line)
             order = [n for n in branch.toposort() if n.outputs[0] not in passed]
-            self.write(order, inner, within, Buffers(order, branch.inputs, branch.outputs, {}))
+            within_branch = Buffers(order, branch.inputs, branch.outputs, {})
+            self.write(order, inner, within, within_branch, averages)
             values = ", ".join(inner[v] for v in branch.outputs)
             self.lines.append(f"{within}{results} = {values}")
+
+
+def averages_in_place(node: Apply, buffers: Buffers) -> set[Apply]:
+    """Return the averages in a choice's first branch that may be written over the old ones.
+
+    Where the second branch passes the old one on, the result replaces it, and no other reads it.
+    """
+    first, second = node.op.true_branch.fgraph, node.op.false_branch.fgraph
+    passed, found = passed_on(node, second, buffers), set()
+    for result, copy in zip(first.outputs, second.outputs, strict=True):
+        if copy in passed:
+            place = second.inputs.index(passed[copy])
+            old, average = first.inputs[place], average_of(first.inputs[place], result)
+            reads = buffers.reads(node.inputs[1 + place])
+            if average is not None and reads == 1 == len(first.clients[old]):
+                found.add(average)
+    return found
 
 
 def passed_on(

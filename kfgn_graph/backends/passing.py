@@ -6,11 +6,14 @@ is written into the argument. Factors and inverses that are not due are passed o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
+
+from kfgn_graph.averaging import FactorAverage
 
 
 class Buffers:
@@ -37,7 +40,9 @@ class Buffers:
         self._sources: dict[Variable, Variable] = {}
         self._written: set[Variable] = set()
         self._last_readers: dict[Variable, Apply] = {}
+        self._reads: Counter[Variable] = Counter()
         for node in nodes:
+            self._reads.update(node.inputs)
             self._last_readers |= {self._chain(v)[-1]: node for v in node.inputs}
             for i, read in (node.op.view_map | node.op.destroy_map).items():
                 for k in read:
@@ -59,6 +64,10 @@ class Buffers:
         alone = self._outputs.count(result) == 1
         return unwritten and alone and self._updates.get(result) is argument
 
+    def reads(self, variable: Variable) -> int:
+        """Return how often nodes of the graph read a variable."""
+        return self._reads[variable]
+
     def handed_over(self, argument: Variable, reader: Apply) -> bool:
         """Return whether an argument is but the reader's, which is the last to need its memory.
 
@@ -73,3 +82,17 @@ def updates_of(fgraph: AbstractFunctionGraph) -> dict[Variable, Variable]:
     """Return the outputs of a compiled function that replace inputs, with those."""
     mapping = getattr(fgraph, "update_mapping", None) or {}
     return {fgraph.outputs[o]: fgraph.inputs[i] for o, i in mapping.items()}
+
+
+def average_of(old: Variable, result: Variable) -> Apply | None:
+    """Return the node that makes a result the new average of ``old``, if one does."""
+    node = result.owner
+    if node is None or not isinstance(node.op, FactorAverage):
+        return None
+    return node if result is node.outputs[0] and old is node.inputs[0] else None
+
+
+def over_the_old(average: Apply) -> Apply:
+    """Return the same average in the old one's memory, which PyTensor is not told."""
+    node: Apply = FactorAverage(inplace=True, declared=False).make_node(*average.inputs)
+    return node

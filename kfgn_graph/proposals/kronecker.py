@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
-from kfgn_graph.averaging import average_weight, moving_average
+from kfgn_graph.averaging import FactorAverage, average_weight, moving_average
 from kfgn_graph.conditional import choose
 from kfgn_graph.damping import factored_gamma
 from kfgn_graph.draws import Draws
@@ -23,7 +23,7 @@ from kfgn_graph.proposals.core import Proposal
 from kfgn_graph.schedule import is_due
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
-from kfgn_graph.vectors import Scalars, Values, all_finite, total
+from kfgn_graph.vectors import Scalars, Values, total
 
 
 class KroneckerProposal(Proposal):
@@ -61,23 +61,32 @@ class KroneckerProposal(Proposal):
         One choice for all layers: what one layer's recursion hands to the next is then in the
         branch as well.
         """
-        fresh, old = [], []
-        for layer in self.graph.layers:
-            kept = self.state.factors(layer)
-            for name, n in zip(("Q", "G"), factor_sizes(layer), strict=True):
-                fresh.append(pt.specify_shape(getattr(blocks[layer], name), (n, n)))
-                old += [getattr(kept, name)] if kept else []
+        layers = list(reversed(self.graph.layers))
+        fresh = {
+            (layer, name): pt.specify_shape(getattr(blocks[layer], name), (n, n))
+            for layer in layers
+            for name, n in zip("QG", factor_sizes(layer), strict=True)
+        }
+        old = {
+            (layer, name): getattr(kept, name)
+            for layer, name in fresh
+            if (kept := self.state.factors(layer))
+        }
         if old:
-            # a diagonal bounds the rest of what is positive semi-definite
-            finite = self.sound & all_finite([pt.stack([pt.trace(f) for f in fresh])])
-            averages = [
-                pt.switch(finite, moving_average(o, f, self._weight), o)
-                for o, f in zip(old, fresh, strict=True)
-            ]
-            *fresh, self.sound = self._when_estimated([*averages, finite], [*old, self.sound])
-            self.learnt |= dict(zip(old, fresh, strict=True))
-        pairs = zip(self.graph.layers, fresh[::2], fresh[1::2], strict=True)
-        return {layer: KroneckerFactors(Q, G) for layer, Q, G in pairs}
+            # from the output on, as they are found, so that no estimate waits to be averaged
+            averages, sound = [], self.sound
+            for key, kept in old.items():
+                average, sound = FactorAverage()(kept, fresh[key], self._weight, sound)
+                averages.append(average)
+            *averages, self.sound = self._when_estimated(
+                [*averages, sound], [*old.values(), self.sound]
+            )
+            fresh = dict(zip(old, averages, strict=True))
+            self.learnt |= dict(zip(old.values(), averages, strict=True))
+        return {
+            layer: KroneckerFactors(fresh[layer, "Q"], fresh[layer, "G"])
+            for layer in self.graph.layers
+        }
 
     def _when_estimated(
         self, new: Sequence[TensorVariable], old: Sequence[TensorVariable]
