@@ -80,7 +80,8 @@ def jax_funcify_average(op: FactorAverage, **kwargs: Any) -> Callable[..., Any]:
 
     def average(old: Any, new: Any, weight: Any, sound: Any) -> Any:
         sound = sound & jnp.isfinite(new.sum())
-        chosen = jnp.where(sound, moving_average(old, new, weight), old)
+        mean = moving_average(old, new, jnp.asarray(weight))
+        chosen = jnp.where(sound, mean, old)
         return barrier((chosen, sound))
 
     return average

@@ -80,8 +80,8 @@ class Again:
         )
 
     def _is_at_hand(self, v: Variable) -> bool:
-        """Return whether a variable is a number, a constant, or read behind the guard anyway."""
-        if isinstance(v, Constant) or all(v.type.broadcastable):
+        """Return whether a variable is a number, or read behind the guard anyway."""
+        if is_number(v):
             return True
         readers = self._fgraph.clients[v]
         return any(self._guard <= guards_of(r, i, self._guards) for r, i in readers)
@@ -91,9 +91,17 @@ class Again:
 
         Of views, since elementwise Ops that read the same array would be fused to one.
         """
-        inputs = [view_op(u) if self._is_at_hand(u) else self.computed(u) for u in v.owner.inputs]
+        inputs = [
+            u if is_number(u) else view_op(u) if self._is_at_hand(u) else self.computed(u)
+            for u in v.owner.inputs
+        ]
         copy: Variable = v.owner.clone_with_new_inputs(inputs).outputs[0]
         return copy
+
+
+def is_number(v: Variable) -> bool:
+    """Return whether a variable is a constant, or a single number."""
+    return isinstance(v, Constant) or all(v.type.broadcastable)
 
 
 def is_simple(node: Apply) -> bool:

@@ -1,0 +1,107 @@
+"""What an update need not keep: told from its graph, and by XLA of its program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+from pytensor.conditional.op import IfElse, ifelse
+from pytensor.graph.traversal import applys_between
+
+import kfgn_graph as kfgn
+from kfgn_graph.backends import resolve_backend
+from kfgn_graph.backends.c_modules import SideBySideLinker
+from kfgn_graph.backends.recomputing import Held
+from kfgn_graph.program.networks import autoencoder
+from tests.harness import MODES
+from tests.stepping import on_backends
+from tests.test_symmetric_products import WIDTHS, step_graph
+
+
+def leading(seldom: bool = True) -> tuple[list[Any], list[Any]]:
+    """Return tanh(x), its slope's product where due, and what the slope is always needed for."""
+    x, due = pt.matrix("x"), pt.scalar("due", dtype="bool")
+    a = pt.tanh(x)
+    slope = 1 - a**2
+    (chosen,) = ifelse(due, [a.T @ a + slope.T @ slope], [pt.zeros((3, 3))])
+    return [x, due], [chosen, a.T @ (slope * 2), a.sum(axis=0)]
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_what_a_branch_computes_again_is_the_same(backend: str, rng: np.random.Generator) -> None:
+    inputs, outputs = leading()
+    function = pytensor.function(inputs, outputs, mode=resolve_backend(backend, None).mode())
+    X = rng.standard_normal((5, 3))
+    a = np.tanh(X)
+    slope = 1 - a**2
+    for due in (True, False):
+        chosen, product, total = function(X, due)
+        want = a.T @ a + slope.T @ slope if due else np.zeros((3, 3))
+        np.testing.assert_allclose(chosen, want, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(product, a.T @ (slope * 2), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(total, a.sum(axis=0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", on_backends([b for b in MODES if b != "c"]))
+def test_a_branch_reads_activations_and_no_slopes(backend: str) -> None:
+    """What goes into the branch that estimates factors, of the shape of a layer's output."""
+    graph = step_graph(backend, factors_every=5)
+    (choice,) = [
+        node
+        for node in graph.apply_nodes
+        if type(node.op).__name__ == "LazyIfElse" and len(node.outputs) > 2 * len(WIDTHS) - 2
+    ]
+    batch = [v for v in choice.inputs if v.type.ndim == 2 and v.type.shape[0] in (7, None)]
+    for width in WIDTHS[1:-1]:
+        assert len([v for v in batch if v.type.shape[1] == width]) == WIDTHS[1:-1].count(width)
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_first_rows_that_are_read_more_than_once_are_an_array_of_their_own(
+    backend: str, rng: np.random.Generator
+) -> None:
+    x = pt.matrix("x")
+    rows = pt.exp(x)[:2]
+    outputs = [rows @ rows.T, rows.sum(axis=1), pt.exp(x)[:3].sum(), pt.exp(x).sum()]
+    function = pytensor.function([x], outputs, mode=resolve_backend(backend, None).mode())
+    held = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, Held)]
+    assert len(held) == 1
+    X = rng.standard_normal((5, 3))
+    R = np.exp(X)[:2]
+    wanted = [R @ R.T, R.sum(axis=1), np.exp(X)[:3].sum(), np.exp(X).sum()]
+    for got, want in zip(function(X), wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_c_waits_for_no_branch_that_may_not_be_taken_to_free_an_array() -> None:
+    """It waits for the conditional in place of what is in its branch alone."""
+    inputs, outputs = leading()
+    mode = resolve_backend("c", None).mode()
+    fgraph = pytensor.function(inputs, outputs, mode=mode).maker.fgraph
+    (choice,) = [node for node in fgraph.apply_nodes if isinstance(node.op, IfElse)]
+    results = [v for node in fgraph.apply_nodes for v in node.outputs]
+    rest = [v for v in fgraph.outputs if v.owner is not choice] + choice.inputs[:1]
+    within = {*applys_between([], choice.inputs[1:2])} - {*applys_between([], rest)}
+    awaited = SideBySideLinker().accept(fgraph).compute_gc_dependencies(results)
+    shared = 0
+    for v in results:
+        if v.owner not in within:
+            shared += any(reader in within for reader, _ in fgraph.clients[v])
+            assert not any(w.owner in within for w in awaited[v])
+    assert shared
+
+
+def test_xla_keeps_little_besides_the_state_where_inverses_are_kept() -> None:
+    """Less than a second set of factors and inverses: of neither are all beside the old ones."""
+    network = autoencoder(120, (100, 80, 100))
+    update = kfgn.compile_update(network.loss, network.parameters, network.inputs, backend="jax")
+    batch = [np.zeros((8, 120), "float32")]
+    function = update.function_for(batch)
+    shared = [container.storage[0] for container in function.input_storage][1:]
+    program = function.vm.jit_fn.lower(*batch, *shared).compile()
+    matrices = [v for v in shared if np.ndim(v) == 2 and v.shape[0] == v.shape[1]]
+    assert program.memory_analysis().temp_size_in_bytes < sum(v.nbytes for v in matrices)
