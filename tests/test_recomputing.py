@@ -22,12 +22,12 @@ from tests.test_symmetric_products import WIDTHS, step_graph
 
 
 def leading(seldom: bool = True) -> tuple[list[Any], list[Any]]:
-    """Return tanh(x), its slope's product where due, and what the slope is always needed for."""
+    """Return products of tanh(x) and of what is cheap to make of it, where due and at any time."""
     x, due = pt.matrix("x"), pt.scalar("due", dtype="bool")
     a = pt.tanh(x)
-    slope = 1 - a**2
-    (chosen,) = ifelse(due, [a.T @ a + slope.T @ slope], [pt.zeros((3, 3))])
-    return [x, due], [chosen, a.T @ (slope * 2), a.sum(axis=0)]
+    slope, half = 1 - a**2, a * 0.5
+    (chosen,) = ifelse(due, [a.T @ a + slope.T @ slope + half.T @ half], [pt.zeros((3, 3))])
+    return [x, due], [chosen, a.T @ (slope * 2 + half), a.sum(axis=0)]
 
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
@@ -36,12 +36,12 @@ def test_what_a_branch_computes_again_is_the_same(backend: str, rng: np.random.G
     function = pytensor.function(inputs, outputs, mode=resolve_backend(backend, None).mode())
     X = rng.standard_normal((5, 3))
     a = np.tanh(X)
-    slope = 1 - a**2
+    slope, half = 1 - a**2, a / 2
     for due in (True, False):
         chosen, product, total = function(X, due)
-        want = a.T @ a + slope.T @ slope if due else np.zeros((3, 3))
+        want = 1.25 * a.T @ a + slope.T @ slope if due else np.zeros((3, 3))
         np.testing.assert_allclose(chosen, want, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(product, a.T @ (slope * 2), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(product, a.T @ (2 * slope + half), rtol=0, atol=1e-12)
         np.testing.assert_allclose(total, a.sum(axis=0), rtol=0, atol=1e-12)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from inspect import unwrap
 from typing import Any
 
 from pytensor.compile.executor import Function
@@ -148,7 +149,8 @@ def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
     """
     import jax
 
-    call, fgraph = function.vm.jit_fn.__wrapped__, function.maker.fgraph
+    # options are for what is compiled by itself, which a function within another is not
+    call, fgraph = unwrap(function.vm.jit_fn), function.maker.fgraph
     updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
     n_outputs = len(fgraph.outputs) - len(updated)
 

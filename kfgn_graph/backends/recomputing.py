@@ -63,11 +63,12 @@ class Recompute(GraphRewriter):
 
 
 class Again:
-    """What the nodes behind a guard can compute again of what they read anyway."""
+    """What the nodes behind a guard can compute again of what they read anyway.
 
-    def __init__(
-        self, fgraph: FunctionGraph, guards: Mapping[Apply, Guards], guard: Guards
-    ) -> None:
+    The guards of what is added are added to those of the graph's nodes.
+    """
+
+    def __init__(self, fgraph: FunctionGraph, guards: dict[Apply, Guards], guard: Guards) -> None:
         self._fgraph, self._guards, self._guard = fgraph, guards, guard
 
     def is_cheap(self, v: Variable) -> bool:
@@ -92,11 +93,17 @@ class Again:
         Of views, since elementwise Ops that read the same array would be fused to one.
         """
         inputs = [
-            u if is_number(u) else view_op(u) if self._is_at_hand(u) else self.computed(u)
+            u if is_number(u) else self._view(u) if self._is_at_hand(u) else self.computed(u)
             for u in v.owner.inputs
         ]
-        copy: Variable = v.owner.clone_with_new_inputs(inputs).outputs[0]
-        return copy
+        return self._added(v.owner.clone_with_new_inputs(inputs).outputs[0])
+
+    def _view(self, v: Variable) -> Variable:
+        return self._added(view_op(v))
+
+    def _added(self, v: Variable) -> Variable:
+        self._guards[v.owner] = self._guard
+        return v
 
 
 def is_number(v: Variable) -> bool:
