@@ -95,9 +95,11 @@ class SampledGaussNewton(GaussNewton):
             for v, value in self._computed.items()
             if v.owner is not None and len(v.owner.outputs) == 1
         }
-        nodes = applys_between([], [image])
-        again = {node: (node.op, *node.inputs) for node in nodes}
-        return {node.outputs[0]: known[key] for node, key in again.items() if key in known}
+        return {
+            node.outputs[0]: known[key]
+            for node in applys_between([], [image])
+            if (key := (node.op, *node.inputs)) in known
+        }
 
     def curvature(self, u: TensorVariable) -> TensorVariable:
         """Return H_L u, scaled so that the first examples stand for all."""

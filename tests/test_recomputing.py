@@ -21,7 +21,7 @@ from tests.stepping import on_backends
 from tests.test_symmetric_products import WIDTHS, step_graph
 
 
-def leading(seldom: bool = True) -> tuple[list[Any], list[Any]]:
+def products() -> tuple[list[Any], list[Any]]:
     """Return products of tanh(x) and of what is cheap to make of it, where due and at any time."""
     x, due = pt.matrix("x"), pt.scalar("due", dtype="bool")
     a = pt.tanh(x)
@@ -32,7 +32,7 @@ def leading(seldom: bool = True) -> tuple[list[Any], list[Any]]:
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
 def test_what_a_branch_computes_again_is_the_same(backend: str, rng: np.random.Generator) -> None:
-    inputs, outputs = leading()
+    inputs, outputs = products()
     function = pytensor.function(inputs, outputs, mode=resolve_backend(backend, None).mode())
     X = rng.standard_normal((5, 3))
     a = np.tanh(X)
@@ -79,7 +79,7 @@ def test_first_rows_that_are_read_more_than_once_are_an_array_of_their_own(
 @pytest.mark.slow
 def test_c_waits_for_no_branch_that_may_not_be_taken_to_free_an_array() -> None:
     """It waits for the conditional in place of what is in its branch alone."""
-    inputs, outputs = leading()
+    inputs, outputs = products()
     mode = resolve_backend("c", None).mode()
     fgraph = pytensor.function(inputs, outputs, mode=mode).maker.fgraph
     (choice,) = [node for node in fgraph.apply_nodes if isinstance(node.op, IfElse)]

@@ -17,7 +17,7 @@ from kfgn_graph.backends.c_branches import KEPT_LAZY, PASSED_ON
 from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inner import INNER_PRODUCTS
-from kfgn_graph.backends.recomputing import HELD_ROWS, RECOMPUTED
+from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.backends.scalars import SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.errors import BackendError
@@ -53,8 +53,7 @@ class CBackend(Backend):
             INNER_PRODUCTS,
             FAST_ELEMENTARY,
             SCALAR_EXPRESSIONS,
-            RECOMPUTED,
-            HELD_ROWS,
+            LESS_KEPT,
             KEPT_LAZY,
             PASSED_ON,
         )

@@ -120,6 +120,7 @@ class PassOn(GraphRewriter):
             passed = tuple(k for k, v in enumerate(second) if buffers.replaced(v, node.outputs[k]))
             for k in passed:
                 average = average_of(second[k], node.inputs[1 + k])
+                # the conditional and the average read the old one, and nobody else
                 if average is not None and buffers.reads(second[k]) == 2:
                     pairs = zip(average.outputs, over_the_old(average).outputs, strict=True)
                     fgraph.replace_all_validate(list(pairs), reason=PASSED_ON)

@@ -54,11 +54,12 @@ class SideBySideLinker(VMLinker):
         compile_missing(self.fgraph.apply_nodes)
         return super().make_all(*args, **kwargs)
 
-    def compute_gc_dependencies(self, variables: Iterable[Variable]) -> dict[Variable, Any]:
+    def compute_gc_dependencies(
+        self, variables: Iterable[Variable]
+    ) -> dict[Variable, list[Variable]]:
         """Return for each variable those that have to be computed before it is freed."""
         guards = guards_of_nodes(self.fgraph)
-        found: dict[Variable, Any] = super().compute_gc_dependencies(variables)
-        return {v: awaited(self.fgraph, v, guards) if few else few for v, few in found.items()}
+        return {v: awaited(self.fgraph, v, guards) if v.owner else [] for v in variables}
 
 
 def compile_missing(nodes: Iterable[Apply]) -> None:

@@ -14,7 +14,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.linker import JAXLinker
 
 from kfgn_graph.backends.base import Backend
-from kfgn_graph.backends.recomputing import HELD_ROWS, RECOMPUTED
+from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.errors import BackendError, BatchError
 from kfgn_graph.matrices import RefreshedInverse
 
@@ -23,12 +23,7 @@ SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 class DonatingJAXLinker(JAXLinker):
-    """A JAX linker whose functions reuse the memory of the variables that they update.
-
-    Where inverses are kept from update to update, what an update needs besides is kept small.
-    Where all is computed at every update, it has to be there at once anyway, and factorisations,
-    which use one processor, are best computed beside something else.
-    """
+    """A JAX linker whose functions reuse the memory of the variables that they update."""
 
     def jit_compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Compile ``fn``, donating each input that an output replaces."""
@@ -41,7 +36,12 @@ class DonatingJAXLinker(JAXLinker):
 
 
 def options_of(fgraph: FunctionGraph) -> dict[str, str]:
-    """Return XLA's options for a graph."""
+    """Return XLA's options for a graph.
+
+    Where inverses are kept from update to update, what an update needs besides is kept small.
+    Where all is computed at every update, it has to be there at once anyway, and factorisations,
+    which use one processor, are best computed beside something else.
+    """
     keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
     return SPARING if keeps and knows_sparing() else {}
 
@@ -95,7 +95,7 @@ class JAXBackend(Backend):
         self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
     def mode(self) -> Mode:
-        return Mode(DonatingJAXLinker(), JAX._optimizer).including(RECOMPUTED, HELD_ROWS)
+        return Mode(DonatingJAXLinker(), JAX._optimizer).including(LESS_KEPT)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:

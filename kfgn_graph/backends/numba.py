@@ -13,7 +13,7 @@ from pytensor.link.numba.linker import NumbaLinker
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
-from kfgn_graph.backends.recomputing import HELD_ROWS, RECOMPUTED
+from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 
 
@@ -49,4 +49,4 @@ class NumbaBackend(Backend):
         import kfgn_graph.backends.numba_rules  # noqa: F401  registers them
 
         mode = Mode(OneProgramLinker(), NUMBA._optimizer)
-        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, RECOMPUTED, HELD_ROWS)
+        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, LESS_KEPT)

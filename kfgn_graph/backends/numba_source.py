@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -162,14 +162,13 @@ class Writer:
         condition, *arguments = node.inputs
         results = ", ".join(names[v] for v in node.outputs)
         within = margin + INDENT
-        averages = averages_in_place(node, buffers)
-        for line, branch in (
-            (f"if {names[condition]}:", node.op.true_branch.fgraph),
-            ("else:", node.op.false_branch.fgraph),
-        ):
+        branches = node.op.true_branch.fgraph, node.op.false_branch.fgraph
+        copies = [passed_on(node, branch, buffers) for branch in branches]
+        averages = averages_in_place(node, copies[1], buffers)
+        lines = f"if {names[condition]}:", "else:"
+        for line, branch, passed in zip(lines, branches, copies, strict=True):
             inner = Names(self)
             inner.update(zip(branch.inputs, (names[v] for v in arguments), strict=True))
-            passed = passed_on(node, branch, buffers)
             inner.update({copy: inner[v] for copy, v in passed.items()})
             self.lines.append(margin + line)
             order = [n for n in branch.toposort() if n.outputs[0] not in passed]
@@ -179,13 +178,24 @@ class Writer:
             self.lines.append(f"{within}{results} = {values}")
 
 
-def averages_in_place(node: Apply, buffers: Buffers) -> set[Apply]:
+def averages_in_place(
+    node: Apply, passed: Mapping[Variable, Variable], buffers: Buffers
+) -> set[Apply]:
     """Return the averages in a choice's first branch that may be written over the old ones.
 
     Where the second branch passes the old one on, the result replaces it, and no other reads it.
+
+    Parameters
+    ----------
+    node : Apply
+        Of the choice between branches.
+    passed : mapping of Variable to Variable
+        What the second branch passes on, by :func:`passed_on`.
+    buffers : Buffers
+        Of the graph around the choice.
     """
     first, second = node.op.true_branch.fgraph, node.op.false_branch.fgraph
-    passed, found = passed_on(node, second, buffers), set()
+    found = set()
     for result, copy in zip(first.outputs, second.outputs, strict=True):
         if copy in passed:
             place = second.inputs.index(passed[copy])

@@ -25,8 +25,8 @@ from pytensor.tensor.subtensor import Subtensor
 
 from kfgn_graph.backends.guards import Guards, guards_of, guards_of_nodes
 
-#: The rewrites' names, for ``Mode.including``.
-RECOMPUTED, HELD_ROWS = "kfgn_recomputed", "kfgn_held_rows"
+#: The tag of the rewrites, for ``Mode.including``.
+LESS_KEPT = "kfgn_less_kept"
 
 #: After what merges nodes that are alike, and before branches are taken out of the graph.
 BEFORE_BRANCHES = 48.85
@@ -47,7 +47,7 @@ class Recompute(GraphRewriter):
                 if again.is_cheap(node.outputs[0]):
                     new = again.computed(node.outputs[0])
                     for reader, index in readers:
-                        fgraph.change_node_input(reader, index, new, reason=RECOMPUTED)
+                        fgraph.change_node_input(reader, index, new, reason=LESS_KEPT)
 
     def _guarded(
         self, fgraph: FunctionGraph, node: Apply, guards: Mapping[Apply, Guards]
@@ -142,5 +142,5 @@ def held_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     return [Held()(node.op(*node.inputs))]
 
 
-optdb.register(HELD_ROWS, dfs_rewriter(held_rows), position=BEFORE_BRANCHES)
-optdb.register(RECOMPUTED, Recompute(), position=BEFORE_BRANCHES)
+optdb.register("kfgn_held_rows", dfs_rewriter(held_rows), LESS_KEPT, position=BEFORE_BRANCHES)
+optdb.register("kfgn_recomputed", Recompute(), LESS_KEPT, position=BEFORE_BRANCHES)
