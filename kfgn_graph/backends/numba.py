@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytensor import config
 from pytensor.compile.mode import NUMBA, Mode
 from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
@@ -17,26 +16,21 @@ from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 
 
-class OneProgramLinker(NumbaLinker):
-    """A Numba linker that writes the whole graph as one function, and compiles that once.
+class KernelLinker(NumbaLinker):
+    """A Numba linker that compiles kernels, one for each kind of node, and calls them by Python.
 
-    PyTensor's has a function for every lazy branch and one for the whole, and calls that, to cache
-    it on disk, from another.
+    PyTensor's compiles a function of the whole graph as well.
     """
 
     def fgraph_convert(self, fgraph: FunctionGraph, *, order: Sequence[Apply], **_: Any) -> Any:
-        """Return the function of a graph, marked for the cache if it can be cached."""
+        """Return the function of a graph."""
         from kfgn_graph.backends.numba_source import program_of
 
         return program_of(fgraph, order)
 
     def jit_compile(self, function: Callable[..., Any]) -> Any:
-        """Return the function, to be compiled by Numba when it is first called."""
-        from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
-        from pytensor.link.numba.dispatch.basic import numba_njit
-
-        cached = config.numba__cache and function in CACHED_SRC_FUNCTIONS
-        return numba_njit(function, final_function=True, cache=cached)
+        """Return the function: its kernels are compiled when they are first called."""
+        return function
 
 
 class NumbaBackend(Backend):
@@ -47,6 +41,7 @@ class NumbaBackend(Backend):
 
     def mode(self) -> Mode:
         import kfgn_graph.backends.numba_rules  # noqa: F401  registers them
+        from kfgn_graph.backends.numba_scalars import INLINE_EXPRESSIONS
 
-        mode = Mode(OneProgramLinker(), NUMBA._optimizer)
-        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, LESS_KEPT)
+        mode = Mode(KernelLinker(), NUMBA._optimizer)
+        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, LESS_KEPT, INLINE_EXPRESSIONS)

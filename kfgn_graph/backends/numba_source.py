@@ -1,35 +1,29 @@
-"""A graph as one Python function for Numba, lazy branches being branches of its code."""
+"""A graph as one Python function that calls kernels, lazy branches being branches of its code."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from pytensor import config
+import numpy as np
 from pytensor.compile.ops import DeepCopyOp
 from pytensor.conditional.op import LazyIfElse
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
-from pytensor.link.numba.cache import compile_numba_function_src
-from pytensor.link.numba.dispatch.basic import (
-    cache_key_for_constant,
-    numba_funcify_ensure_cache,
-    numba_typify,
-)
+from pytensor.link.numba.dispatch.basic import numba_typify
 
+from kfgn_graph.backends.numba_kernels import kernel_of
 from kfgn_graph.backends.passing import Buffers, average_of, over_the_old, updates_of
 
 INDENT = "    "
 
 
 def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callable[..., Any]:
-    """Return a Python function of a graph's inputs that Numba can compile, marked for its cache.
+    """Return a Python function of a graph's inputs that calls a kernel for each node.
 
-    Where a function calls another, Numba links and optimises the other's code again. PyTensor has
-    functions for a branch, for the choice of a branch and for the cache of either, so that the
-    code of a branch would be compiled five times, and more often where branches are within it.
+    PyTensor compiles the whole graph once more, with all kernels in it: that took as long as the
+    kernels, for every network anew, and saves a microsecond a node.
 
     Parameters
     ----------
@@ -42,13 +36,18 @@ def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callabl
     names = Names(writer)
     arguments = [names[v] for v in fgraph.inputs]
     buffers = Buffers(order, fgraph.inputs, fgraph.outputs, updates_of(fgraph))
-    writer.write(order, names, INDENT, buffers)
+    kept = {*fgraph.inputs, *fgraph.outputs}
+    writer.write(order, names, INDENT * 2, buffers, kept)
     results = "".join(f"{names[v]}, " for v in fgraph.outputs)
-    lines = [f"def program({', '.join(arguments)}):", *writer.lines, f"{INDENT}return {results}"]
-    source = "\n".join(lines)
-    return compile_numba_function_src(
-        source, "program", writer.values, cache_key=writer.cache_key(source)
-    )
+    lines = [
+        f"def program({', '.join(arguments)}):",
+        f"{INDENT}with errstate(all='ignore'):",
+        *writer.lines,
+        f"{INDENT}return {results}",
+    ]
+    exec("\n".join(lines), writer.values)
+    program: Callable[..., Any] = writer.values["program"]
+    return program
 
 
 class Names(dict[Variable, str]):
@@ -83,19 +82,11 @@ class Writer:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.values: dict[str, Any] = {"__name__": __name__}
-        self._keys: list[str | None] = []
+        self.values: dict[str, Any] = {"errstate": np.errstate}
         self._names = 0
         self._constants: dict[Variable, str] = {}
         self._functions: dict[Any, str] = {}
         self._memo: dict[Any, Any] = {}  # PyTensor's, of Ops that are graphs
-
-    def cache_key(self, source: str) -> str | None:
-        """Return what tells a program from all others, or None if it cannot be told."""
-        if None in self._keys:
-            return None
-        parts = [source, *map(str, self._keys), f"fastmath {config.numba__fastmath}"]
-        return sha256("\n".join(parts).encode()).hexdigest()
 
     def new_name(self) -> str:
         """Return a name that nothing has."""
@@ -105,15 +96,12 @@ class Writer:
     def constant(self, constant: Constant) -> str:
         """Return the name of a constant, the same wherever it is referred to."""
         if constant not in self._constants:
-            data = numba_typify(constant.data, variable=constant)
-            key = cache_key_for_constant(constant.data)
-            self._constants[constant] = self._refer(data, key)
+            self._constants[constant] = self._refer(numba_typify(constant.data, variable=constant))
         return self._constants[constant]
 
-    def _refer(self, value: Any, key: str | None) -> str:
+    def _refer(self, value: Any) -> str:
         name = self.new_name()
         self.values[name] = value
-        self._keys.append(key and f"{name} {key}")
         return name
 
     def write(
@@ -122,21 +110,33 @@ class Writer:
         names: Names,
         margin: str,
         buffers: Buffers,
+        kept: Collection[Variable],
         in_place: Collection[Apply] = (),
     ) -> None:
-        """Add the statements of nodes, averages among them perhaps over the old ones."""
+        """Add the statements of nodes, averages among them perhaps over the old ones.
+
+        Whatever is not to be kept is let go after its last reader.
+        """
+        last = last_readers(nodes)
         for node in nodes:
+            done = [v for v in last[node] if v not in kept]
             if isinstance(node.op, LazyIfElse):
-                self._write_branches(node, names, margin, buffers)
+                done = self._write_branches(node, names, margin, buffers, done)
             else:
                 computed = over_the_old(node) if node in in_place else node
                 self._write_call(computed, node.outputs, names, margin)
+            self._let_go((names[v] for v in done), margin)
+
+    def _let_go(self, names: Iterable[str], margin: str) -> None:
+        gone = ", ".join(names)
+        if gone:
+            self.lines.append(f"{margin}del {gone}")
 
     def _function(self, node: Apply) -> str:
         """Return the name of what computes a node: one for all nodes that are computed alike."""
-        value, key = numba_funcify_ensure_cache(node.op, node=node, ofg_memo=self._memo)
+        value, key = kernel_of(node, self._memo)
         if key is None:
-            return self._refer(value, None)
+            return self._refer(value)
         # what Numba's cache goes by, but for the layouts of arrays, which it specialises for
         signature = (
             key,
@@ -147,7 +147,7 @@ class Writer:
             ],
         )
         if signature not in self._functions:
-            self._functions[signature] = self._refer(value, key)
+            self._functions[signature] = self._refer(value)
         return self._functions[signature]
 
     def _write_call(
@@ -158,24 +158,51 @@ class Writer:
         results = ", ".join(names[v] for v in outputs)
         self.lines.append(f"{margin}{results} = {function}({arguments})")
 
-    def _write_branches(self, node: Apply, names: Names, margin: str, buffers: Buffers) -> None:
+    def _write_branches(
+        self,
+        node: Apply,
+        names: Names,
+        margin: str,
+        buffers: Buffers,
+        done: Sequence[Variable],
+    ) -> list[Variable]:
+        """Add a choice, whose branches let go of what is then done; return what they have not."""
         condition, *arguments = node.inputs
-        results = ", ".join(names[v] for v in node.outputs)
         within = margin + INDENT
         branches = node.op.true_branch.fgraph, node.op.false_branch.fgraph
         copies = [passed_on(node, branch, buffers) for branch in branches]
         averages = averages_in_place(node, copies[1], buffers)
+        gone = {v for v in done if node.inputs.count(v) == 1} - {condition, *node.outputs}
         lines = f"if {names[condition]}:", "else:"
         for line, branch, passed in zip(lines, branches, copies, strict=True):
             inner = Names(self)
             inner.update(zip(branch.inputs, (names[v] for v in arguments), strict=True))
             inner.update({copy: inner[v] for copy, v in passed.items()})
+            own = {v for v, given in zip(branch.inputs, arguments, strict=True) if given in gone}
             self.lines.append(margin + line)
             order = [n for n in branch.toposort() if n.outputs[0] not in passed]
+            returned = {*branch.outputs, *passed.values()}
+            read = {v for n in order for v in n.inputs}
+            self._let_go((inner[v] for v in branch.inputs if v in own - read - returned), within)
             within_branch = Buffers(order, branch.inputs, branch.outputs, {})
-            self.write(order, inner, within, within_branch, averages)
-            values = ", ".join(inner[v] for v in branch.outputs)
-            self.lines.append(f"{within}{results} = {values}")
+            kept = ({*branch.inputs} - own) | returned
+            self.write(order, inner, within, within_branch, kept, averages)
+            results = ", ".join(names[v] for v in node.outputs)
+            self.lines.append(f"{within}{results} = {', '.join(inner[v] for v in branch.outputs)}")
+            self._let_go((inner[v] for v in branch.inputs if v in own & returned), within)
+        return [v for v in done if v not in gone]
+
+
+def last_readers(nodes: Sequence[Apply]) -> dict[Apply, list[Variable]]:
+    """Return what each of a graph's nodes is the last to read, or makes and nobody reads."""
+    last = {}
+    for node in nodes:
+        last.update(dict.fromkeys(node.outputs, node))
+        last.update(dict.fromkeys((v for v in node.inputs if not isinstance(v, Constant)), node))
+    found: dict[Apply, list[Variable]] = {node: [] for node in nodes}
+    for variable, node in last.items():
+        found[node].append(variable)
+    return found
 
 
 def averages_in_place(
