@@ -11,7 +11,13 @@ import numpy as np
 import pytensor.link.jax.dispatch  # noqa: F401 (sets the precision that the next line corrects)
 import pytest
 
+from kfgn_graph.backends import numba_source
+
 jax.config.update("jax_enable_x64", True)  # the judges compute in float64
+
+
+#: Numba's programs are those of large networks; what is said of small ones asks for them.
+numba_source.SMALL = -1
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator seeded by the test's own name: different in each test, the same in every run."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture(params=["kernels", "whole"])
+def numba_programs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Numba's programs call kernels, or be compiled as a whole."""
+    monkeypatch.setattr(numba_source, "SMALL", {"kernels": -1, "whole": 10**9}[request.param])
 
 
 @pytest.fixture(scope="session")

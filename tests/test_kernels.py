@@ -13,6 +13,7 @@ import pytensor.scalar as ps
 import pytensor.tensor as pt
 import pytest
 from numba.core import event
+from numba.core.dispatcher import Dispatcher
 from pytensor.conditional.op import ifelse
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
@@ -20,7 +21,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import dot
 
 import kfgn_graph as kg
-from kfgn_graph.backends import resolve_backend
+from kfgn_graph.backends import numba_source, resolve_backend
 from kfgn_graph.backends.numba_kernels import in_python, performed
 from kfgn_graph.backends.numba_scalars import InlineComposite, python_function
 
@@ -197,13 +198,17 @@ def test_products_are_numpys_whatever_the_order_of_the_operands(dtype: str) -> N
         function(np.ones((3, 4), dtype), np.ones((5, 3), dtype))
 
 
+#: Of each copy that was made, by name: itself, and which of those before were still there.
+NOTES: dict[str, tuple[Any, set[str]]] = {}
+
+
 class Noted(Op):
     """Copies its input, and notes which of the copies before are still there."""
 
     __props__ = ("name",)
 
-    def __init__(self, name: str, notes: dict[str, Any]) -> None:
-        self.name, self.notes = name, notes
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def make_node(self, x: Variable) -> Apply:
         """Make a node."""
@@ -211,42 +216,42 @@ class Noted(Op):
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
         """Copy, and note."""
-        there = {name for name, (copy, _) in self.notes.items() if copy() is not None}
+        there = {name for name, (copy, _) in NOTES.items() if copy() is not None}
         outputs[0][0] = copy = inputs[0].copy()
-        self.notes[self.name] = weakref.ref(copy), there
+        NOTES[self.name] = weakref.ref(copy), there
 
 
 in_python.register(Noted, performed)
 
 
 def test_what_nobody_will_read_is_let_go() -> None:
-    notes: dict[str, Any] = {}
+    NOTES.clear()
     x = pt.dvector("x")
-    a = Noted("a", notes)(x)
-    b = Noted("b", notes)(a)
-    c = Noted("c", notes)(b)
-    function = compiled([x], [Noted("d", notes)(c), b])
+    a = Noted("a")(x)
+    b = Noted("b")(a)
+    c = Noted("c")(b)
+    function = compiled([x], [Noted("d")(c), b])
     function(np.ones(3))
-    assert notes["c"][1] == {"b"}
-    assert notes["d"][1] == {"b", "c"}
+    assert NOTES["c"][1] == {"b"}
+    assert NOTES["d"][1] == {"b", "c"}
 
 
 @pytest.mark.parametrize("due", [0, 1])
 def test_a_branch_lets_go_of_what_it_is_the_last_to_read(due: int) -> None:
-    notes: dict[str, Any] = {}
+    NOTES.clear()
     x, condition = pt.dvector("x"), pt.bscalar("condition")
-    a = Noted("a", notes)(x)
-    b = Noted("b", notes)(a)
-    yes = Noted("yes", notes)(Noted("sum", notes)(a + b))
-    no = Noted("no", notes)(Noted("copy", notes)(b))
+    a = Noted("a")(x)
+    b = Noted("b")(a)
+    yes = Noted("yes")(Noted("sum")(a + b))
+    no = Noted("no")(Noted("copy")(b))
     function = compiled([condition, x], [ifelse(condition, yes, no)])
     (result,) = function(due, np.ones(3))
     np.testing.assert_array_equal(result, np.full(3, 2.0 if due else 1.0))
     if due:
-        assert notes["yes"][1] == {"sum"}
+        assert NOTES["yes"][1] == {"sum"}
     else:
-        assert notes["copy"][1] == {"b"}  # a would have been read by the other branch alone
-        assert notes["no"][1] == {"copy"}
+        assert NOTES["copy"][1] == {"b"}  # a would have been read by the other branch alone
+        assert NOTES["no"][1] == {"copy"}
 
 
 def update_of(hidden: int) -> tuple[kg.Update, list[np.ndarray]]:
@@ -273,3 +278,24 @@ def test_a_network_of_other_sizes_finds_its_kernels_compiled() -> None:
     with event.install_recorder("numba:compile") as recorder:
         second(*batch)
     assert not recorder.buffer
+
+
+def test_a_small_network_is_compiled_as_a_whole_and_learns_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    by_kernels, batch = update_of(4)
+    whole, _ = update_of(4)
+    by_kernels(*batch)
+    # 8 numbers of an example, 39 parameters, 86 of factors and of inverses each, two counts
+    monkeypatch.setattr(numba_source, "SMALL", 221)
+    whole(*batch)
+    programs = [u.function_for(batch).vm.jit_fn for u in (by_kernels, whole)]
+    assert [isinstance(program, Dispatcher) for program in programs] == [False, True]
+    monkeypatch.setattr(numba_source, "SMALL", 220)
+    large, _ = update_of(4)
+    assert not isinstance(large.function_for(batch).vm.jit_fn, Dispatcher)
+    for _ in range(2):
+        by_kernels(*batch)
+        whole(*batch)
+    for name, value in by_kernels.state().items():
+        np.testing.assert_allclose(whole.state()[name], value, rtol=1e-5, atol=1e-6, err_msg=name)

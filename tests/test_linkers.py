@@ -1,6 +1,7 @@
 """How Numba and C are given a graph: the same values, branches lazy, nothing compiled twice."""
 
 from collections.abc import Callable
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from kfgn_graph.backends.numba_source import program_of
 from tests.harness import printed_apart
 
 
-@pytest.fixture(scope="module")
-def branching() -> Callable[..., list[np.ndarray]]:
+@pytest.fixture
+def branching(numba_programs: None) -> Callable[..., list[np.ndarray]]:
     """Compile conditions in a branch; results of branches are new, an input, a constant."""
     outer, inner = pt.bscalar("outer"), pt.bscalar("inner")
     x, y = pt.dmatrix("x"), pt.dmatrix("y")
@@ -62,7 +63,7 @@ def test_numba_has_one_kernel_for_all_nodes_that_are_computed_alike() -> None:
     x, v = pt.dmatrix("x"), pt.dvector("v")
     graph = FunctionGraph([x, v], [pt.sin(pt.sin(pt.sin(x))), pt.sin(v), pt.cos(v)], clone=False)
     program = program_of(graph, graph.toposort())
-    kernels = [f for f in program.__globals__.values() if isinstance(f, Dispatcher)]
+    kernels = [f for f in unwrap(program).__globals__.values() if isinstance(f, Dispatcher)]
     assert len(graph.apply_nodes) == 5
     assert len(kernels) == 3  # of a matrix's sine, and of a vector's sine and cosine
     a, b = np.random.default_rng(1).normal(size=(3, 3)), np.arange(3.0)
@@ -87,6 +88,7 @@ def kept_when_not_due(
     return function, kept
 
 
+@pytest.mark.usefixtures("numba_programs")
 @pytest.mark.parametrize("backend", ["numba", "c"])
 @pytest.mark.parametrize("returned", [False, True])
 def test_what_is_not_due_is_not_copied(backend: str, returned: bool) -> None:

@@ -16,10 +16,11 @@ from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 
 
-class KernelLinker(NumbaLinker):
-    """A Numba linker that compiles kernels, one for each kind of node, and calls them by Python.
+class ProgramLinker(NumbaLinker):
+    """A Numba linker whose functions are programs of ours.
 
-    PyTensor's compiles a function of the whole graph as well.
+    PyTensor's has a function for every lazy branch and one for the whole, and calls that, to cache
+    it on disk, from another.
     """
 
     def fgraph_convert(self, fgraph: FunctionGraph, *, order: Sequence[Apply], **_: Any) -> Any:
@@ -29,7 +30,7 @@ class KernelLinker(NumbaLinker):
         return program_of(fgraph, order)
 
     def jit_compile(self, function: Callable[..., Any]) -> Any:
-        """Return the function: its kernels are compiled when they are first called."""
+        """Return the function: Numba compiles it, or its kernels, when it is first called."""
         return function
 
 
@@ -43,5 +44,5 @@ class NumbaBackend(Backend):
         import kfgn_graph.backends.numba_rules  # noqa: F401  registers them
         from kfgn_graph.backends.numba_scalars import INLINE_EXPRESSIONS
 
-        mode = Mode(KernelLinker(), NUMBA._optimizer)
+        mode = Mode(ProgramLinker(), NUMBA._optimizer)
         return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, LESS_KEPT, INLINE_EXPRESSIONS)

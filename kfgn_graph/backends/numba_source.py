@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from hashlib import sha256
+from math import prod
 from typing import Any
 
 import numpy as np
-from pytensor.compile.ops import DeepCopyOp
+from pytensor import config
 from pytensor.conditional.op import LazyIfElse
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
-from pytensor.link.numba.dispatch.basic import numba_typify
+from pytensor.link.numba.cache import compile_numba_function_src
+from pytensor.link.numba.dispatch.basic import (
+    cache_key_for_constant,
+    numba_funcify_ensure_cache,
+    numba_njit,
+    numba_typify,
+)
 
 from kfgn_graph.backends.numba_kernels import kernel_of
-from kfgn_graph.backends.passing import Buffers, average_of, over_the_old, updates_of
+from kfgn_graph.backends.passing import (
+    Buffers,
+    averages_in_place,
+    over_the_old,
+    passed_on,
+    updates_of,
+)
 
 INDENT = "    "
+
+
+#: Numbers in a graph's arguments up to which calls of kernels would take longer than the kernels.
+SMALL = 250_000
 
 
 def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callable[..., Any]:
     """Return a Python function of a graph's inputs that calls a kernel for each node.
 
-    PyTensor compiles the whole graph once more, with all kernels in it: that took as long as the
-    kernels, for every network anew, and saves a microsecond a node.
+    PyTensor compiles the whole graph, with all kernels in it, once more. That takes as long as the
+    kernels, for every network anew, and saves the microseconds that a call takes: it is done
+    for small graphs alone.
 
     Parameters
     ----------
@@ -32,22 +50,21 @@ def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callabl
     order : sequence of Apply
         Its nodes, as they are to be computed.
     """
-    writer = Writer()
+    writer = WholeWriter() if size_of(fgraph) <= SMALL else Writer()
     names = Names(writer)
     arguments = [names[v] for v in fgraph.inputs]
     buffers = Buffers(order, fgraph.inputs, fgraph.outputs, updates_of(fgraph))
     kept = {*fgraph.inputs, *fgraph.outputs}
-    writer.write(order, names, INDENT * 2, buffers, kept)
+    writer.write(order, names, INDENT, buffers, kept)
     results = "".join(f"{names[v]}, " for v in fgraph.outputs)
-    lines = [
-        f"def program({', '.join(arguments)}):",
-        f"{INDENT}with errstate(all='ignore'):",
-        *writer.lines,
-        f"{INDENT}return {results}",
-    ]
-    exec("\n".join(lines), writer.values)
-    program: Callable[..., Any] = writer.values["program"]
-    return program
+    head = f"def program({', '.join(arguments)}):"
+    return writer.compiled("\n".join([head, *writer.lines, f"{INDENT}return {results}"]))
+
+
+def size_of(fgraph: AbstractFunctionGraph) -> int:
+    """Return how many numbers a graph's arguments hold, as far as their shapes are known."""
+    shapes = [getattr(v.type, "shape", ()) for v in fgraph.inputs]
+    return sum(prod(n or 1 for n in shape) for shape in shapes)
 
 
 class Names(dict[Variable, str]):
@@ -82,11 +99,17 @@ class Writer:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.values: dict[str, Any] = {"errstate": np.errstate}
+        self.values: dict[str, Any] = {}
         self._names = 0
         self._constants: dict[Variable, str] = {}
         self._functions: dict[Any, str] = {}
         self._memo: dict[Any, Any] = {}  # PyTensor's, of Ops that are graphs
+
+    def compiled(self, source: str) -> Callable[..., Any]:
+        """Return the function ``program`` of a source that was written."""
+        exec(source, self.values)
+        program: Callable[..., Any] = np.errstate(all="ignore")(self.values["program"])
+        return program
 
     def new_name(self) -> str:
         """Return a name that nothing has."""
@@ -96,10 +119,11 @@ class Writer:
     def constant(self, constant: Constant) -> str:
         """Return the name of a constant, the same wherever it is referred to."""
         if constant not in self._constants:
-            self._constants[constant] = self._refer(numba_typify(constant.data, variable=constant))
+            data = numba_typify(constant.data, variable=constant)
+            self._constants[constant] = self._refer(data, cache_key_for_constant(constant.data))
         return self._constants[constant]
 
-    def _refer(self, value: Any) -> str:
+    def _refer(self, value: Any, key: str | None) -> str:
         name = self.new_name()
         self.values[name] = value
         return name
@@ -132,11 +156,15 @@ class Writer:
         if gone:
             self.lines.append(f"{margin}del {gone}")
 
+    def _kernel(self, node: Apply) -> tuple[Callable[..., Any], str | None]:
+        """Return what computes a node, and what tells it from others if that is known."""
+        return kernel_of(node, self._memo)
+
     def _function(self, node: Apply) -> str:
         """Return the name of what computes a node: one for all nodes that are computed alike."""
-        value, key = kernel_of(node, self._memo)
+        value, key = self._kernel(node)
         if key is None:
-            return self._refer(value)
+            return self._refer(value, None)
         # what Numba's cache goes by, but for the layouts of arrays, which it specialises for
         signature = (
             key,
@@ -147,7 +175,7 @@ class Writer:
             ],
         )
         if signature not in self._functions:
-            self._functions[signature] = self._refer(value)
+            self._functions[signature] = self._refer(value, key)
         return self._functions[signature]
 
     def _write_call(
@@ -193,6 +221,38 @@ class Writer:
         return [v for v in done if v not in gone]
 
 
+class WholeWriter(Writer):
+    """Writes a program that Numba compiles as a whole, and lets go of arrays by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: list[str | None] = []
+
+    def compiled(self, source: str) -> Callable[..., Any]:
+        """Return the function, which is kept on disk if all that it refers to can be told."""
+        key = None
+        if None not in self._keys:
+            parts = [source, *map(str, self._keys), f"fastmath {config.numba__fastmath}"]
+            key = sha256("\n".join(parts).encode()).hexdigest()
+        self.values["__name__"] = __name__
+        function = compile_numba_function_src(source, "program", self.values, cache_key=key)
+        cached = config.numba__cache and key is not None
+        program: Callable[..., Any] = numba_njit(function, final_function=True, cache=cached)
+        return program
+
+    def _refer(self, value: Any, key: str | None) -> str:
+        name = super()._refer(value, key)
+        self._keys.append(key and f"{name} {key}")
+        return name
+
+    def _kernel(self, node: Apply) -> tuple[Callable[..., Any], str | None]:
+        kernel, key = numba_funcify_ensure_cache(node.op, node=node, ofg_memo=self._memo)
+        return kernel, key
+
+    def _let_go(self, names: Iterable[str], margin: str) -> None:
+        return
+
+
 def last_readers(nodes: Sequence[Apply]) -> dict[Apply, list[Variable]]:
     """Return what each of a graph's nodes is the last to read, or makes and nobody reads."""
     last = {}
@@ -203,66 +263,3 @@ def last_readers(nodes: Sequence[Apply]) -> dict[Apply, list[Variable]]:
     for variable, node in last.items():
         found[node].append(variable)
     return found
-
-
-def averages_in_place(
-    node: Apply, passed: Mapping[Variable, Variable], buffers: Buffers
-) -> set[Apply]:
-    """Return the averages in a choice's first branch that may be written over the old ones.
-
-    Where the second branch passes the old one on, the result replaces it, and no other reads it.
-
-    Parameters
-    ----------
-    node : Apply
-        Of the choice between branches.
-    passed : mapping of Variable to Variable
-        What the second branch passes on, by :func:`passed_on`.
-    buffers : Buffers
-        Of the graph around the choice.
-    """
-    first, second = node.op.true_branch.fgraph, node.op.false_branch.fgraph
-    found = set()
-    for result, copy in zip(first.outputs, second.outputs, strict=True):
-        if copy in passed:
-            place = second.inputs.index(passed[copy])
-            old, average = first.inputs[place], average_of(first.inputs[place], result)
-            reads = buffers.reads(node.inputs[1 + place])
-            if average is not None and reads == 1 == len(first.clients[old]):
-                found.add(average)
-    return found
-
-
-def passed_on(
-    node: Apply, branch: AbstractFunctionGraph, buffers: Buffers
-) -> dict[Variable, Variable]:
-    """Return the copies of its own inputs that a branch returns and nobody would miss.
-
-    Parameters
-    ----------
-    node : Apply
-        Of the choice between branches.
-    branch : FunctionGraph
-        One of them.
-    buffers : Buffers
-        Of the graph around the choice.
-
-    Returns
-    -------
-    dict
-        Copies in the branch to the inputs of the branch.
-    """
-    arguments = dict(zip(branch.inputs, node.inputs[1:], strict=True))
-    copies = [
-        (result, copy, copy.owner.inputs[0])
-        for result, copy in zip(node.outputs, branch.outputs, strict=True)
-        if copy.owner is not None and isinstance(copy.owner.op, DeepCopyOp)
-    ]
-    returned = Counter(v for _, _, v in copies)
-    return {
-        copy: v
-        for result, copy, v in copies
-        if v in arguments
-        and returned[v] == 1
-        and (buffers.replaced(arguments[v], result) or buffers.handed_over(arguments[v], node))
-    }

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
+from pytensor.compile.ops import DeepCopyOp
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
 
@@ -96,3 +97,66 @@ def over_the_old(average: Apply) -> Apply:
     """Return the same average in the old one's memory, which PyTensor is not told."""
     node: Apply = FactorAverage(inplace=True, declared=False).make_node(*average.inputs)
     return node
+
+
+def averages_in_place(
+    node: Apply, passed: Mapping[Variable, Variable], buffers: Buffers
+) -> set[Apply]:
+    """Return the averages in a choice's first branch that may be written over the old ones.
+
+    Where the second branch passes the old one on, the result replaces it, and no other reads it.
+
+    Parameters
+    ----------
+    node : Apply
+        Of the choice between branches.
+    passed : mapping of Variable to Variable
+        What the second branch passes on, by :func:`passed_on`.
+    buffers : Buffers
+        Of the graph around the choice.
+    """
+    first, second = node.op.true_branch.fgraph, node.op.false_branch.fgraph
+    found = set()
+    for result, copy in zip(first.outputs, second.outputs, strict=True):
+        if copy in passed:
+            place = second.inputs.index(passed[copy])
+            old, average = first.inputs[place], average_of(first.inputs[place], result)
+            reads = buffers.reads(node.inputs[1 + place])
+            if average is not None and reads == 1 == len(first.clients[old]):
+                found.add(average)
+    return found
+
+
+def passed_on(
+    node: Apply, branch: AbstractFunctionGraph, buffers: Buffers
+) -> dict[Variable, Variable]:
+    """Return the copies of its own inputs that a branch returns and nobody would miss.
+
+    Parameters
+    ----------
+    node : Apply
+        Of the choice between branches.
+    branch : FunctionGraph
+        One of them.
+    buffers : Buffers
+        Of the graph around the choice.
+
+    Returns
+    -------
+    dict
+        Copies in the branch to the inputs of the branch.
+    """
+    arguments = dict(zip(branch.inputs, node.inputs[1:], strict=True))
+    copies = [
+        (result, copy, copy.owner.inputs[0])
+        for result, copy in zip(node.outputs, branch.outputs, strict=True)
+        if copy.owner is not None and isinstance(copy.owner.op, DeepCopyOp)
+    ]
+    returned = Counter(v for _, _, v in copies)
+    return {
+        copy: v
+        for result, copy, v in copies
+        if v in arguments
+        and returned[v] == 1
+        and (buffers.replaced(arguments[v], result) or buffers.handed_over(arguments[v], node))
+    }
