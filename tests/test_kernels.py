@@ -17,12 +17,13 @@ from numba.core.dispatcher import Dispatcher
 from pytensor.conditional.op import ifelse
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
+from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import dot
 
 import kfgn_graph as kg
 from kfgn_graph.backends import numba_source, resolve_backend
-from kfgn_graph.backends.numba_kernels import in_python, performed
+from kfgn_graph.backends.numba_kernels import in_python, kernel_of, performed
 from kfgn_graph.backends.numba_scalars import InlineComposite, python_function
 
 REALS = np.array([-2.5, -1.0, -0.0, 0.3, 2.0, np.inf, np.nan])
@@ -252,6 +253,16 @@ def test_a_branch_lets_go_of_what_it_is_the_last_to_read(due: int) -> None:
     else:
         assert NOTES["copy"][1] == {"b"}  # a would have been read by the other branch alone
         assert NOTES["no"][1] == {"copy"}
+
+
+def test_kernels_with_and_without_fast_mathematics_are_kept_apart() -> None:
+    node = pt.sin(pt.dvector("x")).owner
+    kernels = []
+    for fast in (True, False):
+        with pytensor.config.change_flags(numba__fastmath=fast):
+            kernels.append(kernel_of(node, {})[0])
+    keys = {CACHED_SRC_FUNCTIONS[kernel.py_func] for kernel in kernels}
+    assert len(keys) == 2
 
 
 def update_of(hidden: int) -> tuple[kg.Update, list[np.ndarray]]:

@@ -11,6 +11,7 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from pytensor import config
 from pytensor.compile.ops import DeepCopyOp
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
@@ -58,7 +59,7 @@ def kernel_of(node: Apply, memo: dict[Any, Any]) -> tuple[Callable[..., Any], st
         f"def {compiled.__name__}({names}): return compiled({names})",
         compiled.__name__,
         {"compiled": compiled, "__name__": __name__},
-        cache_key=key and f"kfgn {key}",
+        cache_key=key and f"kfgn {key} fastmath {config.numba__fastmath}",
     )
     cached = key is not None
     kernel = numba_njit(called, final_function=True, no_cfunc_wrapper=True, cache=cached)
