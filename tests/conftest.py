@@ -11,13 +11,13 @@ import numpy as np
 import pytensor.link.jax.dispatch  # noqa: F401 (sets the precision that the next line corrects)
 import pytest
 
-from kfgn_graph.backends import numba_source
+from kfgn_graph.backends import base
 
 jax.config.update("jax_enable_x64", True)  # the judges compute in float64
 
 
-#: Numba's programs are those of large networks; what is said of small ones asks for them.
-numba_source.SMALL = -1
+#: What is compiled for large networks is tested; what is said of small ones asks for it.
+base.SMALL = -1
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,10 +31,10 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
-@pytest.fixture(params=["kernels", "whole"])
-def numba_programs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Numba's programs call kernels, or be compiled as a whole."""
-    monkeypatch.setattr(numba_source, "SMALL", {"kernels": -1, "whole": 10**9}[request.param])
+@pytest.fixture(params=["large", "small"])
+def network_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile as for large networks, and as for small ones."""
+    monkeypatch.setattr(base, "SMALL", {"large": -1, "small": 10**9}[request.param])
 
 
 @pytest.fixture(scope="session")

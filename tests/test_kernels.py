@@ -22,9 +22,10 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import dot
 
 import kfgn_graph as kg
-from kfgn_graph.backends import numba_source, resolve_backend
+from kfgn_graph.backends import base, resolve_backend
+from kfgn_graph.backends.expressions import python_function
 from kfgn_graph.backends.numba_kernels import in_python, kernel_of, performed
-from kfgn_graph.backends.numba_scalars import InlineComposite, python_function
+from kfgn_graph.backends.numba_scalars import InlineComposite
 
 REALS = np.array([-2.5, -1.0, -0.0, 0.3, 2.0, np.inf, np.nan])
 INTEGERS = np.array([-3, -1, 0, 1, 2])
@@ -298,11 +299,11 @@ def test_a_small_network_is_compiled_as_a_whole_and_learns_alike(
     whole, _ = update_of(4)
     by_kernels(*batch)
     # 8 numbers of an example, 39 parameters, 86 of factors and of inverses each, two counts
-    monkeypatch.setattr(numba_source, "SMALL", 221)
+    monkeypatch.setattr(base, "SMALL", 221)
     whole(*batch)
     programs = [u.function_for(batch).vm.jit_fn for u in (by_kernels, whole)]
     assert [isinstance(program, Dispatcher) for program in programs] == [False, True]
-    monkeypatch.setattr(numba_source, "SMALL", 220)
+    monkeypatch.setattr(base, "SMALL", 220)
     large, _ = update_of(4)
     assert not isinstance(large.function_for(batch).vm.jit_fn, Dispatcher)
     for _ in range(2):

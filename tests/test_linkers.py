@@ -23,7 +23,7 @@ from tests.harness import printed_apart
 
 
 @pytest.fixture
-def branching(numba_programs: None) -> Callable[..., list[np.ndarray]]:
+def branching(network_size: None) -> Callable[..., list[np.ndarray]]:
     """Compile conditions in a branch; results of branches are new, an input, a constant."""
     outer, inner = pt.bscalar("outer"), pt.bscalar("inner")
     x, y = pt.dmatrix("x"), pt.dmatrix("y")
@@ -88,7 +88,7 @@ def kept_when_not_due(
     return function, kept
 
 
-@pytest.mark.usefixtures("numba_programs")
+@pytest.mark.usefixtures("network_size")
 @pytest.mark.parametrize("backend", ["numba", "c"])
 @pytest.mark.parametrize("returned", [False, True])
 def test_what_is_not_due_is_not_copied(backend: str, returned: bool) -> None:

@@ -181,6 +181,7 @@ def inputs_within(graph: Any) -> Iterator[Variable]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("network_size")
 def test_c_has_no_long_elementwise_op_of_numbers() -> None:
     for node in nodes_within(step_graph("c", refresh_every=10)):
         operands = [*node.inputs, *node.outputs]

@@ -18,7 +18,7 @@ from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inner import INNER_PRODUCTS
 from kfgn_graph.backends.recomputing import LESS_KEPT
-from kfgn_graph.backends.scalars import SCALAR_EXPRESSIONS
+from kfgn_graph.backends.scalars import LEFT_TO_NUMPY, SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.errors import BackendError
 
@@ -56,6 +56,7 @@ class CBackend(Backend):
             LESS_KEPT,
             KEPT_LAZY,
             PASSED_ON,
+            LEFT_TO_NUMPY,
         )
 
 

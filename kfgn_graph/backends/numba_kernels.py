@@ -36,7 +36,7 @@ from pytensor.tensor.subtensor import Subtensor
 from scipy.linalg import blas
 
 from kfgn_graph.backends.blas import BLAS_LETTERS
-from kfgn_graph.backends.numba_scalars import python_function
+from kfgn_graph.backends.expressions import python_function
 from kfgn_graph.backends.recomputing import Held
 
 

@@ -1,29 +1,25 @@
-"""Scalar Ops as Python source, which Numba compiles at once, and which Python runs for one number.
-
-PyTensor compiles a function for every scalar Op of an expression, one that casts its result, one
-for the whole and one that casts that.
-"""
+"""Elementwise Ops whose expressions Numba is given as such."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-import numpy as np
 import pytensor.scalar.basic as ps
 from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.fg import AbstractFunctionGraph, FunctionGraph
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import (
-    cache_key_for_constant,
     numba_funcify_ensure_cache,
     numba_njit,
     register_funcify_and_cache_key,
 )
 from pytensor.tensor.elemwise import Elemwise
+
+from kfgn_graph.backends.expressions import Source, composed, expression
 
 #: The tag of the rewrite, for ``Mode.including``.
 INLINE_EXPRESSIONS = "kfgn_inline_expressions"
@@ -31,155 +27,8 @@ INLINE_EXPRESSIONS = "kfgn_inline_expressions"
 #: After elementwise Ops are fused and work in place, before they are fused with reductions.
 BEFORE_REDUCTIONS = 99.5
 
-#: Of the code below, a part of the key of compiled code on disk.
+#: Of the source of expressions, a part of the key of compiled code on disk.
 VERSION = 1
-
-#: Expressions of numbers that have the dtype of the result.
-ARITHMETIC = {
-    ps.Sub: "{0} - {1}",
-    ps.TrueDiv: "{0} / {1}",
-    ps.Neg: "-{0}",
-    ps.Sqr: "{0} * {0}",
-    ps.Reciprocal: "float32(1) / {0}",
-    ps.Abs: "abs({0})",
-    ps.Sqrt: "sqrt({0})",
-    ps.Exp: "exp({0})",
-    ps.Log: "log({0})",
-    ps.Log1p: "log1p({0})",
-    ps.Tanh: "tanh({0})",
-    ps.ScalarMaximum: "maximum({0}, {1})",
-    ps.ScalarMinimum: "minimum({0}, {1})",
-}
-
-#: Of any number of them.
-JOINED = {ps.Add: " + ", ps.Mul: " * "}
-
-#: Expressions that are true or false.
-CONDITIONS = {
-    ps.LT: "{0} < {1}",
-    ps.GT: "{0} > {1}",
-    ps.LE: "{0} <= {1}",
-    ps.GE: "{0} >= {1}",
-    ps.EQ: "{0} == {1}",
-    ps.NEQ: "{0} != {1}",
-    ps.IsNan: "isnan({0})",
-    ps.IsInf: "isinf({0})",
-}
-
-#: Expressions of what is true or false.
-LOGIC = {ps.AND: "{0} & {1}", ps.OR: "{0} | {1}", ps.Invert: "not {0}"}
-
-#: What expressions may refer to.
-FUNCTIONS = {
-    name: getattr(np, name)
-    for name in (
-        *("sqrt", "exp", "log", "log1p", "tanh", "maximum", "minimum", "isnan", "isinf"),
-        *("bool", "int8", "int16", "int32", "int64", "float32", "float64"),
-    )
-}
-
-
-def expression(node: Apply, operands: Sequence[str]) -> str | None:
-    """Return the source of a scalar Op, None if it has none here.
-
-    Parameters
-    ----------
-    node : Apply
-        Of the Op.
-    operands : sequence of str
-        The names of its inputs.
-    """
-    kind, dtypes = type(node.op), [v.type.dtype for v in node.inputs]
-    dtype = node.outputs[0].type.dtype
-    if not {dtype, *dtypes} <= FUNCTIONS.keys():
-        return None
-    if kind is ps.Identity:
-        return operands[0]
-    if kind is ps.Cast:
-        return f"{dtype}({operands[0]})"
-    if kind is ps.Switch and dtypes[1] == dtypes[2]:
-        return f"{operands[1]} if {operands[0]} else {operands[2]}"
-    if kind in LOGIC and set(dtypes) == {"bool"}:
-        return LOGIC[kind].format(*operands)
-    if kind in CONDITIONS and "bool" not in dtypes:
-        return CONDITIONS[kind].format(*operands)
-    if dtype in ("float32", "float64"):
-        converted = [
-            name if d == dtype else f"{dtype}({name})"
-            for name, d in zip(operands, dtypes, strict=True)
-        ]
-        return arithmetic(kind, converted)
-    if "bool" in dtypes:
-        return None
-    text = arithmetic(kind, operands)
-    return text and f"{dtype}({text})"
-
-
-def arithmetic(kind: type[ps.ScalarOp], operands: Sequence[str]) -> str | None:
-    """Return the source of an Op of numbers, None if it has none here."""
-    if kind in JOINED:
-        return JOINED[kind].join(operands)
-    return ARITHMETIC[kind].format(*operands) if kind in ARITHMETIC else None
-
-
-#: What returns the function and the key of a scalar Op that has no source here.
-Other = Callable[[Apply], tuple[Callable[..., Any], str | None]]
-
-
-class Source:
-    """The source of a graph of scalar Ops, as a function named ``numbers``.
-
-    Attributes
-    ----------
-    text : str
-        The function.
-    values : dict
-        What it refers to.
-    keys : list
-        What tells those values from all others; None of what cannot be told.
-    """
-
-    def __init__(self, graph: AbstractFunctionGraph, other: Other) -> None:
-        self.values: dict[str, Any] = dict(FUNCTIONS, __name__=__name__)
-        self.keys: list[str | None] = []
-        self._other = other
-        self._numbers = 0
-        self._lines: list[str] = []
-        inputs = [f"x{i}" for i in range(len(graph.inputs))]
-        results = self._write(graph, inputs)
-        lines = [f"def numbers({', '.join(inputs)}):", *self._lines, f"return {results}"]
-        self.text = "\n    ".join(lines)
-
-    def _write(self, graph: AbstractFunctionGraph, inputs: Sequence[str]) -> str:
-        """Add the statements of a graph, and return its outputs."""
-        names = dict(zip(graph.inputs, inputs, strict=True))
-
-        def name(v: Variable) -> str:
-            if isinstance(v, Constant) and v not in names:
-                names[v] = self._refer(v.data, cache_key_for_constant(v.data))
-            return names[v]
-
-        for node in graph.toposort():
-            text = self._text(node, [name(v) for v in node.inputs])
-            for v in node.outputs:
-                names[v] = f"t{self._numbers}"
-                self._numbers += 1
-            self._lines.append(f"{', '.join(names[v] for v in node.outputs)} = {text}")
-        return ", ".join(name(v) for v in graph.outputs)
-
-    def _text(self, node: Apply, operands: Sequence[str]) -> str:
-        """Return the source of a node."""
-        if isinstance(node.op, ps.Composite):
-            return self._write(node.op.fgraph, operands)
-        text = expression(node, operands)
-        return text or f"{self._refer(*self._other(node))}({', '.join(operands)})"
-
-    def _refer(self, value: Any, key: str | None) -> str:
-        """Return a new name for a value."""
-        name = f"c{len(self.keys)}"
-        self.values[name] = value
-        self.keys.append(key)
-        return name
 
 
 class InlineComposite(ps.Composite):
@@ -198,40 +47,6 @@ def numba_funcify_inline(
     return numba_njit(function, error_model="numpy"), key
 
 
-class NoSourceError(Exception):
-    """A scalar Op has no source here."""
-
-
-def python_function(op: ps.ScalarOp, types: Sequence[ps.ScalarType]) -> Callable[..., Any] | None:
-    """Return a Python function of NumPy's numbers for a scalar Op, None if it has no source.
-
-    Parameters
-    ----------
-    op : ScalarOp
-        Perhaps of many.
-    types : sequence of ScalarType
-        Of its inputs.
-    """
-
-    def other(node: Apply) -> Any:
-        raise NoSourceError
-
-    try:
-        source = Source(composed(op, types).fgraph, other)
-    except NoSourceError:
-        return None
-    exec(source.text, source.values)
-    function: Callable[..., Any] = source.values["numbers"]
-    return function
-
-
-def composed(op: ps.ScalarOp, types: Sequence[ps.ScalarType]) -> InlineComposite:
-    """Return a scalar Op as a composite one."""
-    inputs = op.inputs if isinstance(op, ps.Composite) else [t() for t in types]
-    outputs = op.outputs if isinstance(op, ps.Composite) else op(*inputs, return_list=True)
-    return InlineComposite(inputs, outputs)
-
-
 @node_rewriter([Elemwise])
 def inline_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     """Let an elementwise Op compute its expressions at once."""
@@ -244,7 +59,7 @@ def inline_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | No
         and expression(op.make_node(*[t() for t in types]), ["x"] * len(types)) is None
     ):
         return None
-    inline = Elemwise(composed(op, types), node.op.inplace_pattern)
+    inline = Elemwise(composed(op, types, InlineComposite), node.op.inplace_pattern)
     results: list[Variable] = inline(*node.inputs, return_list=True)
     return results
 

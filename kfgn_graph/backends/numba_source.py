@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from pytensor.link.numba.dispatch.basic import (
     numba_typify,
 )
 
+from kfgn_graph.backends.base import is_small
 from kfgn_graph.backends.numba_kernels import kernel_of
 from kfgn_graph.backends.passing import (
     Buffers,
@@ -30,10 +30,6 @@ from kfgn_graph.backends.passing import (
 )
 
 INDENT = "    "
-
-
-#: Numbers in a graph's arguments up to which calls of kernels would take longer than the kernels.
-SMALL = 250_000
 
 
 def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callable[..., Any]:
@@ -50,7 +46,7 @@ def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callabl
     order : sequence of Apply
         Its nodes, as they are to be computed.
     """
-    writer = WholeWriter() if size_of(fgraph) <= SMALL else Writer()
+    writer = WholeWriter() if is_small(fgraph) else Writer()
     names = Names(writer)
     arguments = [names[v] for v in fgraph.inputs]
     buffers = Buffers(order, fgraph.inputs, fgraph.outputs, updates_of(fgraph))
@@ -59,12 +55,6 @@ def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callabl
     results = "".join(f"{names[v]}, " for v in fgraph.outputs)
     head = f"def program({', '.join(arguments)}):"
     return writer.compiled("\n".join([head, *writer.lines, f"{INDENT}return {results}"]))
-
-
-def size_of(fgraph: AbstractFunctionGraph) -> int:
-    """Return how many numbers a graph's arguments hold, as far as their shapes are known."""
-    shapes = [getattr(v.type, "shape", ()) for v in fgraph.inputs]
-    return sum(prod(n or 1 for n in shape) for shape in shapes)
 
 
 class Names(dict[Variable, str]):

@@ -1,22 +1,46 @@
-"""Long scalar expressions for C by scalar Ops, whose code grows with the expression alone.
+"""What C leaves to NumPy, so that g++ has less to compile.
 
-PyTensor fuses what is computed of single numbers into elementwise Ops with dozens of operands, and
-the C of such an Op has loops and checks for every operand: of lambda, gamma, the quadratic model
-and the statistics half a megabyte, which takes g++ longer than everything else together takes it
-per Op. Modes that include :data:`SCALAR_EXPRESSIONS` compute them as numbers.
+Every kind of node is a module of half a second. In a large network views, joins and single numbers
+take no time whoever computes them (:data:`LEFT_TO_NUMPY`). In a small one C computes them, long
+expressions of single numbers by scalar Ops (:data:`SCALAR_EXPRESSIONS`): PyTensor fuses what is
+computed of single numbers into elementwise Ops with dozens of operands, and the C of such an Op
+has loops and checks for every operand: of lambda, gamma, the quadratic model and the statistics
+half a megabyte.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from pytensor.compile.mode import optdb
+from pytensor.compile.ops import DeepCopyOp, ViewOp
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.tensor.basic import scalar_from_tensor, tensor_from_scalar
-from pytensor.tensor.elemwise import Elemwise
+from pytensor.raise_op import CheckAndRaise
+from pytensor.scalar.basic import ScalarOp
+from pytensor.tensor.basic import (
+    Alloc,
+    AllocEmpty,
+    ExtractDiag,
+    Eye,
+    Join,
+    MakeVector,
+    scalar_from_tensor,
+    tensor_from_scalar,
+)
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.shape import Reshape, Shape, Shape_i
+from pytensor.tensor.subtensor import Subtensor
 
-#: The tag of the rewrite, for ``Mode.including``.
-SCALAR_EXPRESSIONS = "kfgn_scalar_expressions"
+from kfgn_graph.backends.base import is_small
+from kfgn_graph.backends.expressions import python_function
+from kfgn_graph.backends.rewriting import LATE
+
+#: The tags of the rewrites, for ``Mode.including``.
+SCALAR_EXPRESSIONS, LEFT_TO_NUMPY = "kfgn_scalar_expressions", "kfgn_left_to_numpy"
 
 #: After elementwise Ops are fused.
 AFTER_FUSION = 49.2
@@ -24,16 +48,104 @@ AFTER_FUSION = 49.2
 #: Operands and results from which on an Op of numbers is long.
 LONG = 12
 
+#: What NumPy does at once, and what is but a view.
+KINDS = (
+    Alloc,
+    AllocEmpty,
+    CheckAndRaise,
+    DeepCopyOp,
+    DimShuffle,
+    ExtractDiag,
+    Eye,
+    Join,
+    MakeVector,
+    Reshape,
+    Shape,
+    Shape_i,
+    Subtensor,
+    ViewOp,
+)
+
+
+class Numbers(Op):
+    """A scalar Op of 0-d arrays, by Python's expressions of NumPy's numbers.
+
+    Parameters
+    ----------
+    scalar_op : ScalarOp
+        One that has a source.
+    """
+
+    __props__ = ("scalar_op",)
+
+    def __init__(self, scalar_op: ScalarOp) -> None:
+        self.scalar_op = scalar_op
+        self._function: Any = None
+
+    def make_node(self, *inputs: Variable) -> Apply:
+        """Make a node."""
+        outputs = Elemwise(self.scalar_op).make_node(*inputs).outputs
+        return Apply(self, inputs, [v.type() for v in outputs])
+
+    def perform(self, node: Apply, inputs: Any, storages: Any) -> None:
+        """Compute the numbers."""
+        if self._function is None:
+            types = [v.type.to_scalar_type() for v in node.inputs]
+            self._function = python_function(self.scalar_op, types)
+        with np.errstate(all="ignore"):
+            results = self._function(*[x[()] for x in inputs])
+        if len(storages) == 1:
+            results = (results,)
+        for storage, result in zip(storages, results, strict=True):
+            storage[0] = np.asarray(result)
+
+
+class Performed(Op):
+    """Another Op, of whose C code no use is made.
+
+    Parameters
+    ----------
+    op : Op
+        The other one.
+    """
+
+    __props__ = ("op",)
+
+    def __init__(self, op: Op) -> None:
+        self.op, self.view_map, self.destroy_map = op, op.view_map, op.destroy_map
+
+    def make_node(self, *inputs: Variable) -> Apply:
+        """Make a node."""
+        node = self.op.make_node(*inputs)
+        return Apply(self, node.inputs, [v.type() for v in node.outputs])
+
+    def perform(self, node: Apply, inputs: Any, storages: Any) -> None:
+        """Compute what the other computes."""
+        self.op.perform(node, inputs, storages)
+
 
 @node_rewriter([Elemwise])
 def scalar_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute a long elementwise Op of 0-d arrays by its scalar Op."""
+    """Compute an elementwise Op of 0-d arrays by its scalar Op: by NumPy, or if it is long."""
     operands = [*node.inputs, *node.outputs]
-    if len(operands) < LONG or any(v.type.ndim for v in operands):
+    if any(v.type.ndim for v in operands):
+        return None
+    types = [v.type.to_scalar_type() for v in node.inputs]
+    if not is_small(fgraph) and python_function(node.op.scalar_op, types) is not None:
+        return list(Numbers(node.op.scalar_op)(*node.inputs, return_list=True))
+    if len(operands) < LONG:
         return None
     inputs = [scalar_from_tensor(v) for v in node.inputs]
     outputs = node.op.scalar_op(*inputs, return_list=True)
     return [tensor_from_scalar(v) for v in outputs]
+
+
+@node_rewriter(list(KINDS))
+def left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Compute a node of a large network by its Op's NumPy code."""
+    if is_small(fgraph):
+        return None
+    return list(Performed(node.op)(*node.inputs, return_list=True))
 
 
 optdb.register(
@@ -41,3 +153,4 @@ optdb.register(
     dfs_rewriter(scalar_expression, ignore_newtrees=True),
     position=AFTER_FUSION,
 )
+optdb.register(LEFT_TO_NUMPY, dfs_rewriter(left_to_numpy, ignore_newtrees=True), position=LATE + 5)
