@@ -1,7 +1,8 @@
-"""Scalar Ops as Python source, which Numba compiles at once, and which Python runs for one number.
+"""What needs no compiler, and scalar Ops as Python source, which runs for single numbers.
 
-PyTensor compiles a function for every scalar Op of an expression, one that casts its result, one
-for the whole and one that casts that; and runs them in Python by a call for every Op.
+Numba compiles the same source at once for arrays. PyTensor compiles a function for every scalar Op
+of an expression, one that casts its result, one for the whole and one that casts that; and runs
+them in Python by a call for every Op.
 """
 
 from __future__ import annotations
@@ -11,8 +12,29 @@ from typing import Any
 
 import numpy as np
 import pytensor.scalar.basic as ps
+from pytensor.compile.ops import DeepCopyOp
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import AbstractFunctionGraph
+from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.basic import Alloc, AllocEmpty, ExtractDiag, Eye, Join, MakeVector
+from pytensor.tensor.shape import Reshape, Shape, Shape_i
+from pytensor.tensor.subtensor import Subtensor
+
+#: Ops that NumPy computes at once, or whose results are but views.
+AT_ONCE = (
+    Alloc,
+    AllocEmpty,
+    CheckAndRaise,
+    DeepCopyOp,
+    ExtractDiag,
+    Eye,
+    Join,
+    MakeVector,
+    Reshape,
+    Shape,
+    Shape_i,
+    Subtensor,
+)
 
 #: Expressions of numbers that have the dtype of the result.
 ARITHMETIC = {

@@ -12,31 +12,21 @@ from typing import Any
 
 import numpy as np
 from pytensor import config
-from pytensor.compile.ops import DeepCopyOp
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import numba_funcify_and_cache_key, numba_njit
-from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar.basic import ScalarOp, ScalarType
 from pytensor.tensor.basic import (
-    Alloc,
-    AllocEmpty,
-    ExtractDiag,
-    Eye,
-    Join,
-    MakeVector,
     ScalarFromTensor,
     TensorFromScalar,
 )
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
-from pytensor.tensor.shape import Reshape, Shape, Shape_i
-from pytensor.tensor.subtensor import Subtensor
 from scipy.linalg import blas
 
 from kfgn_graph.backends.blas import BLAS_LETTERS
-from kfgn_graph.backends.expressions import python_function
+from kfgn_graph.backends.expressions import AT_ONCE, python_function
 from kfgn_graph.backends.recomputing import Held
 
 
@@ -109,23 +99,7 @@ def performed(op: Op, node: Apply) -> Callable[..., Any]:
 
 
 # What NumPy does at once, and what is but a view.
-for kind in (
-    Alloc,
-    AllocEmpty,
-    CheckAndRaise,
-    DeepCopyOp,
-    ExtractDiag,
-    Eye,
-    Held,
-    Join,
-    MakeVector,
-    Reshape,
-    ScalarFromTensor,
-    Shape,
-    Shape_i,
-    Subtensor,
-    TensorFromScalar,
-):
+for kind in (*AT_ONCE, Held, ScalarFromTensor, TensorFromScalar):
     in_python.register(kind, performed)
 
 

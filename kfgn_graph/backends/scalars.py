@@ -14,29 +14,20 @@ from typing import Any
 
 import numpy as np
 from pytensor.compile.mode import optdb
-from pytensor.compile.ops import DeepCopyOp, ViewOp
+from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar.basic import ScalarOp
 from pytensor.tensor.basic import (
-    Alloc,
-    AllocEmpty,
-    ExtractDiag,
-    Eye,
-    Join,
-    MakeVector,
     scalar_from_tensor,
     tensor_from_scalar,
 )
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.shape import Reshape, Shape, Shape_i
-from pytensor.tensor.subtensor import Subtensor
 
 from kfgn_graph.backends.base import is_small
-from kfgn_graph.backends.expressions import python_function
+from kfgn_graph.backends.expressions import AT_ONCE, python_function
 from kfgn_graph.backends.rewriting import LATE
 
 #: The tags of the rewrites, for ``Mode.including``.
@@ -47,24 +38,6 @@ AFTER_FUSION = 49.2
 
 #: Operands and results from which on an Op of numbers is long.
 LONG = 12
-
-#: What NumPy does at once, and what is but a view.
-KINDS = (
-    Alloc,
-    AllocEmpty,
-    CheckAndRaise,
-    DeepCopyOp,
-    DimShuffle,
-    ExtractDiag,
-    Eye,
-    Join,
-    MakeVector,
-    Reshape,
-    Shape,
-    Shape_i,
-    Subtensor,
-    ViewOp,
-)
 
 
 class Numbers(Op):
@@ -140,7 +113,7 @@ def scalar_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | No
     return [tensor_from_scalar(v) for v in outputs]
 
 
-@node_rewriter(list(KINDS))
+@node_rewriter([*AT_ONCE, DimShuffle, ViewOp])
 def left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     """Compute a node of a large network by its Op's NumPy code."""
     if is_small(fgraph):
