@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from itertools import pairwise, permutations, product
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,15 @@ from pytensor.link.numba.cache import CACHED_SRC_FUNCTIONS
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import dot
 
-import kfgn_graph as kg
+import kfgn_graph as kfgn
 from kfgn_graph.backends import base, resolve_backend
 from kfgn_graph.backends.expressions import python_function
 from kfgn_graph.backends.numba_kernels import in_python, kernel_of, performed
 from kfgn_graph.backends.numba_scalars import InlineComposite
+from tests.cases import Case, build
+from tests.losses import LOSSES
+from tests.nets import chain
+from tests.stepping import compile_case
 
 REALS = np.array([-2.5, -1.0, -0.0, 0.3, 2.0, np.inf, np.nan])
 INTEGERS = np.array([-3, -1, 0, 1, 2])
@@ -266,21 +270,14 @@ def test_kernels_with_and_without_fast_mathematics_are_kept_apart() -> None:
     assert len(keys) == 2
 
 
-def update_of(hidden: int) -> tuple[kg.Update, list[np.ndarray]]:
+def update_of(hidden: int) -> tuple[kfgn.Update, list[np.ndarray]]:
     """Return an update of a small network, and a batch."""
     rng = np.random.default_rng(1)
-    sizes, params, h = [5, hidden, 3], [], pt.fmatrix("x")
-    x, y = h, pt.fmatrix("y")
-    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        W = pytensor.shared(rng.normal(size=(fan_in, fan_out)).astype("float32"), name=f"W{i}")
-        b = pytensor.shared(np.zeros(fan_out, "float32"), name=f"b{i}")
-        h = (pt.tanh(h) if i else h) @ W + b
-        params += [W, b]
-    loss = ((h - y) ** 2).sum(axis=1).mean()
-    update = kg.compile_update(
-        loss, params, [x, y], damping=kg.ConstantDamping(0.1), step=0.1, backend="numba"
-    )
-    return update, [rng.normal(size=(7, k)).astype("float32") for k in (5, 3)]
+    case = Case(chain("small", [5, hidden, 3], "tanh"), LOSSES["rows"])
+    problem = build(case, case.values(rng), dtype="float32")
+    seldom = {"factors_every": 5, "refresh_every": 10}
+    update = compile_case(problem, backend="numba", step=0.1, **seldom)
+    return update, [a.astype("float32") for a in case.batch(rng, 7)]
 
 
 def test_a_network_of_other_sizes_finds_its_kernels_compiled() -> None:

@@ -10,6 +10,7 @@ half a megabyte.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
-from pytensor.scalar.basic import ScalarOp
-from pytensor.tensor.basic import (
-    scalar_from_tensor,
-    tensor_from_scalar,
+from pytensor.graph.rewriting.basic import (
+    WalkingGraphRewriter,
+    dfs_rewriter,
+    node_rewriter,
 )
+from pytensor.scalar.basic import ScalarOp
+from pytensor.tensor.basic import scalar_from_tensor, tensor_from_scalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from kfgn_graph.backends.base import is_small
@@ -46,14 +48,15 @@ class Numbers(Op):
     Parameters
     ----------
     scalar_op : ScalarOp
-        One that has a source.
+        The other one.
+    function : callable
+        What computes it of numbers.
     """
 
     __props__ = ("scalar_op",)
 
-    def __init__(self, scalar_op: ScalarOp) -> None:
-        self.scalar_op = scalar_op
-        self._function: Any = None
+    def __init__(self, scalar_op: ScalarOp, function: Callable[..., Any]) -> None:
+        self.scalar_op, self._function = scalar_op, function
 
     def make_node(self, *inputs: Variable) -> Apply:
         """Make a node."""
@@ -62,9 +65,6 @@ class Numbers(Op):
 
     def perform(self, node: Apply, inputs: Any, storages: Any) -> None:
         """Compute the numbers."""
-        if self._function is None:
-            types = [v.type.to_scalar_type() for v in node.inputs]
-            self._function = python_function(self.scalar_op, types)
         with np.errstate(all="ignore"):
             results = self._function(*[x[()] for x in inputs])
         if len(storages) == 1:
@@ -97,33 +97,57 @@ class Performed(Op):
         self.op.perform(node, inputs, storages)
 
 
+class InLargeNetworks(WalkingGraphRewriter):
+    """A rewrite node by node, of the graphs of large networks alone."""
+
+    def apply(self, fgraph: FunctionGraph, start_from: Any = None) -> Any:
+        """Rewrite a graph."""
+        return None if is_small(fgraph) else super().apply(fgraph, start_from)
+
+
+@node_rewriter([Elemwise])
+def numbers_left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Compute an elementwise Op of 0-d arrays by expressions, if all of it has some."""
+    if any(v.type.ndim for v in [*node.inputs, *node.outputs]):
+        return None
+    op, types = node.op.scalar_op, [v.type.to_scalar_type() for v in node.inputs]
+    function = python_function(op, types)
+    if function is None:
+        return None
+    return list(Numbers(op, function)(*node.inputs, return_list=True))
+
+
+@node_rewriter([*AT_ONCE, DimShuffle, ViewOp])
+def left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
+    """Compute a node by its Op's NumPy code."""
+    return list(Performed(node.op)(*node.inputs, return_list=True))
+
+
 @node_rewriter([Elemwise])
 def scalar_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute an elementwise Op of 0-d arrays by its scalar Op: by NumPy, or if it is long."""
+    """Compute a long elementwise Op of 0-d arrays by its scalar Op."""
     operands = [*node.inputs, *node.outputs]
-    if any(v.type.ndim for v in operands):
-        return None
-    types = [v.type.to_scalar_type() for v in node.inputs]
-    if not is_small(fgraph) and python_function(node.op.scalar_op, types) is not None:
-        return list(Numbers(node.op.scalar_op)(*node.inputs, return_list=True))
-    if len(operands) < LONG:
+    if len(operands) < LONG or any(v.type.ndim for v in operands):
         return None
     inputs = [scalar_from_tensor(v) for v in node.inputs]
     outputs = node.op.scalar_op(*inputs, return_list=True)
     return [tensor_from_scalar(v) for v in outputs]
 
 
-@node_rewriter([*AT_ONCE, DimShuffle, ViewOp])
-def left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute a node of a large network by its Op's NumPy code."""
-    if is_small(fgraph):
-        return None
-    return list(Performed(node.op)(*node.inputs, return_list=True))
-
-
+optdb.register(
+    "kfgn_numbers_left_to_numpy",
+    InLargeNetworks(numbers_left_to_numpy, ignore_newtrees=True),
+    LEFT_TO_NUMPY,
+    position=AFTER_FUSION,
+)
 optdb.register(
     SCALAR_EXPRESSIONS,
     dfs_rewriter(scalar_expression, ignore_newtrees=True),
-    position=AFTER_FUSION,
+    position=AFTER_FUSION + 0.05,
 )
-optdb.register(LEFT_TO_NUMPY, dfs_rewriter(left_to_numpy, ignore_newtrees=True), position=LATE + 5)
+optdb.register(
+    "kfgn_views_left_to_numpy",
+    InLargeNetworks(left_to_numpy, ignore_newtrees=True),
+    LEFT_TO_NUMPY,
+    position=LATE + 5,
+)
