@@ -34,7 +34,7 @@ from kfgn_graph.kronecker import (
     norm_ratio_of,
     shifts_of,
 )
-from kfgn_graph.matrices import RefreshedInverse, identity_like
+from kfgn_graph.matrices import RefreshedInverse, declared_diagonal, identity_like
 from kfgn_graph.vectors import all_finite
 
 #: The variables that a strategy keeps for one layer, by name.
@@ -138,6 +138,7 @@ class Cholesky(_PairOfInverses):
             q, g = shifts_of(block.factors, block.gamma)
             Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
             G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
+            G = declared_diagonal(G) if block.factors.diagonal else G
             parts.append({"Q": Q, "G": G})
             finite += [Q_finite, G_finite]
         return parts, pt.all(pt.stack(finite))

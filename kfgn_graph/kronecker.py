@@ -13,7 +13,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
-from kfgn_graph.matrices import ShiftedInverse, identity_like
+from kfgn_graph.matrices import ShiftedInverse, identity_like, shifted_diagonal_inverse
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +27,13 @@ class KroneckerFactors:
         its coordinate last.
     G : TensorVariable
         Pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
+    diagonal : bool
+        Whether G is diagonal, as at an output whose loss is a sum over its single numbers.
     """
 
     Q: TensorVariable
     G: TensorVariable
+    diagonal: bool = False
 
     def matmul(self, V: TensorVariable) -> TensorVariable:
         """Return Q V G, of V's shape (d_in[+1], d_out)."""
@@ -114,6 +117,8 @@ def damped_inverses(
     """
     q, g = shifts_of(factors, gamma)
     inverse = ShiftedInverse(retry)
+    if factors.diagonal:
+        return inverse(factors.Q, q), shifted_diagonal_inverse(factors.G, g, retry)
     return inverse(factors.Q, q), inverse(factors.G, g)
 
 

@@ -1,4 +1,4 @@
-r"""Matrices by Ops of our own: the identity, and the inverse of a damped factor.
+r"""Matrices: the identity, diagonal ones, and the inverse of a damped factor.
 
 :math:`(A + s I)^{-1}` is computed by LAPACK's POTRF and POTRI, which take a cube of the width in
 operations where a triangular solve with the identity and a product take 2 1/3. How a backend
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.assumptions import DIAGONAL
+from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.gradient import grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
@@ -45,6 +47,22 @@ def identity_like(M: TensorVariable) -> TensorVariable:
     """Return the identity of a square matrix's size."""
     size = M.type.shape[0]
     return identity(M.shape[0] if size is None else size, M.type.dtype)
+
+
+def diagonal(d: TensorVariable) -> TensorVariable:
+    """Return diag(d): (d,) to (d, d), declared diagonal."""
+    return declared_diagonal(d[:, None] * identity(d.shape[0], d.type.dtype))
+
+
+def declared_diagonal(A: TensorVariable) -> TensorVariable:
+    """Return A, (d, d), which is known to be diagonal: PyTensor then scales where A multiplies."""
+    return DIAGONAL.assume(A)
+
+
+def is_diagonal(A: TensorVariable) -> bool:
+    """Return whether A itself is declared diagonal."""
+    op = A.owner.op if A.owner is not None else None
+    return isinstance(op, SpecifyAssumptions) and DIAGONAL in dict(op.assumptions)
 
 
 class ShiftedInverse(Op):
@@ -137,19 +155,29 @@ def shifts_to_try(shift: np.ndarray, retry: float) -> list[np.ndarray]:
 
 def inverse_triangle(A: np.ndarray, shift: np.ndarray, retry: float) -> np.ndarray | None:
     """Return an array whose lower triangle is that of (A + s I)^-1, or None where it has none."""
-    potrf, potri = get_lapack_funcs(("potrf", "potri"), (A,))
+    (potri,) = get_lapack_funcs(("potri",), (A,))
     for s in shifts_to_try(shift, retry):
-        inverse = np.array(A, order="C")
-        diagonal = inverse.reshape(-1)[:: len(inverse) + 1]
-        diagonal += s
-        # LAPACK counts columns first: to it a row-major lower triangle is an upper one
-        factor, failed = potrf(inverse.T, lower=False, clean=False, overwrite_a=True)
-        if not failed:
-            _, failed = potri(factor, lower=False, overwrite_c=True)
+        inverse = cholesky_triangle(A, s)
+        if inverse is None:
+            continue
+        _, failed = potri(inverse.T, lower=False, overwrite_c=True)
         # the diagonal bounds the rest of what is positive definite
-        if not failed and np.isfinite(diagonal).all():
+        if not failed and np.isfinite(inverse.diagonal()).all():
             return inverse
     return None
+
+
+def cholesky_triangle(A: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
+    """Return an array whose lower triangle is L with A + s I = L L^T, or None where it has none.
+
+    LAPACK counts columns first: to it a row-major lower triangle is an upper one.
+    """
+    (potrf,) = get_lapack_funcs(("potrf",), (A,))
+    factor = np.array(A, order="C")
+    diagonal = factor.reshape(-1)[:: len(factor) + 1]
+    diagonal += shift
+    _, failed = potrf(factor.T, lower=False, clean=False, overwrite_a=True)
+    return factor if not failed and np.isfinite(diagonal).all() else None
 
 
 def mirror(triangle: np.ndarray, into: np.ndarray) -> None:
@@ -163,3 +191,16 @@ def mirror(triangle: np.ndarray, into: np.ndarray) -> None:
 
 
 shifted_inverse = ShiftedInverse()
+
+
+def shifted_diagonal_inverse(
+    A: TensorVariable, shift: TensorVariable, retry: float = 0.0
+) -> TensorVariable:
+    """Return what :class:`ShiftedInverse` does of a diagonal A, (d, d), entry by entry."""
+    d = pt.diagonal(A)
+    shifted = d + shift
+    if retry:
+        again = d + np.asarray(retry, d.type.dtype) * shift
+        shifted = pt.switch(pt.all(shifted > 0), shifted, again)
+    nan = np.asarray(np.nan, d.type.dtype)
+    return diagonal(pt.switch(pt.all(shifted > 0), 1 / shifted, nan))

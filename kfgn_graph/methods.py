@@ -35,6 +35,7 @@ from kfgn_graph.heads import Head, find_head
 from kfgn_graph.jacobians.core import event_lengths
 from kfgn_graph.kronecker import ExactBlock, KroneckerFactors
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.matrices import is_diagonal
 
 Sharing = Literal["expand", "reduce"]
 
@@ -90,7 +91,7 @@ class KroneckerMethod(Method):
     def with_inputs(self, graph: LayerGraph, factors: PerLayer) -> dict[Layer, KroneckerFactors]:
         """Return the blocks, given G of every layer."""
         return {
-            layer: KroneckerFactors(self.input_factor(graph, layer), G)
+            layer: KroneckerFactors(self.input_factor(graph, layer), G, is_diagonal(G))
             for layer, G in factors.items()
         }
 

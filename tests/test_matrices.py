@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,31 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
+from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.elemwise import Elemwise
 
+import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
+from kfgn_graph.backends.base import is_small
 from kfgn_graph.backends.scalars import LONG
-from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse, shifted_inverse
+from kfgn_graph.matrices import (
+    RefreshedInverse,
+    ShiftedInverse,
+    shifted_diagonal_inverse,
+    shifted_inverse,
+)
 from tests.harness import MODES, printed_apart
 from tests.stepping import on_backends
-from tests.test_symmetric_products import WIDTHS, layouts, nodes_within, step_graph
+from tests.test_symmetric_products import (
+    WIDTHS,
+    layouts,
+    nodes_within,
+    step_graph,
+    step_update,
+)
 
+PY = Mode(linker="py", optimizer=None)
 TOLERANCES = {"float32": 1e-4, "float64": 1e-11}
 
 
@@ -136,6 +152,70 @@ def test_an_inverse_that_is_multiplied_with(backend: str, rng: np.random.Generat
     for function in products_on(backend):
         for got, value in zip(function(X.T @ X, V, 0.5), wanted, strict=False):
             np.testing.assert_allclose(got, value, rtol=0, atol=TOLERANCES["float64"])
+
+
+@cache
+def solve_on(backend: str, left: bool) -> Any:
+    """Compile one product with an inverse, which may be tried again, of every layout of B."""
+    A, B, s = pt.matrix("A", dtype="float32"), pt.matrix("B", dtype="float32"), pt.fscalar("s")
+    inverse = ShiftedInverse(retry=1000.0)(A, s)
+    product = inverse @ B if left else B @ inverse
+    mode = resolve_backend(backend, None).mode()
+    return pytensor.function([A, B, s], product, mode=mode)
+
+
+@pytest.mark.parametrize("backend", on_backends(MODES))
+@pytest.mark.parametrize("left", [True, False])
+def test_one_product_with_an_inverse_is_solved(
+    left: bool, backend: str, rng: np.random.Generator
+) -> None:
+    function = solve_on(backend, left)
+    d, shift = 40, np.float32(0.5)
+    X = rng.standard_normal((2 * d, d))
+    A = (X.T @ X / d).astype("float32")
+    want = np.linalg.inv(A.astype(float) + 0.5 * np.eye(d))
+    for m in (0, 1, d - 1, d, 2 * d):
+        B = rng.standard_normal((d, m) if left else (m, d)).astype("float32")
+        for same in layouts(B):
+            before = same.copy()
+            got = np.asarray(function(A, same, shift))
+            assert got.dtype == np.float32
+            product = want @ before if left else before @ want
+            np.testing.assert_allclose(got, product, rtol=0, atol=TOLERANCES["float32"])
+            np.testing.assert_array_equal(same, before)
+    for M in (np.diag([1.0, -2000.0]), np.full((2, 2), np.nan)):
+        assert np.isnan(
+            np.asarray(function(M.astype("float32"), np.eye(2, dtype="f"), shift))
+        ).all()
+
+
+@pytest.mark.parametrize("backend", on_backends(["numba", "c"]))
+@pytest.mark.usefixtures("network_size")
+def test_large_networks_make_no_inverse_where_all_is_fresh(backend: str) -> None:
+    """Each layer has two systems to solve, but for the output's G, which is diagonal."""
+    plain = {"step": 0.1, "damping": kfgn.ConstantDamping(0.1)}
+    update = step_update(backend, factors_every=1, refresh_every=1, **plain)
+    graph = update.function_for([np.zeros((7, WIDTHS[0]), "float32")]).maker.fgraph
+    ops = [type(node.op).__name__ for node in nodes_within(graph)]
+    systems = 2 * (len(WIDTHS) - 1) - 1
+    counts = ops.count("ShiftedSolve"), ops.count("ShiftedInverse")
+    assert counts == ((0, systems) if is_small(graph) else (systems, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_inverse_of_a_diagonal_is_that_of_any_matrix(dtype: str) -> None:
+    A, s = pt.matrix("A", dtype=dtype), pt.scalar("s", dtype=dtype)
+    inverses = [
+        made(A, s, retry)
+        for retry in (0.0, 1000.0)
+        for made in (shifted_diagonal_inverse, lambda A, s, retry: ShiftedInverse(retry)(A, s))
+    ]
+    function = pytensor.function([A, s], inverses, mode=PY)
+    for numbers in ([1.0, 0.0, 3.0], [1.0, -2.0, 3.0], [1.0, -20000.0, 3.0], [1.0, np.nan, 3.0]):
+        given = np.diag(np.asarray(numbers, dtype)), np.asarray(0.5, dtype)
+        for once, want in batched(function(*given), 2):
+            assert once.dtype == dtype
+            np.testing.assert_allclose(once, want, rtol=TOLERANCES[dtype])
 
 
 def test_xla_solves_where_an_inverse_is_but_multiplied_with() -> None:

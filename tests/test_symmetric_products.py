@@ -110,11 +110,11 @@ def nodes_within(fgraph: Any) -> Iterator[Apply]:
 def test_a_step_has_one_syrk_for_each_factor_that_is_a_product(
     factors_every: int, backend: str
 ) -> None:
-    """Q = a^T a of each layer, and E[b b^T] between two."""
+    """Q = a^T a of each layer, E[b b^T] between two, and W G W^T of the output's diagonal G."""
     graph = step_graph(backend, factors_every=factors_every)
     layers = len(WIDTHS) - 1
     products = sum(isinstance(node.op, Syrk) for node in nodes_within(graph))
-    assert products == layers + (layers - 1)
+    assert products == layers + (layers - 1) + 1
     for node in nodes_within(graph):
         if type(node.op).__name__ in ("Dot", "Dot22"):
             left, right = (transposed_of(v) for v in node.inputs)

@@ -35,8 +35,11 @@ PERIODS = 3
 MOVED = 2**24
 """Numbers of each of the three float32 arrays that bandwidth is measured on: beyond any cache."""
 MOVES = 7
-M_MMAP_THRESHOLD = -3
-"""The name that the C library's mallopt has for the least size of what it asks of the system."""
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
+"""The names that the C library's mallopt has for the least size of what it asks of the system by
+itself, and for the most that is free at the heap's end and stays."""
+KEPT = 2**28
+"""Bytes of either while updates are timed, as in ``kfgn_graph.program.allocation``."""
 ARRAY = 2**16
 """Bytes of an array that counts in memory, at least."""
 
@@ -120,6 +123,7 @@ def measure(task, make_step, make_product):
     called = time.perf_counter()
     losses += [step(*next(batches)) for _ in range(task.settings["warmup"] - 1)]
     after = peak_memory()
+    keep_freed_memory()
     return {
         "build_seconds": built - start,
         "first_call_seconds": called - start,
@@ -131,6 +135,14 @@ def measure(task, make_step, make_product):
         "bandwidth": bandwidth(),
         "memory_update_mib": growth_of_updates(step, batches, task.settings["period"]),
     }
+
+
+def keep_freed_memory():
+    """Let glibc keep memory that is freed, so that no page is asked of the system anew."""
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(None)
+        for name in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            library.mallopt(name, KEPT)
 
 
 def alternate(step, batches, make_product, settings):

@@ -17,6 +17,7 @@ from kfgn_graph.backends.c_branches import KEPT_LAZY, PASSED_ON
 from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inner import INNER_PRODUCTS
+from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.backends.scalars import LEFT_TO_NUMPY, SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
@@ -50,6 +51,7 @@ class CBackend(Backend):
         mode = Mode(SideBySideLinker(use_cloop=True), CVM._optimizer)
         return mode.including(
             SYMMETRIC_PRODUCTS,
+            FACTORED_SOLVES,
             INNER_PRODUCTS,
             FAST_ELEMENTARY,
             SCALAR_EXPRESSIONS,

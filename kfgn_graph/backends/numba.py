@@ -12,6 +12,7 @@ from pytensor.link.numba.linker import NumbaLinker
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
+from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 
@@ -45,4 +46,6 @@ class NumbaBackend(Backend):
         from kfgn_graph.backends.numba_scalars import INLINE_EXPRESSIONS
 
         mode = Mode(ProgramLinker(), NUMBA._optimizer)
-        return mode.including(SYMMETRIC_PRODUCTS, FAST_ELEMENTARY, LESS_KEPT, INLINE_EXPRESSIONS)
+        return mode.including(
+            SYMMETRIC_PRODUCTS, FACTORED_SOLVES, FAST_ELEMENTARY, LESS_KEPT, INLINE_EXPRESSIONS
+        )

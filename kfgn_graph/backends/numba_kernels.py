@@ -27,6 +27,7 @@ from scipy.linalg import blas
 
 from kfgn_graph.backends.blas import BLAS_LETTERS
 from kfgn_graph.backends.expressions import AT_ONCE, python_function
+from kfgn_graph.backends.inverses import ShiftedSolve
 from kfgn_graph.backends.recomputing import Held
 
 
@@ -98,8 +99,8 @@ def performed(op: Op, node: Apply) -> Callable[..., Any]:
     return one if places == 1 else several
 
 
-# What NumPy does at once, and what is but a view.
-for kind in (*AT_ONCE, Held, ScalarFromTensor, TensorFromScalar):
+# What NumPy does at once, what is but a view, and what is LAPACK's work.
+for kind in (*AT_ONCE, Held, ShiftedSolve, ScalarFromTensor, TensorFromScalar):
     in_python.register(kind, performed)
 
 

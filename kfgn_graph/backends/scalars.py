@@ -19,16 +19,12 @@ from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import (
-    WalkingGraphRewriter,
-    dfs_rewriter,
-    node_rewriter,
-)
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.scalar.basic import ScalarOp
 from pytensor.tensor.basic import scalar_from_tensor, tensor_from_scalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from kfgn_graph.backends.base import is_small
+from kfgn_graph.backends.base import InLargeNetworks
 from kfgn_graph.backends.expressions import AT_ONCE, python_function
 from kfgn_graph.backends.rewriting import LATE
 
@@ -95,14 +91,6 @@ class Performed(Op):
     def perform(self, node: Apply, inputs: Any, storages: Any) -> None:
         """Compute what the other computes."""
         self.op.perform(node, inputs, storages)
-
-
-class InLargeNetworks(WalkingGraphRewriter):
-    """A rewrite node by node, of the graphs of large networks alone."""
-
-    def apply(self, fgraph: FunctionGraph, start_from: Any = None) -> Any:
-        """Rewrite a graph."""
-        return None if is_small(fgraph) else super().apply(fgraph, start_from)
 
 
 @node_rewriter([Elemwise])

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.assumptions import DIAGONAL
 from pytensor.compile.mode import Mode
 from pytensor.gradient import grad
 from pytensor.graph.basic import Apply, Constant, Variable
@@ -28,7 +27,7 @@ from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head, rows
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.layers.walking import dependents
-from kfgn_graph.matrices import identity
+from kfgn_graph.matrices import diagonal, identity
 from kfgn_graph.vectors import total
 
 N_PROBES = 16
@@ -61,7 +60,7 @@ class DiagonalHead(Head):
 
     def summed_hessian(self) -> TensorVariable:
         total = rows(self.weights(), self.example_axes).sum(axis=0)
-        return DIAGONAL.assume(diagonal(total))
+        return diagonal(total)
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         return self.basis(start, count) * pt.sqrt(self.weights())[None]
@@ -117,11 +116,6 @@ class BernoulliHead(DiagonalHead):
         p = pt.sigmoid(self.output)[None]
         y = pt.lt(draws.uniform([samples, *self.lengths()], dtype), p).astype(dtype)
         return (p - y) * pt.sqrt(self.scale / np.asarray(samples, dtype))
-
-
-def diagonal(d: TensorVariable) -> TensorVariable:
-    """Return diag(d): (K,) to (K, K)."""
-    return d[:, None] * identity(d.shape[0], d.type.dtype)
 
 
 def batched_diagonal(d: TensorVariable) -> TensorVariable:

@@ -14,8 +14,9 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import batched_diagonal, diagonal
+from kfgn_graph.heads.elementwise import batched_diagonal
 from kfgn_graph.heads.linearity import is_linear
+from kfgn_graph.matrices import diagonal
 
 
 @dataclass(frozen=True, eq=False)

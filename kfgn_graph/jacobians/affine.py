@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytensor.tensor as pt
 from pytensor.tensor.math import Dot
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.jacobians.core import (
+    Blocks,
     ConstantJacobian,
     LocalJacobian,
     Segment,
@@ -13,6 +15,18 @@ from kfgn_graph.jacobians.core import (
 )
 from kfgn_graph.jacobians.fallback import PullbackJacobian
 from kfgn_graph.layers.ir import Affine
+from kfgn_graph.matrices import diagonal, is_diagonal
+
+
+class AffineJacobian(ConstantJacobian):
+    """J = W^T of one input."""
+
+    def mean_congruence(self, G: TensorVariable) -> Blocks:
+        r"""Return W G W^T; for a diagonal G, :math:`W G^{1/2}` times its transpose: a SYRK."""
+        if not is_diagonal(G) or len(self.segment.event()) > 1:
+            return super().mean_congruence(G)
+        (root,) = self.mean_transpose_apply(diagonal(pt.sqrt(pt.diagonal(G))))
+        return [[root @ root.T]]
 
 
 @register_local_jacobian(Affine, Dot)
@@ -26,4 +40,4 @@ def local_jacobian_affine(op: Affine | Dot, segment: Segment) -> LocalJacobian:
         flat = C.reshape((-1, C.shape[C.type.ndim - 1]))
         return (flat @ W.T).reshape((C.shape[0], C.shape[1], *segment.event(0)))
 
-    return ConstantJacobian(segment, [pull])
+    return AffineJacobian(segment, [pull])

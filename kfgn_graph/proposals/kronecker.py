@@ -84,7 +84,7 @@ class KroneckerProposal(Proposal):
             fresh = dict(zip(old, averages, strict=True))
             self.learnt |= dict(zip(old.values(), averages, strict=True))
         return {
-            layer: KroneckerFactors(fresh[layer, "Q"], fresh[layer, "G"])
+            layer: KroneckerFactors(fresh[layer, "Q"], fresh[layer, "G"], blocks[layer].diagonal)
             for layer in self.graph.layers
         }
 

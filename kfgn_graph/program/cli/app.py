@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from kfgn_graph._version import __version__
+from kfgn_graph.program.allocation import keep_freed_memory
 from kfgn_graph.program.cli.bench import bench
 from kfgn_graph.program.cli.compare import compare
 from kfgn_graph.program.cli.data import data_app
@@ -51,4 +52,5 @@ app.command("train")(train)
 
 def main() -> None:
     """Run the program."""
+    keep_freed_memory()
     app()
