@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.tensor.math import Dot
-from pytensor.tensor.variable import TensorVariable
 from scipy.linalg.blas import get_blas_funcs
 from scipy.linalg.lapack import get_lapack_funcs
 
@@ -37,45 +35,8 @@ FACTORED_SOLVES = "kfgn_factored_solves"
 #: Before a lazy choice hides what its branches hold.
 FIRST = 0.1
 
-#: After lazy choices have become branches, which are rewritten one by one.
-AFTER_BRANCHES = 49.0
-
 #: After PyTensor has begun to tell what may be written into.
 IN_PLACE = 50.5
-
-
-class ShiftedCholesky(Op):
-    """The lower Cholesky factor of A + s I, (d, d); NaN where it is not definite.
-
-    Parameters
-    ----------
-    retry : float
-        As of :class:`~kfgn_graph.matrices.ShiftedInverse`.
-    """
-
-    __props__ = ("retry",)
-
-    def __init__(self, retry: float) -> None:
-        self.retry = retry
-
-    def make_node(self, A: Variable, shift: Variable) -> Apply:
-        """Return the node, whose output has A's type."""
-        return Apply(self, [A, shift], [A.type()])
-
-    def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return (d, d)."""
-        return [shapes[0]]
-
-    def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute it with NumPy."""
-        A, shift = inputs
-        outputs[0][0] = np.full_like(A, np.nan)
-        for s in shifts_to_try(shift, self.retry):
-            try:
-                outputs[0][0] = np.linalg.cholesky(A + s * np.eye(len(A), dtype=A.dtype))
-                return
-            except np.linalg.LinAlgError:
-                continue
 
 
 class ShiftedSolve(Op):
@@ -145,24 +106,6 @@ def jax_rules(fgraph: FunctionGraph, node: Apply) -> None:
 
 
 @node_rewriter([ShiftedInverse])
-def solved_products(fgraph: FunctionGraph, node: Apply) -> dict[Variable, Variable] | None:
-    r"""Solve with :math:`A + s I = L L^T` where the inverse is but multiplied with."""
-    users = [client for client, _ in fgraph.clients[node.out]]
-    if not all(isinstance(u.op, Dot) and u.inputs.count(node.out) == 1 for u in users):
-        return None
-    L = ShiftedCholesky(node.op.retry)(*node.inputs)
-    return {product.out: solved(L, node.out, product) for product in users}
-
-
-def solved(L: TensorVariable, inverse: Variable, product: Apply) -> TensorVariable:
-    r"""Return a product with the inverse of :math:`L L^T` as two triangular solves."""
-    left, right = product.inputs
-    b = right if left is inverse else left.T
-    x = pt.linalg.cho_solve((L, True), b, b_ndim=b.type.ndim, check_finite=False)
-    return pt.specify_shape(x if left is inverse else x.T, product.out.type.shape)
-
-
-@node_rewriter([ShiftedInverse])
 def factored_product(fgraph: FunctionGraph, node: Apply) -> dict[Variable, Variable] | None:
     """Solve where the inverse is but multiplied with, and once."""
     users = fgraph.clients[node.out]
@@ -186,9 +129,7 @@ def in_place(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 optdb.register("kfgn_numba_rules", dfs_rewriter(numba_rules), "numba", position=FIRST)
 optdb.register("kfgn_jax_rules", dfs_rewriter(jax_rules), "jax", position=FIRST)
-optdb.register(
-    "kfgn_solved_products", dfs_rewriter(solved_products), "jax", position=AFTER_BRANCHES
-)
+optdb.register("kfgn_solves", dfs_rewriter(factored_product), "jax", position=BEFORE_BLAS)
 optdb.register(
     FACTORED_SOLVES, InLargeNetworks(factored_product, ignore_newtrees=True), position=BEFORE_BLAS
 )

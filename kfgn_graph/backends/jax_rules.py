@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from pytensor.link.jax.dispatch import jax_funcify
 
 from kfgn_graph.averaging import FactorAverage, moving_average
-from kfgn_graph.backends.inverses import ShiftedCholesky
+from kfgn_graph.backends.inverses import ShiftedSolve
 from kfgn_graph.backends.recomputing import Held
 from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
 
@@ -44,10 +44,19 @@ def inverse(A: Any, shift: Any, retry: float) -> Any:
     return root @ root.T
 
 
-@jax_funcify.register(ShiftedCholesky)
-def jax_funcify_cholesky(op: ShiftedCholesky, **kwargs: Any) -> Callable[..., Any]:
-    """Return the factorisation."""
-    return lambda A, shift: cholesky(A, shift, op.retry)
+@jax_funcify.register(ShiftedSolve)
+def jax_funcify_solve(op: ShiftedSolve, **kwargs: Any) -> Callable[..., Any]:
+    """Return two triangular solves of what LAPACK takes B for, its transpose."""
+
+    def solve(A: Any, shift: Any, B: Any) -> Any:
+        L, X = cholesky(A, shift, op.retry), B.T
+        for transposed in (True, False) if op.left else (False, True):
+            X = jax.lax.linalg.triangular_solve(
+                L, X, left_side=not op.left, lower=True, transpose_a=transposed
+            )
+        return X.T
+
+    return solve
 
 
 @jax_funcify.register(ShiftedInverse)
