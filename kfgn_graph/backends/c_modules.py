@@ -38,9 +38,15 @@ from kfgn_graph.backends.guards import awaited, guards_of_nodes
 HEADERS = ["Python.h", "iostream", "math.h", "numpy/arrayobject.h", "pytensor_mod_helper.h"]
 
 #: PyTensor asks for debugging symbols, which a quarter of the time would go to. Loops are to be
-#: vectorised without branches for exceptions that nobody asks for, and though g++, which takes
-#: every check of an operand for a coin's toss, thinks those of many operands hardly ever reached.
-OPTIONS = ("-g0", "-fno-trapping-math", "--param=hot-bb-frequency-fraction=1000000")
+#: vectorised without branches for exceptions that nobody asks for; and though g++ takes those of
+#: many operands for cold, since every check of one is a coin's toss to it, and gives them up
+#: where telling the operands' memories apart takes more than ten comparisons.
+OPTIONS = (
+    "-g0",
+    "-fno-trapping-math",
+    "--param=hot-bb-frequency-fraction=1000000",
+    "--param=vect-max-version-for-alias-checks=100",
+)
 
 
 class SideBySideLinker(VMLinker):
