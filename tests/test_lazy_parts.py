@@ -71,7 +71,7 @@ def factorisations(nodes: Iterator[Apply]) -> list[str]:
     return [
         type(node.op).__name__
         for node in nodes
-        if type(node.op).__name__ in ("Cholesky", "ShiftedCholesky", "ShiftedInverse", "Eigh")
+        if type(node.op).__name__ in ("Cholesky", "ShiftedSolve", "ShiftedInverse", "Eigh")
         and node.inputs[0].type.shape[-1] in FACTOR_SIZES
     ]
 
