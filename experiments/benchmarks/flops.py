@@ -91,8 +91,8 @@ def factor_terms(method: str, sizes: Sequence[int], batch: int) -> list[Term]:
     list of Term
         - Q: the product of the activations with themselves;
         - recursion, of KFRA: ``W G W^T``, ``2 d_in d_out^2 + 2 d_in^2 d_out``, and the mean of
-          ``b b^T``, ``2 N d_in^2``, a layer but the first. The first product is taken as full
-          although G is diagonal at a Bernoulli output;
+          ``b b^T``, ``2 N d_in^2``, a layer but the first. An output's G that is diagonal, as
+          with a Bernoulli loss, is counted like any other, here and where it is solved with;
         - columns back, of KFLR and KFAC: the K columns of the loss's square root, or one that is
           drawn, carried back through a layer but the first, ``2 N d_in d_out`` each;
         - G: those columns' product with themselves, ``2 N g^2`` each.

@@ -243,6 +243,7 @@ def growth_of_updates(step, batches, period):
     library = ctypes.CDLL(None)
     library.mallopt(M_MMAP_THRESHOLD, ARRAY)
     run(step, [next(batches) for _ in range(period)])
+    time.sleep(PAUSE)  # threads of the library may free what they have used a little later
     gc.collect()
     library.malloc_trim(0)
     before = resident("VmRSS")
