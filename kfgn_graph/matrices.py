@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.assumptions import DIAGONAL
+from pytensor.assumptions import DIAGONAL, FactState
 from pytensor.assumptions.specify import SpecifyAssumptions
 from pytensor.gradient import grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
@@ -62,7 +62,7 @@ def declared_diagonal(A: TensorVariable) -> TensorVariable:
 def is_diagonal(A: TensorVariable) -> bool:
     """Return whether A itself is declared diagonal."""
     op = A.owner.op if A.owner is not None else None
-    return isinstance(op, SpecifyAssumptions) and DIAGONAL in dict(op.assumptions)
+    return isinstance(op, SpecifyAssumptions) and (DIAGONAL, FactState.TRUE) in op.assumptions
 
 
 class ShiftedInverse(Op):

@@ -40,7 +40,7 @@ IN_PLACE = 50.5
 
 
 class ShiftedSolve(Op):
-    r"""(A + s I)^-1 B of a symmetric A, (d, d), and B, (d, m), or B (A + s I)^-1 of B, (m, d).
+    """(A + s I)^-1 B of a symmetric A, (d, d), and B, (d, m), or B (A + s I)^-1 of B, (m, d).
 
     NaN where A + s I is not definite. Where B has fewer than d columns (rows) its two triangular
     systems are solved; else L is inverted, by a third of a cube of operations, since products
