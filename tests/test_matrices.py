@@ -12,7 +12,6 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.elemwise import Elemwise
 
@@ -26,7 +25,7 @@ from kfgn_graph.matrices import (
     shifted_diagonal_inverse,
     shifted_inverse,
 )
-from tests.harness import MODES, printed_apart
+from tests.harness import MODES, compile_graph, printed_apart
 from tests.stepping import on_backends
 from tests.test_symmetric_products import (
     WIDTHS,
@@ -36,7 +35,6 @@ from tests.test_symmetric_products import (
     step_update,
 )
 
-PY = Mode(linker="py", optimizer=None)
 TOLERANCES = {"float32": 1e-4, "float64": 1e-11}
 
 
@@ -210,7 +208,7 @@ def test_the_inverse_of_a_diagonal_is_that_of_any_matrix(dtype: str) -> None:
         for retry in (0.0, 1000.0)
         for made in (shifted_diagonal_inverse, lambda A, s, retry: ShiftedInverse(retry)(A, s))
     ]
-    function = pytensor.function([A, s], inverses, mode=PY)
+    function = compile_graph([A, s], inverses)
     for numbers in ([1.0, 0.0, 3.0], [1.0, -2.0, 3.0], [1.0, -20000.0, 3.0], [1.0, np.nan, 3.0]):
         given = np.diag(np.asarray(numbers, dtype)), np.asarray(0.5, dtype)
         for once, want in batched(function(*given), 2):

@@ -1,12 +1,12 @@
 """Freed memory that stays, counted by the system's page faults."""
 
-import os
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kfgn_graph.program.allocation import DECIDED, keep_freed_memory
+from tests.harness import printed_apart
 
 FAULTS = """
 import resource
@@ -24,28 +24,28 @@ print(kept, faults_of_an_array())
 """
 
 
-def faults(**environment: str) -> tuple[str, int]:
+@pytest.fixture(autouse=True)
+def undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a user has said of memory."""
+    for name in DECIDED:
+        monkeypatch.delenv(name, raising=False)
+
+
+def faults(folder: Path) -> tuple[str, int]:
     """Return whether memory is kept, and the page faults of an array where one was before."""
-    unset = {name: value for name, value in os.environ.items() if name not in DECIDED}
-    result = subprocess.run(
-        [sys.executable, "-c", FAULTS],
-        env=unset | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    kept, count = result.stdout.split()
+    ((kept, count),) = printed_apart(FAULTS, folder)
     return kept, int(count)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's, on Linux")
-def test_an_array_takes_the_pages_of_the_one_before() -> None:
-    assert faults() == ("True", pytest.approx(0, abs=50))
+def test_an_array_takes_the_pages_of_the_one_before(tmp_path: Path) -> None:
+    assert faults(tmp_path) == ("True", pytest.approx(0, abs=50))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's, on Linux")
-def test_a_user_who_has_decided_is_heard() -> None:
-    kept, count = faults(MALLOC_MMAP_THRESHOLD_="1048576")
+def test_a_user_who_has_decided_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1048576")
+    kept, count = faults(tmp_path)
     assert kept == "False"
     assert count > 100  # of pages, which may be great ones
 
