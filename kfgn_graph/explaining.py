@@ -78,10 +78,16 @@ def _schedule(settings: Settings) -> str:
     """Say what is computed when, or how the system is solved."""
     if isinstance(settings.method, HessianFree):
         return f"system: {settings.method}; the factors below are not computed"
+    rejecting = ""
+    if settings.watch is not None:
+        rejecting = (
+            f"; rho where lambda adapts, in each of the first {settings.watch} and of as many "
+            "after one that is low"
+        )
     return (
         f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
         f"update(s); inverses by {settings.inverse} every {settings.refresh_every}; both in "
-        f"each of the first {FIRST}"
+        f"each of the first {FIRST}{rejecting}"
     )
 
 

@@ -82,6 +82,20 @@ class Settings:
         return self.refresh_every > 1 or self.strategy.warm or self.corrected
 
     @property
+    def reject_below(self) -> float | None:
+        """The least reduction ratio of an update that is taken; None takes every one."""
+        if not isinstance(self.damping, LevenbergMarquardt):
+            return None
+        return self.step.reject_below if isinstance(self.step, Rescaling) else None
+
+    @property
+    def watch(self) -> int | None:
+        """Of ``Rescaling``, where updates may be rejected."""
+        if self.reject_below is None or not isinstance(self.step, Rescaling):
+            return None
+        return self.step.watch
+
+    @property
     def corrected(self) -> bool:
         """Whether the block's own eigenvalues are estimated beside its factors."""
         strategy = self.strategy

@@ -38,9 +38,13 @@ class Rescaling:
         in how far they can go.
     reject_below : float, optional
         An update whose reduction ratio on its own batch is below this is not taken: all stays
-        as it was, but what was learnt of the curvature and lambda, which is raised. Costs a
-        forward pass; None takes every update, and so does a constant damping, which could not
-        be raised.
+        as it was, but what was learnt of the curvature and lambda, which is raised. None takes
+        every update, and so does a constant damping, which could not be raised.
+    watch : int, optional
+        The ratio costs a forward pass. It is measured where lambda adapts, and besides, until the
+        model is trusted, at each of so many updates from the start and from every one that is
+        rejected or has a ratio that is not above the damping rule's ``upper``. None measures it
+        at every update: choose it for a loss that is not finite everywhere.
     examples : int, optional
         The model's curvature is that of so many examples at the batch's beginning at most, which
         saves most of its cost for large batches and presumes that examples come in random order;
@@ -51,10 +55,13 @@ class Rescaling:
     momentum: bool = True
     groups: int = 2
     reject_below: float | None = 0.25
+    watch: int | None = 50
     examples: int | None = 250
 
     def __post_init__(self) -> None:
         positive_count("groups", self.groups)
+        if self.watch is not None:
+            positive_count("watch", self.watch)
         if self.examples is not None:
             positive_count("examples", self.examples)
 

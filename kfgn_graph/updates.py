@@ -23,6 +23,7 @@ from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.penalties import penalty_curvature
 from kfgn_graph.products import GaussNewton, SampledGaussNewton
 from kfgn_graph.proposals import Proposal, proposal_of, search_due
+from kfgn_graph.rejection import Outcome, outcome
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
 from kfgn_graph.steps import Rescaling, quadratic_model
@@ -43,10 +44,6 @@ STATISTICS = (
     "clamped",
     "rejected",
 )
-
-
-#: A rise of the loss by so many of its roundings is none.
-ROUNDING = 100
 
 
 @dataclass(frozen=True)
@@ -92,14 +89,6 @@ class Move:
     momentum: TensorVariable
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What the loss on the batch says of an update: rho, and whether it is rejected."""
-
-    ratio: TensorVariable
-    rejected: TensorVariable
-
-
 class StepBuilder:
     """Builds one :class:`Step`; ``kept`` gathers the new values of the state."""
 
@@ -131,7 +120,6 @@ class StepBuilder:
 
     def build(self) -> Step:
         """Return the step: proposal, step length, adaptation, and the guard around them."""
-        objective = self._objective(self.graph.loss, {})
         gradient = self._gradient()
         sound = all_finite([pt.stack([self.graph.loss, norm(gradient)])])
         proposal = proposal_of(self.graph, self.head, self.settings, self.state, self.count, sound)
@@ -140,20 +128,20 @@ class StepBuilder:
         gamma = self._gamma(proposal, gradient, shifts, damping)
         move = self._move(proposal.direction(gradient, shifts, gamma), gradient, shifts)
         self.kept |= proposal.kept
-        outcome = self._outcome(objective, move)
-        self._adapt(damping, outcome.ratio, move)
+        known = self._outcome(move)
+        self._adapt(damping, known.ratio, move)
         statistics = {
             "loss": self.graph.loss,
             "damping": damping,
             "gamma": gamma,
-            "reduction_ratio": outcome.ratio,
+            "reduction_ratio": known.ratio,
             "step_scale": move.step_scale,
             "momentum": move.momentum,
             "gradient_norm": norm(gradient),
             "update_norm": norm(move.update),
             "clamped": clamped,
         }
-        return self._guarded(move.update, damping, proposal, outcome.rejected, statistics)
+        return self._guarded(move.update, damping, proposal, known, statistics)
 
     def _gradient(self) -> Values:
         """Return the gradient of the objective."""
@@ -233,21 +221,14 @@ class StepBuilder:
             coefficients[-1] if previous else pt.constant(self._number(0)),
         )
 
-    def _outcome(self, objective: TensorVariable, move: Move) -> Outcome:
-        """Return rho and whether the update is rejected; what is not wanted costs nothing."""
-        rule, step = self.settings.damping, self.settings.step
-        no = pt.constant(np.asarray(False))
-        if not isinstance(rule, LevenbergMarquardt):
-            return Outcome(pt.constant(self._number(np.nan)), no)
+    def _outcome(self, move: Move) -> Outcome:
+        """Return what the loss at the new parameters says, where it is asked."""
         moved = {p: p + d for p, d in move.update.items()}
-        after = self._objective(graph_replace(self.graph.loss, moved), moved)
-        if isinstance(step, Rescaling) and step.reject_below is not None:
-            rounding = self._number(ROUNDING * np.finfo(self.dtype).eps) * abs(objective)
-            allowed = self._number(step.reject_below) * move.change + rounding
-            return Outcome((after - objective) / move.change, ~pt.le(after - objective, allowed))
-        due = self._adapting()
-        after = choose(due, [after], [objective])[0]
-        return Outcome(pt.switch(due, (after - objective) / move.change, self._number(np.nan)), no)
+        losses = (
+            self._objective(self.graph.loss, {}),
+            self._objective(graph_replace(self.graph.loss, moved), moved),
+        )
+        return outcome(self.settings, self._adapting(), self.state.watch, losses, move.change)
 
     def _adapting(self) -> TensorVariable:
         """Return whether lambda adapts at this update."""
@@ -273,7 +254,7 @@ class StepBuilder:
         update: Values,
         damping: TensorVariable,
         proposal: Proposal,
-        rejected: TensorVariable,
+        known: Outcome,
         statistics: dict[str, TensorVariable],
     ) -> Step:
         """Take the step only if it is not rejected and loss, gradient, state and step are finite.
@@ -284,14 +265,16 @@ class StepBuilder:
         wanted = {p: p + step for p, step in update.items()} | self.kept
         measured = pt.stack([statistics["update_norm"], proposal.mean_curvature])
         finite = proposal.sound & all_finite([measured])
-        taken = finite & ~rejected
+        taken = finite & ~known.rejected
         statistics["update_norm"] = pt.switch(taken, statistics["update_norm"], self._number(0))
-        statistics |= {"skipped": ~finite, "rejected": finite & rejected}
+        statistics |= {"skipped": ~finite, "rejected": finite & known.rejected}
         updates = {
             v: pt.switch(taken, value, v).astype(v.type.dtype) for v, value in wanted.items()
         }
         updates |= proposal.learnt
         updates[self.state.failed] = (~taken).astype("int32")
+        if self.state.watch is not None and known.watch is not None:
+            updates[self.state.watch] = pt.switch(finite, known.watch, self.state.watch)
         rule, kept = self.settings.damping, self.state.damping
         if kept is not None and isinstance(rule, LevenbergMarquardt):
             last = pt.switch(finite, damping, kept)

@@ -20,6 +20,7 @@ N = 12
 RECIPES = {
     "tied": Recipe(first_ratio=4.0),
     "rejecting": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9),
+    "watched": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9, watch=4),
     "searched": Recipe(gamma_every=10, refresh_every=4, l2=1e-3, decay=0.9, reject_below=None),
     "one_length": Recipe(groups=1, momentum=False, first_damping=0.5, least_ratio=1.5),
     "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),
@@ -51,6 +52,7 @@ def compiled(problem: Problem, recipe: Recipe, method: str, backend: str) -> kfg
             momentum=recipe.momentum,
             groups=recipe.groups,
             reject_below=recipe.reject_below,
+            watch=recipe.watch,
             examples=recipe.examples,
         ),
         l2=recipe.l2,
@@ -115,6 +117,9 @@ def assert_reported(stats: kfgn.UpdateStats, wanted: Report) -> None:
         ("one_length", "KFRA", "labels", "jax"),
         slow("lengths_without_momentum", "KFLR", "half_rows", "jax"),
         ("rejecting", "KFRA", "bernoulli", "jax"),
+        ("watched", "KFRA", "bernoulli", "jax"),
+        slow("watched", "KFRA", "half_rows", "c"),
+        slow("watched", "KFRA", "bernoulli", "numba"),
         ("sampled", "KFRA", "labels", "jax"),
         slow("sampled", "KFLR", "half_rows", "c"),
         slow("sampled", "KFRA", "half_rows", "numba"),
@@ -149,8 +154,11 @@ def test_updates_are_the_transcription(
 def assert_varied(reports: list[Report], recipe: Recipe) -> None:
     """See that what the recipe asks for took place: else equal numbers would prove nothing."""
     measured = np.isfinite([r.reduction_ratio for r in reports]).sum()
-    always = recipe.reject_below is not None
-    assert measured == len(reports) // (1 if always else recipe.damping_every)
+    seldom = len(reports) // recipe.damping_every
+    if recipe.watch is not None:
+        assert seldom < measured < len(reports)
+    else:
+        assert measured == (seldom if recipe.reject_below is None else len(reports))
     assert any(r.rejected for r in reports) or recipe.reject_below != 0.9
     momenta = [r.momentum for r in reports]
     assert any(0 < m < 1 for m in momenta) == recipe.momentum

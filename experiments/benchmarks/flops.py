@@ -142,7 +142,7 @@ def kept_terms(sizes: Sequence[int], refresh_every: int) -> list[Term]:
 
 
 def model_terms(
-    sizes: Sequence[int], batch: int, groups: int = 2, examples: int = 250
+    sizes: Sequence[int], batch: int, groups: int = 2, examples: int = 250, test_every: int = 5
 ) -> list[Term]:
     """Return the operations of choosing the step lengths and of testing the step.
 
@@ -154,13 +154,15 @@ def model_terms(
         Of layers, each a direction of the quadratic model beside the previous update.
     examples : int
         Of the batch, that the model reads at most.
+    test_every : int
+        Updates between two evaluations of the loss at the new parameters.
 
     Returns
     -------
     list of Term
         - images: J times each direction in forward mode. With n examples, a layer whose weights
           move costs ``2 n d_in d_out``, and one whose input moves the same;
-        - loss at the new parameters: one forward pass.
+        - loss at the new parameters: one forward pass, where it is due.
     """
     layers = [2.0 * batch * d_in * d_out for d_in, d_out in pairwise(sizes)]
     n = len(layers)
@@ -169,7 +171,8 @@ def model_terms(
         moving = [i for i in range(n) if i * groups // n == group]
         images += sum(layers[i] for i in moving) + sum(layers[moving[0] + 1 :])
     images *= min(1.0, examples / batch)
-    return [Term("images", images, images), Term("new loss", sum(layers), sum(layers))]
+    loss = Term("new loss", sum(layers), sum(layers))
+    return [Term("images", images, images), loss.every(test_every)]
 
 
 def adaptive_terms(
@@ -208,7 +211,7 @@ class Work:
     groups, examples : int
         Of the model, see :func:`model_terms`.
     test_every : int
-        Updates between two evaluations of the loss at the new parameters.
+        See :func:`model_terms`.
     """
 
     method: str
@@ -238,8 +241,7 @@ def update_terms(sizes: Sequence[int], batch: int, work: Work) -> list[Term]:
     fresh = work.factors_every == work.refresh_every == 1
     terms += solve_terms(sizes) if fresh else kept_terms(sizes, work.refresh_every)
     if work.adaptive:
-        images, loss = model_terms(sizes, batch, work.groups, work.examples)
-        terms += [images, loss.every(work.test_every)]
+        terms += model_terms(sizes, batch, work.groups, work.examples, work.test_every)
     return terms
 
 

@@ -32,7 +32,7 @@ ALWAYS: dict[str, Any] = {
     "factors_every": 1,
     "refresh_every": 1,
     "damping": kfgn.LevenbergMarquardt(every=1),
-    "step": kfgn.Rescaling(reject_below=0.0),
+    "step": kfgn.Rescaling(reject_below=0.0, watch=None),
 }
 PARTS: dict[str, dict[str, Any]] = {
     "inverses": {"refresh_every": NEVER},

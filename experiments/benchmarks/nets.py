@@ -11,6 +11,8 @@ from kfgn_graph.program.stacks import Stack
 
 BATCHES = 4
 """How many batches there are, gone through again and again."""
+CAUSES = 10
+"""How many numbers an example is made of."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,20 @@ class Net:
         return perceptron(self.sizes, self.loss, not self.reconstructs, stack, 0, "float32")
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return examples and targets of all batches: random numbers, or labels."""
+        """Return examples and targets of all batches, or labels: functions of ten random numbers.
+
+        A step is tested more often where a network does not learn, as it would of noise.
+        """
         rng, count = np.random.default_rng(0), BATCHES * self.batch
-        x = rng.random((count, self.sizes[0]), dtype=np.float32)
-        if self.reconstructs:
-            return x, x
-        if self.loss == "softmax":
-            return x, rng.integers(0, self.outputs, count)
-        return x, rng.random((count, self.outputs), dtype=np.float32)
+        causes = rng.standard_normal((count, CAUSES))
+
+        def shown(width: int) -> np.ndarray:
+            mixed = causes @ rng.standard_normal((CAUSES, width)) / np.sqrt(CAUSES)
+            return (1 / (1 + np.exp(-2 * mixed))).astype(np.float32)
+
+        x = shown(self.sizes[0])
+        y = x if self.reconstructs else shown(self.outputs)
+        return x, y.argmax(axis=1) if self.loss == "softmax" else y
 
 
 _PAPER = (784, *PAPER_HIDDEN, 784)

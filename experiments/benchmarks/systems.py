@@ -41,7 +41,7 @@ class System:
     groups : int
         Of layers with a step length of their own.
     adapt_every : int
-        Updates from one new damping to the next.
+        Updates from one new damping to the next, and from one tested step to the next.
     substitute : str
         What takes the place of a Bernoulli loss, where it has none.
     """
@@ -71,6 +71,7 @@ SYSTEMS: Mapping[str, System] = {
         (True, False),
         examples=kfgn.Rescaling().examples,
         groups=kfgn.Rescaling().groups,
+        adapt_every=kfgn.LevenbergMarquardt().every,
     ),
     "pytensor-ml": System(_HERE / "worker.py", None, _BACKENDS, (FIRST_ORDER,)),
     "kfac-jax": System(

@@ -36,12 +36,16 @@ def make_step(task: Task) -> Callable[..., float]:
 
 
 def leap(step: Step, update: int) -> Callable[..., float]:
-    """Let an update of the given number be the last of the first, which do everything."""
+    """Let an update of the given number be the last of the first, which do everything.
+
+    From then on the step is tested where the damping adapts, unless the model fails.
+    """
     numbers = count(1)
 
     def call(*batch: np.ndarray) -> float:
         if next(numbers) == update:
-            step.load_state({**step.state(), "count": np.int32(FIRST - 1)})
+            state = step.state() | {"count": np.int32(FIRST - 1)}
+            step.load_state(state | ({"watch": np.int32(1)} if "watch" in state else {}))
         return step(*batch)
 
     return call

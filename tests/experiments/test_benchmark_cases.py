@@ -49,7 +49,8 @@ def test_periods_are_those_of_what_is_due() -> None:
     seldom = Case(NET, "kfgn_graph", "jax", "kfra", 20, True)
     assert seldom.period == int(np.lcm(factors, 20))
     fresh = Case(NET, "kfgn_graph", "jax", "kfra", 1, True)
-    assert (fresh.period, fresh.factors_every) == (1, 1)
+    assert (fresh.period, fresh.factors_every) == (kfgn.LevenbergMarquardt().every, 1)
+    assert Case(NET, "kfgn_graph", "jax", "kfra", 1, False).period == 1
     assert Case(NET, "kfac-jax", "jax", "kfac", 1, True).period == 5
     assert Case(NET, "backpack", "torch", "kfra", 5).factors_every == 5
 

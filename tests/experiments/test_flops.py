@@ -38,11 +38,11 @@ def test_kfra_on_a_small_net_counted_by_hand() -> None:
 
 def test_images_and_new_loss_of_a_small_net_counted_by_hand() -> None:
     # layers of 2*10*2*3 = 120 and 2*10*3*1 = 60; each group is one layer
-    by_name = {term.name: term.full for term in model_terms(SIZES, BATCH)}
+    by_name = {term.name: term.full for term in model_terms(SIZES, BATCH, test_every=5)}
     previous, first, second = 120 + 60 + 60, 120 + 60, 60
-    assert by_name == {"images": previous + first + second, "new loss": 180}
+    assert by_name == {"images": previous + first + second, "new loss": 180 / 5}
     half = {term.name: term.full for term in model_terms(SIZES, BATCH, examples=BATCH // 2)}
-    assert half == {"images": (previous + first + second) / 2, "new loss": 180}
+    assert half == {"images": (previous + first + second) / 2, "new loss": 180 / 5}
 
 
 def test_what_is_due_seldom_costs_its_share() -> None:
@@ -82,7 +82,7 @@ def test_kfac_carries_back_one_column_and_kflr_one_an_output() -> None:
 def test_an_update_is_made_of_what_its_work_says() -> None:
     assert update_terms(SIZES, BATCH, Work("adam")) == adam_terms(SIZES, BATCH)
     assert update_terms(SIZES, BATCH, Work("kfra")) == kfra_terms(SIZES, BATCH)
-    adapting = Work("kfra", 2, 5, adaptive=True, groups=2, examples=500)
+    adapting = Work("kfra", 2, 5, adaptive=True, groups=2, examples=500, test_every=5)
     assert update_terms(SIZES, BATCH, adapting) == adaptive_terms(SIZES, BATCH, 2, 5)
     tested = Work("kfac", adaptive=True, groups=1, examples=BATCH, test_every=5)
     by_name = {term.name: term.full for term in update_terms(SIZES, BATCH, tested)}

@@ -27,7 +27,9 @@ class Recipe:
     quadratic model's curvature is, None of all.
 
     An update whose ratio is below ``reject_below`` leaves all as it was but what was learnt of the
-    curvature and lambda, which is raised.
+    curvature and lambda, which is raised. With ``watch``, the ratio is measured where lambda
+    adapts, and at so many updates from the start and from each whose ratio was not above both
+    ``trusted_above`` and ``reject_below``.
     """
 
     l2: float = 0.0
@@ -38,6 +40,8 @@ class Recipe:
     examples: int | None = None
     momentum: bool = True
     reject_below: float | None = 0.25
+    watch: int | None = None
+    trusted_above: float = 0.75
     first_damping: float | None = None
     first_ratio: float = 0.4
     least_ratio: float = 1e-3
@@ -82,6 +86,7 @@ class AdaptiveTrainer:
     updates: int = 0
     estimates: int = 0
     failed: bool = False
+    untrusted: int | None = None
     damping: float | None = None
     gamma: float | None = None
     factors: list[tuple[Array, Array]] = field(default_factory=list)
@@ -157,7 +162,7 @@ class AdaptiveTrainer:
 
         ratio, rejected = np.nan, False
         due = self.updates % recipe.damping_every == 0
-        if due or recipe.reject_below is not None:
+        if due or self._watching():
             here, there = (self.objective(t, x, y) for t in (theta, theta + best.update))
             ratio = (there - here) / best.change
             rejected = recipe.reject_below is not None and ratio < recipe.reject_below
@@ -170,6 +175,7 @@ class AdaptiveTrainer:
             if due:
                 self._adapt(ratio)
         self.failed = rejected
+        self._watch(ratio)
         return Report(
             loss,
             damping,
@@ -181,6 +187,22 @@ class AdaptiveTrainer:
             0.0 if rejected else float(np.linalg.norm(best.update)),
             rejected,
         )
+
+    def _watching(self) -> bool:
+        """Return whether the ratio is measured where lambda does not adapt."""
+        if self.untrusted is None:
+            self.untrusted = self.recipe.watch
+        return self.recipe.reject_below is not None and self.untrusted != 0
+
+    def _watch(self, ratio: float) -> None:
+        """Count down to trust, or begin again."""
+        recipe = self.recipe
+        if recipe.reject_below is None or recipe.watch is None:
+            return
+        if ratio <= max(recipe.trusted_above, recipe.reject_below):
+            self.untrusted = recipe.watch
+        elif self.untrusted:
+            self.untrusted -= 1
 
     def _estimate(self, run: recursions.ChainPass, hessian: Array) -> None:
         """Let this batch enter the moving average of the factors, where it is due."""

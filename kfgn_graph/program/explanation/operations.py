@@ -20,7 +20,7 @@ Kind = Literal["product", "inversion", "memory"]
 Cost = Callable[[LayerShape], float]
 CHOLESKY = 1 / 3
 """Operations of a Cholesky decomposition, in cubes of the width."""
-REJECTING = kfgn.Rescaling().reject_below is not None
+TESTED = kfgn.Rescaling().reject_below is not None and kfgn.Rescaling().watch is None
 INVERSION_COST = {
     "cholesky": 1.0,
     "newton-schulz": 32.0,
@@ -189,7 +189,7 @@ class Counter:
         if adaptive or step.length is None:
             parts.append(Part("quadratic model", "product", self._images()))
         if adaptive:
-            every = 1 if step.length is None and REJECTING else damping.every
+            every = 1 if step.length is None and TESTED else damping.every
             name = "loss at the new parameters"
             parts.append(self._part(name, "product", self._forward, every))
         return parts

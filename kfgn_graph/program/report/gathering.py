@@ -75,7 +75,7 @@ def gather(record: RunRecord, label: str) -> Gathered:
         "floor": float(record.header["floor"]),
         "stride": stride,
         "updates": {
-            name: numbers(_thinned(updates[name], stride))
+            name: numbers(_thinned(_shown(name, updates[name]), stride))
             for name in ("update", "seconds", *CURVES)
             if name in updates and np.isfinite(updates[name]).any()
         },
@@ -157,6 +157,14 @@ def _spread(snapshots: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
         return snapshots
     chosen = np.linspace(0, len(snapshots) - 1, MOST_SNAPSHOTS).round().astype(int)
     return [snapshots[index] for index in chosen]
+
+
+def _shown(name: str, values: np.ndarray) -> np.ndarray:
+    """Return a curve; the reduction ratio, which is measured now and then, as it was last."""
+    if name != "reduction_ratio":
+        return values
+    measured = np.where(np.isfinite(values), np.arange(len(values)), 0)
+    return values[np.maximum.accumulate(measured)]
 
 
 def _thinned(values: np.ndarray, stride: int) -> np.ndarray:

@@ -12,7 +12,7 @@ const MEASURES = [
   { key: "gamma", title: "Factored damping γ", yTitle: "γ", log: true, steady: true },
   { key: "step_scale", title: "Step length α", yTitle: "α, of the first group of layers", log: false, robust: true },
   { key: "momentum", title: "Momentum", yTitle: "weight of the last update", log: false, robust: true },
-  { key: "reduction_ratio", title: "Reduction ratio ρ", yTitle: "ρ, actual / predicted; ideal is 1", log: false, robust: true, reference: 1 },
+  { key: "reduction_ratio", title: "Reduction ratio ρ, as last measured", yTitle: "ρ, actual / predicted; ideal is 1", log: false, robust: true, reference: 1 },
   { key: "update_norm", title: "Norm of the update", yTitle: "‖δ‖, in the parameters' units", log: true },
   { key: "gradient_norm", title: "Norm of the gradient", yTitle: "‖∇‖, loss per parameter unit", log: true },
 ];

@@ -1,0 +1,86 @@
+"""What the loss at the new parameters says of an update, and when it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.conditional import choose
+from kfgn_graph.damping import LevenbergMarquardt
+from kfgn_graph.settings import Settings
+
+#: A rise of the loss by so many of its roundings is none.
+ROUNDING = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What is known of an update.
+
+    Attributes
+    ----------
+    ratio : scalar
+        rho; NaN where it is not measured.
+    rejected : scalar bool
+        Whether the update is not to be taken.
+    watch : scalar int32, optional
+        At how many of the next updates rho is measured whether lambda adapts or not.
+    """
+
+    ratio: TensorVariable
+    rejected: TensorVariable
+    watch: TensorVariable | None = None
+
+
+def outcome(
+    settings: Settings,
+    adapting: TensorVariable,
+    watch: TensorVariable | None,
+    losses: tuple[TensorVariable, TensorVariable],
+    change: TensorVariable,
+) -> Outcome:
+    """Return what is known of an update; the loss after it costs nothing where it is not due.
+
+    Parameters
+    ----------
+    settings : Settings
+        Without lambda that adapts nothing is measured and nothing rejected.
+    adapting : scalar bool
+        Whether lambda adapts at this update.
+    watch : scalar int32, optional
+        From the last update, where it is counted.
+    losses : pair of scalars
+        The objective on the batch, at the parameters before the update and after it.
+    change : scalar
+        M(delta) - M(0).
+    """
+    rule, least, (before, after) = settings.damping, settings.reject_below, losses
+    dtype, no = before.type.dtype, pt.constant(np.asarray(False))
+    if not isinstance(rule, LevenbergMarquardt):
+        return Outcome(pt.constant(np.asarray(np.nan, dtype)), no)
+    if least is not None and watch is None:
+        return Outcome((after - before) / change, _rejected(least, before, after, change))
+    due = adapting if watch is None else adapting | pt.gt(watch, 0)
+    after = choose(due, [after], [before])[0]
+    ratio = pt.switch(due, (after - before) / change, np.asarray(np.nan, dtype))
+    if least is None or watch is None or settings.watch is None:
+        return Outcome(ratio, no)
+    trusted = ~due | pt.gt(ratio, np.asarray(max(rule.upper, least), dtype))
+    left = pt.maximum(watch - np.int32(1), np.int32(0))
+    return Outcome(
+        ratio,
+        due & _rejected(least, before, after, change),
+        pt.switch(trusted, left, np.int32(settings.watch)),
+    )
+
+
+def _rejected(
+    least: float, before: TensorVariable, after: TensorVariable, change: TensorVariable
+) -> TensorVariable:
+    """Return whether rho is below the least, and by more than the loss's rounding."""
+    dtype = before.type.dtype
+    rounding = np.asarray(ROUNDING * np.finfo(dtype).eps, dtype) * abs(before)
+    return ~pt.le(after - before, np.asarray(least, dtype) * change + rounding)
