@@ -9,7 +9,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.compiled import Update, uncollected
+from kfgn_graph.compiled import Update, building
 from kfgn_graph.damping import Damping, LevenbergMarquardt
 from kfgn_graph.hessian_free import HessianFree
 from kfgn_graph.inverses import Inverse
@@ -108,5 +108,5 @@ def compile_update(
         seed,
     )
     chosen = resolve_backend(backend, devices)
-    with uncollected():
+    with building():
         return Update(loss, params, inputs, output, unmatched, settings, chosen)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytensor.scalar.basic as ps
 from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch.basic import (
     numba_funcify_ensure_cache,
@@ -47,25 +47,34 @@ def numba_funcify_inline(
     return numba_njit(function, error_model="numpy"), key
 
 
-@node_rewriter([Elemwise])
-def inline_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Let an elementwise Op compute its expressions at once."""
-    op = node.op.scalar_op
-    if isinstance(op, InlineComposite):
+class InlineExpressions(GraphRewriter):
+    """Lets elementwise Ops compute their expressions at once.
+
+    A new Op writes where the old one did, so that the graph, which by now takes long to check,
+    need not be checked again.
+    """
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Replace them."""
+        for node in fgraph.toposort():
+            inline = inlined(node)
+            if inline is not None:
+                pairs = zip(node.outputs, inline(*node.inputs, return_list=True), strict=True)
+                fgraph.replace_all(list(pairs), reason=INLINE_EXPRESSIONS)
+
+
+def inlined(node: Apply) -> Elemwise | None:
+    """Return the Op that computes a node's expression at once; None for any other node."""
+    if not isinstance(node.op, Elemwise):
         return None
+    op = node.op.scalar_op
     types = [ps.get_scalar_type(v.type.dtype) for v in node.inputs]
     if (
         not isinstance(op, ps.Composite)
         and expression(op.make_node(*[t() for t in types]), ["x"] * len(types)) is None
     ):
         return None
-    inline = Elemwise(composed(op, types, InlineComposite), node.op.inplace_pattern)
-    results: list[Variable] = inline(*node.inputs, return_list=True)
-    return results
+    return Elemwise(composed(op, types, InlineComposite), node.op.inplace_pattern)
 
 
-optdb.register(
-    INLINE_EXPRESSIONS,
-    dfs_rewriter(inline_expression, ignore_newtrees=True),
-    position=BEFORE_REDUCTIONS,
-)
+optdb.register(INLINE_EXPRESSIONS, InlineExpressions(), position=BEFORE_REDUCTIONS)
