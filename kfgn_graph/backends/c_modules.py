@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -77,19 +77,21 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
         If the compiler does not take the code.
     """
     cache = get_module_cache()
-    wanted = {}
-    for key, linker in linkers(nodes):
-        if key not in cache.entry_from_key and has_code(linker):
+    begun: dict[str, tuple[Any, Module, Future[None]]] = {}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        headers: Future[list[str]] | None = None
+        for key, linker in linkers(nodes):
+            if key in cache.entry_from_key or not has_code(linker):
+                continue
+            if headers is None:
+                headers = pool.submit(precompiled_headers, Path(folder), linker.compile_args())
             linker.get_src_code()
-            wanted[linker.get_dynamic_module().code_hash] = key, linker
-    if not wanted:
-        return
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(os.cpu_count()) as pool:
-        folder = Path(name)
-        modules = [Module(linker, folder / code) for code, (_, linker) in wanted.items()]
-        options = [*OPTIONS, *precompiled_headers(folder, modules[0].linker.compile_args())]
-        list(pool.map(lambda module: module.build(options), modules))
-        for (key, _), module in zip(wanted.values(), modules, strict=True):
+            code = linker.get_dynamic_module().code_hash
+            module = Module(linker, Path(folder, code))
+            if code not in begun:
+                begun[code] = key, module, pool.submit(module.build, headers)
+        for key, module, built in begun.values():
+            built.result()
             cache.module_from_key(key, module)
 
 
@@ -135,7 +137,7 @@ class Module:
     linker: CLinker
     folder: Path
 
-    def build(self, options: Sequence[str]) -> None:
+    def build(self, headers: Future[list[str]]) -> None:
         """Compile the library in its folder, in a process that this thread waits for."""
         self.folder.mkdir()
         GCC_compiler.compile_str(
@@ -145,7 +147,7 @@ class Module:
             include_dirs=self.linker.header_dirs(),
             lib_dirs=self.linker.lib_dirs(),
             libs=self.linker.libraries(),
-            preargs=[*self.linker.compile_args(), *options],
+            preargs=[*self.linker.compile_args(), *OPTIONS, *headers.result()],
             py_module=False,
         )
 
