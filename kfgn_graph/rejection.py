@@ -15,6 +15,9 @@ from kfgn_graph.settings import Settings
 #: A rise of the loss by so many of its roundings is none.
 ROUNDING = 100
 
+#: An update so many times as long as the last is tested: nearly all that are rejected are longer.
+LONG = 1.5
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -35,9 +38,24 @@ class Outcome:
     watch: TensorVariable | None = None
 
 
+def doubtful(
+    watch: TensorVariable, last: TensorVariable, length: TensorVariable
+) -> TensorVariable:
+    """Return whether an update is tested whether lambda adapts or not.
+
+    Parameters
+    ----------
+    watch : scalar int32
+        At how many updates it is in any case.
+    last, length : scalars
+        Norms of the last update that was taken and of this one.
+    """
+    return pt.gt(watch, 0) | pt.gt(length, np.asarray(LONG, length.type.dtype) * last)
+
+
 def outcome(
     settings: Settings,
-    adapting: TensorVariable,
+    due: TensorVariable,
     watch: TensorVariable | None,
     losses: tuple[TensorVariable, TensorVariable],
     change: TensorVariable,
@@ -48,8 +66,8 @@ def outcome(
     ----------
     settings : Settings
         Without lambda that adapts nothing is measured and nothing rejected.
-    adapting : scalar bool
-        Whether lambda adapts at this update.
+    due : scalar bool
+        Whether the ratio is asked for where not every update is tested.
     watch : scalar int32, optional
         From the last update, where it is counted.
     losses : pair of scalars
@@ -63,7 +81,6 @@ def outcome(
         return Outcome(pt.constant(np.asarray(np.nan, dtype)), no)
     if least is not None and watch is None:
         return Outcome((after - before) / change, _rejected(least, before, after, change))
-    due = adapting if watch is None else adapting | pt.gt(watch, 0)
     after = choose(due, [after], [before])[0]
     ratio = pt.switch(due, (after - before) / change, np.asarray(np.nan, dtype))
     if least is None or watch is None or settings.watch is None:

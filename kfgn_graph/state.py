@@ -29,7 +29,8 @@ class State:
     ----------
     variables : dict of str to shared variable
         ``count``, of updates taken; ``failed``, 1 after one that was not; ``watch``, at
-        how many of the next rho is measured in any case; ``draws`` for methods
+        how many of the next rho is measured in any case, and ``length``, the norm of the last one
+        taken; ``draws`` for methods
         that draw; ``damping`` and ``gamma`` where they adapt; ``factors/<layer>/Q`` and ``G``;
         ``inverses/<layer>/...``, the parts of a strategy; ``solution/<parameter>``, where the next
         conjugate gradients start; ``previous/<parameter>``, the last update;
@@ -44,6 +45,7 @@ class State:
         self.failed = self._new("failed", np.int32(0))
         watch = settings.watch
         self.watch = None if watch is None else self._new("watch", np.int32(watch))
+        self.length = None if watch is None else self._number("length")
         self.draws = (
             self._new("draws", np.uint32(settings.seed)) if settings.method.random else None
         )

@@ -43,8 +43,9 @@ class Rescaling:
     watch : int, optional
         The ratio costs a forward pass. It is measured where lambda adapts, and besides, until the
         model is trusted, at each of so many updates from the start and from every one that is
-        rejected or has a ratio that is not above the damping rule's ``upper``. None measures it
-        at every update: choose it for a loss that is not finite everywhere.
+        rejected or has a ratio that is not above the damping rule's ``upper``; and where the
+        update is longer than 1.5 times the last. None measures it at every update: choose it for
+        a loss that is not finite everywhere.
     examples : int, optional
         The model's curvature is that of so many examples at the batch's beginning at most, which
         saves most of its cost for large batches and presumes that examples come in random order;

@@ -23,7 +23,7 @@ from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.penalties import penalty_curvature
 from kfgn_graph.products import GaussNewton, SampledGaussNewton
 from kfgn_graph.proposals import Proposal, proposal_of, search_due
-from kfgn_graph.rejection import Outcome, outcome
+from kfgn_graph.rejection import Outcome, doubtful, outcome
 from kfgn_graph.settings import Settings
 from kfgn_graph.state import State, factor_sizes
 from kfgn_graph.steps import Rescaling, quadratic_model
@@ -130,6 +130,8 @@ class StepBuilder:
         self.kept |= proposal.kept
         known = self._outcome(move)
         self._adapt(damping, known.ratio, move)
+        if self.state.length is not None:
+            self.kept[self.state.length] = norm(move.update)
         statistics = {
             "loss": self.graph.loss,
             "damping": damping,
@@ -228,7 +230,10 @@ class StepBuilder:
             self._objective(self.graph.loss, {}),
             self._objective(graph_replace(self.graph.loss, moved), moved),
         )
-        return outcome(self.settings, self._adapting(), self.state.watch, losses, move.change)
+        due, watch, last = self._adapting(), self.state.watch, self.state.length
+        if watch is not None and last is not None:
+            due = due | doubtful(watch, last, norm(move.update))
+        return outcome(self.settings, due, watch, losses, move.change)
 
     def _adapting(self) -> TensorVariable:
         """Return whether lambda adapts at this update."""

@@ -28,8 +28,9 @@ class Recipe:
 
     An update whose ratio is below ``reject_below`` leaves all as it was but what was learnt of the
     curvature and lambda, which is raised. With ``watch``, the ratio is measured where lambda
-    adapts, and at so many updates from the start and from each whose ratio was not above both
-    ``trusted_above`` and ``reject_below``.
+    adapts, at so many updates from the start and from each whose ratio was not above both
+    ``trusted_above`` and ``reject_below``, and where the update is longer than ``long`` times the
+    last that was taken.
     """
 
     l2: float = 0.0
@@ -42,6 +43,7 @@ class Recipe:
     reject_below: float | None = 0.25
     watch: int | None = None
     trusted_above: float = 0.75
+    long: float = 1.5
     first_damping: float | None = None
     first_ratio: float = 0.4
     least_ratio: float = 1e-3
@@ -87,6 +89,7 @@ class AdaptiveTrainer:
     estimates: int = 0
     failed: bool = False
     untrusted: int | None = None
+    length: float = 0.0
     damping: float | None = None
     gamma: float | None = None
     factors: list[tuple[Array, Array]] = field(default_factory=list)
@@ -162,7 +165,8 @@ class AdaptiveTrainer:
 
         ratio, rejected = np.nan, False
         due = self.updates % recipe.damping_every == 0
-        if due or self._watching():
+        length = float(np.linalg.norm(best.update))
+        if due or self._watching(length):
             here, there = (self.objective(t, x, y) for t in (theta, theta + best.update))
             ratio = (there - here) / best.change
             rejected = recipe.reject_below is not None and ratio < recipe.reject_below
@@ -172,6 +176,7 @@ class AdaptiveTrainer:
             self.damping = recipe.failure_factor * damping
         else:
             self._remember(theta + best.update, best.update)
+            self.length = length
             if due:
                 self._adapt(ratio)
         self.failed = rejected
@@ -184,15 +189,16 @@ class AdaptiveTrainer:
             best.coefficients[0],
             best.coefficients[-1] if recipe.momentum else 0.0,
             float(np.linalg.norm(gradient)),
-            0.0 if rejected else float(np.linalg.norm(best.update)),
+            0.0 if rejected else length,
             rejected,
         )
 
-    def _watching(self) -> bool:
+    def _watching(self, length: float) -> bool:
         """Return whether the ratio is measured where lambda does not adapt."""
         if self.untrusted is None:
             self.untrusted = self.recipe.watch
-        return self.recipe.reject_below is not None and self.untrusted != 0
+        long = length > self.recipe.long * self.length
+        return self.recipe.reject_below is not None and (self.untrusted != 0 or long)
 
     def _watch(self, ratio: float) -> None:
         """Count down to trust, or begin again."""
