@@ -82,7 +82,7 @@ def _schedule(settings: Settings) -> str:
     if settings.watch is not None:
         rejecting = (
             f"; rho where lambda adapts, in each of the first {settings.watch} and of as many "
-            "after one that is low"
+            "after one that is low, and of a long update"
         )
     return (
         f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
