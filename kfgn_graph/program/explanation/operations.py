@@ -20,7 +20,6 @@ Kind = Literal["product", "inversion", "memory"]
 Cost = Callable[[LayerShape], float]
 CHOLESKY = 1 / 3
 """Operations of a Cholesky decomposition, in cubes of the width."""
-TESTED = kfgn.Rescaling().reject_below is not None and kfgn.Rescaling().watch is None
 INVERSION_COST = {
     "cholesky": 1.0,
     "newton-schulz": 32.0,
@@ -182,16 +181,15 @@ class Counter:
         return [cubes, Part("search: steps", "product", tuple(steps))]
 
     def _model(self) -> list[Part]:
-        """Return the quadratic model's images, and the loss at the new parameters."""
+        """Return the quadratic model's images, and the loss after a step of a trusted model."""
         damping, step = self.spec.damping, self.spec.step
         adaptive = damping.rule == "levenberg-marquardt"
         parts = []
         if adaptive or step.length is None:
             parts.append(Part("quadratic model", "product", self._images()))
         if adaptive:
-            every = 1 if step.length is None and TESTED else damping.every
             name = "loss at the new parameters"
-            parts.append(self._part(name, "product", self._forward, every))
+            parts.append(self._part(name, "product", self._forward, damping.every))
         return parts
 
     def _images(self) -> tuple[float, ...]:
