@@ -267,15 +267,15 @@ class StepBuilder:
         Else all stays as it was, but what was learnt of the curvature, lambda, which is raised,
         and the mark that makes the next update invert anew.
         """
-        wanted = {p: p + step for p, step in update.items()} | self.kept
         measured = pt.stack([statistics["update_norm"], proposal.mean_curvature])
         finite = proposal.sound & all_finite([measured])
         taken = finite & ~known.rejected
         statistics["update_norm"] = pt.switch(taken, statistics["update_norm"], self._number(0))
         statistics |= {"skipped": ~finite, "rejected": finite & known.rejected}
-        updates = {
-            v: pt.switch(taken, value, v).astype(v.type.dtype) for v, value in wanted.items()
-        }
+        # what is added is chosen, not the sum, which only the test of the step needs by itself
+        updates = {p: p + pt.switch(taken, d, self._number(0)) for p, d in update.items()}
+        updates |= {v: pt.switch(taken, value, v) for v, value in self.kept.items()}
+        updates = {v: value.astype(v.type.dtype) for v, value in updates.items()}
         updates |= proposal.learnt
         updates[self.state.failed] = (~taken).astype("int32")
         if self.state.watch is not None and known.watch is not None:
@@ -284,7 +284,7 @@ class StepBuilder:
         if kept is not None and isinstance(rule, LevenbergMarquardt):
             last = pt.switch(finite, damping, kept)
             raised = pt.switch(pt.gt(last, 0), rule.after_failure(last), kept)
-            updates[kept] = pt.switch(taken, wanted[kept], raised)
+            updates[kept] = pt.switch(taken, self.kept[kept], raised)
         return Step(updates, statistics)
 
 
