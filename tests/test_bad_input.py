@@ -213,12 +213,13 @@ def test_a_damping_that_is_not_allowed(value: float) -> None:
         (lambda: kfgn.LevenbergMarquardt(gamma_every=0), "gamma_every"),
         (lambda: kfgn.Rescaling(groups=0), "groups"),
         (lambda: kfgn.Rescaling(groups=1.5), "groups"),
+        (lambda: kfgn.Rescaling(watch=0), "watch"),
         (lambda: kfgn.NewtonSchulz(iterations=0), "iterations"),
         (lambda: kfgn.HessianFree(iterations=0), "iterations"),
         (lambda: kfgn.HessianFree(tolerance=0.0), "tolerance"),
         (lambda: kfgn.HessianFree(start_decay=1.5), "start_decay"),
     ],
-    ids=[f"rule{i}" for i in range(17)],
+    ids=[f"rule{i}" for i in range(18)],
 )
 def test_a_rule_that_is_not_allowed(rule, named: str) -> None:
     with pytest.raises(kfgn.SpecError, match=named):

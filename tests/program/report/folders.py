@@ -69,7 +69,7 @@ def _update(update: int, seconds: float, loss: float) -> dict[str, Any]:
         "loss": None if update == 3 else loss,
         "damping": 0.1 / update,
         "gamma": 0.3,
-        "reduction_ratio": 0.9,
+        "reduction_ratio": update / 100 if update % 5 == 0 else None,
         "step_scale": 0.5,
         "momentum": 0.25,
         "gradient_norm": 2.0,

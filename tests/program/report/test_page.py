@@ -73,6 +73,12 @@ def test_the_charts_have_every_number_of_the_metrics(tmp_path):
     assert (found["stride"], found["unit"]) == (1, "nats")
 
 
+def test_the_reduction_ratio_is_shown_as_it_was_last_measured(tmp_path):
+    path = make_run(tmp_path / "a-1", updates=12)
+    shown = gather(read_run(path), "a").charts["updates"]["reduction_ratio"]
+    assert shown == [None] * 4 + [0.05] * 5 + [0.1] * 3
+
+
 def test_spectra_are_by_layer_factor_and_update(tmp_path):
     (found,) = data_of(page_of(make_run(tmp_path / "a-1")))["runs"]
     assert [one["update"] for one in found["spectra"]] == [20, 40]
