@@ -54,6 +54,7 @@ def doubtful(
 
 
 def outcome(
+    rule: LevenbergMarquardt,
     settings: Settings,
     due: TensorVariable,
     watch: TensorVariable | None,
@@ -64,8 +65,10 @@ def outcome(
 
     Parameters
     ----------
+    rule : LevenbergMarquardt
+        Above its ``upper`` the model is trusted.
     settings : Settings
-        Without lambda that adapts nothing is measured and nothing rejected.
+        What is rejected, and for how long is watched.
     due : scalar bool
         Whether the ratio is asked for where not every update is tested.
     watch : scalar int32, optional
@@ -75,16 +78,14 @@ def outcome(
     change : scalar
         M(delta) - M(0).
     """
-    rule, least, (before, after) = settings.damping, settings.reject_below, losses
-    dtype, no = before.type.dtype, pt.constant(np.asarray(False))
-    if not isinstance(rule, LevenbergMarquardt):
-        return Outcome(pt.constant(np.asarray(np.nan, dtype)), no)
+    least, (before, after) = settings.reject_below, losses
+    dtype = before.type.dtype
     if least is not None and watch is None:
         return Outcome((after - before) / change, _rejected(least, before, after, change))
     after = choose(due, [after], [before])[0]
     ratio = pt.switch(due, (after - before) / change, np.asarray(np.nan, dtype))
     if least is None or watch is None or settings.watch is None:
-        return Outcome(ratio, no)
+        return Outcome(ratio, pt.constant(np.asarray(False)))
     trusted = ~due | pt.gt(ratio, np.asarray(max(rule.upper, least), dtype))
     left = pt.maximum(watch - np.int32(1), np.int32(0))
     return Outcome(

@@ -28,10 +28,10 @@ class State:
     Attributes
     ----------
     variables : dict of str to shared variable
-        ``count``, of updates taken; ``failed``, 1 after one that was not; ``watch``, at
-        how many of the next rho is measured in any case, and ``length``, the norm of the last one
-        taken; ``draws`` for methods
-        that draw; ``damping`` and ``gamma`` where they adapt; ``factors/<layer>/Q`` and ``G``;
+        ``count``, of updates taken; ``failed``, 1 after one that was not; where one may be
+        rejected ``watch``, at how many of the next rho is measured in any case, and ``length``,
+        the norm of the last one taken; ``draws`` for methods that draw; ``damping`` and
+        ``gamma`` where they adapt; ``factors/<layer>/Q`` and ``G``;
         ``inverses/<layer>/...``, the parts of a strategy; ``solution/<parameter>``, where the next
         conjugate gradients start; ``previous/<parameter>``, the last update;
         ``averages/<parameter>``.

@@ -130,8 +130,6 @@ class StepBuilder:
         self.kept |= proposal.kept
         known = self._outcome(move)
         self._adapt(damping, known.ratio, move)
-        if self.state.length is not None:
-            self.kept[self.state.length] = norm(move.update)
         statistics = {
             "loss": self.graph.loss,
             "damping": damping,
@@ -224,7 +222,11 @@ class StepBuilder:
         )
 
     def _outcome(self, move: Move) -> Outcome:
-        """Return what the loss at the new parameters says, where it is asked."""
+        """Return what the loss at the new parameters says; nothing where lambda does not adapt."""
+        rule = self.settings.damping
+        if not isinstance(rule, LevenbergMarquardt):
+            nothing = pt.constant(self._number(np.nan)), pt.constant(np.asarray(False))
+            return Outcome(*nothing)
         moved = {p: p + d for p, d in move.update.items()}
         losses = (
             self._objective(self.graph.loss, {}),
@@ -233,7 +235,7 @@ class StepBuilder:
         due, watch, last = self._adapting(), self.state.watch, self.state.length
         if watch is not None and last is not None:
             due = due | doubtful(watch, last, norm(move.update))
-        return outcome(self.settings, due, watch, losses, move.change)
+        return outcome(rule, self.settings, due, watch, losses, move.change)
 
     def _adapting(self) -> TensorVariable:
         """Return whether lambda adapts at this update."""
@@ -242,11 +244,13 @@ class StepBuilder:
         return pt.eq(self.count % np.int32(every), 0)
 
     def _adapt(self, damping: TensorVariable, ratio: TensorVariable, move: Move) -> None:
-        """Set lambda of the next update, the last update and the averages, if it is taken."""
+        """Set lambda of the next update, the last one, its length and averages, if it is taken."""
         rule = self.settings.damping
         if self.state.damping is not None and isinstance(rule, LevenbergMarquardt):
             adapted = pt.switch(self._adapting(), rule.adapted(damping, ratio), damping)
             self.kept[self.state.damping] = adapted
+        if self.state.length is not None:
+            self.kept[self.state.length] = norm(move.update)
         for p, kept in zip(self.graph.parameters, self.state.vector("previous"), strict=False):
             if p in move.update:
                 self.kept[kept] = move.update[p]

@@ -68,6 +68,8 @@ def inlined(node: Apply) -> Elemwise | None:
     if not isinstance(node.op, Elemwise):
         return None
     op = node.op.scalar_op
+    if isinstance(op, InlineComposite):
+        return None
     types = [ps.get_scalar_type(v.type.dtype) for v in node.inputs]
     if (
         not isinstance(op, ps.Composite)
