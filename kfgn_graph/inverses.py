@@ -17,10 +17,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import ClassVar
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
@@ -34,7 +34,8 @@ from kfgn_graph.kronecker import (
     norm_ratio_of,
     shifts_of,
 )
-from kfgn_graph.matrices import RefreshedInverse, declared_diagonal, identity_like
+from kfgn_graph.matrices import RefreshedInverse, declared_diagonal
+from kfgn_graph.newton_schulz import IteratedInverses
 from kfgn_graph.vectors import all_finite
 
 #: The variables that a strategy keeps for one layer, by name.
@@ -85,18 +86,21 @@ class Inverse(ABC):
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
         """Return new parts; ``old`` is empty where nothing is kept."""
 
+    def all_refreshed(self, blocks: Sequence[KeptBlock]) -> list[Parts]:
+        """Return new parts of every layer."""
+        return [self.refresh(block.factors, block.gamma, block.old) for block in blocks]
+
     def refreshed(
         self, blocks: Sequence[KeptBlock], due: TensorVariable
     ) -> tuple[list[Parts], TensorVariable]:
         """Return new parts of every layer where due and finite, else the old; and if none failed.
 
-        What is not due is not computed. It is one choice for all layers, since PyTensor joins
-        loops that are alike, and one that two choices ask for is computed in any case.
+        What is not due is not computed. It is one choice for all layers: what two choices ask for
+        is computed in any case.
         """
         new: list[TensorVariable] = []
         old: list[TensorVariable] = []
-        for block in blocks:
-            parts = self.refresh(block.factors, block.gamma, block.old)
+        for block, parts in zip(blocks, self.all_refreshed(blocks), strict=True):
             new += [parts[name] for name in block.old]
             old += block.old.values()
         finite = all_finite(new)
@@ -148,19 +152,17 @@ class Cholesky(_PairOfInverses):
 class NewtonSchulz(_PairOfInverses):
     r"""Inverses by matrix products alone, started from the last ones: what a GPU does fastest.
 
-    Iterates :math:`X \leftarrow X (2 I - A X)` with X first scaled so that the spectrum of
-    :math:`A X`, known to lie in :math:`[m, M]`, is centred on 1 (the scaling quarters
-    :math:`1 / m` at each step where the plain iteration halves it). It starts from the last
-    inverse where that is near enough, :math:`\|I - A X\|_F < 1`; else from a multiple of the
-    identity, with m known from the damping.
+    Iterates :math:`X \leftarrow s X (2 I - s A X)` from the last inverse where that is near, else
+    from a multiple of the identity, with the least eigenvalue known from the damping
+    (``newton_schulz.py``).
 
     Parameters
     ----------
     iterations : int
-        At most; a cold start needs some :math:`\log_4` of the condition number, and five more.
+        At most; a cold start needs some :math:`\log_4` of the condition number, and three more.
     tolerance : float, optional
-        Stops where the spectrum of :math:`A X` lies within this of 1; by default the root of
-        the dtype's precision.
+        Stops where :math:`\|I - A X\|_F` will be at most this, or falls no more; by default the
+        root of the dtype's precision.
     """
 
     iterations: int = 40
@@ -173,53 +175,31 @@ class NewtonSchulz(_PairOfInverses):
         positive_count("iterations", self.iterations)
 
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
-        shifted, (q, g) = damped(factors, gamma), shifts_of(factors, gamma)
-        return {
-            "Q": self.inverse(shifted.Q, q, old["Q"]),
-            "G": self.inverse(shifted.G, g, old["G"]),
-        }
+        return self.all_refreshed([KeptBlock(factors, gamma, old)])[0]
 
-    def inverse(
-        self, A: TensorVariable, least: TensorVariable, start: TensorVariable
-    ) -> TensorVariable:
-        """Return A^-1 of a symmetric A, (d, d), whose eigenvalues are at least ``least``."""
-        dtype = A.type.dtype
-        one, two = np.asarray(1, dtype), np.asarray(2, dtype)
-        tolerance = np.asarray(self.tolerance or np.sqrt(np.finfo(dtype).eps), dtype)
-        unit = identity_like(A)
-        image = A @ start
-        distance = pt.sqrt(((unit - image) ** 2).sum())
-        near = pt.lt(distance, one)
-        bound = abs(A).sum(axis=1).max()
-        X, image, m, M = choose(
-            near,
-            [start, image, one - distance, one + distance],
-            [unit / bound, A / bound, least / bound, one],
-        )
+    def all_refreshed(self, blocks: Sequence[KeptBlock]) -> list[Parts]:
+        starts: list[TensorVariable] = []
+        matrices: list[TensorVariable] = []
+        least: list[TensorVariable] = []
+        for block in blocks:
+            shifted = damped(block.factors, block.gamma)
+            # V stands after a right inverse of Q and before one of G, transposed
+            starts += [block.old["Q"], block.old["G"].T]
+            matrices += [shifted.Q, shifted.G]
+            least += shifts_of(block.factors, block.gamma)
+        found = self.inverses(starts, matrices, least)
+        return [{"Q": Q, "G": G.T} for Q, G in batched(found, 2)]
 
-        def step(
-            X: TensorVariable,
-            image: TensorVariable,
-            m: TensorVariable,
-            M: TensorVariable,
-            A: TensorVariable,
-        ) -> list[TensorVariable]:
-            scale = two / (m + M)
-            better = X * scale @ (two * identity_like(A) - scale * image)
-            better = (better + better.T) / two
-            error = ((M - m) / (M + m)) ** 2
-            done = pt.le(M - m, tolerance)
-            return choose(done, [X, image, m, M], [better, A @ better, one - error, one])
-
-        iterates = pytensor.scan(
-            step,
-            outputs_info=[X, image, m, M],
-            non_sequences=[A],
-            n_steps=self.iterations,
-            return_updates=False,
-            return_list=True,
-        )
-        return pt.specify_shape(iterates[0][-1], A.type.shape)
+    def inverses(
+        self,
+        starts: Sequence[TensorVariable],
+        matrices: Sequence[TensorVariable],
+        least: Sequence[TensorVariable],
+    ) -> list[TensorVariable]:
+        """Return right inverses of symmetric matrices with eigenvalues of at least so much."""
+        tolerance = self.tolerance or float(np.sqrt(np.finfo(matrices[0].type.dtype).eps))
+        op = IteratedInverses(self.iterations, tolerance)
+        return op(*starts, *matrices, *least, return_list=True)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
+from kfgn_graph.backends import resolve_backend
 from kfgn_graph.inverses import BlockDamping, strategy_of
 from kfgn_graph.kronecker import corrected_eigenvalues
 from tests.cases import build
@@ -118,22 +119,31 @@ def test_exact_damping_is_the_dense_inverse(
 # --- Newton-Schulz ----------------------------------------------------------------------------
 
 
-def iterated(iterations: int, A: np.ndarray, start: np.ndarray) -> np.ndarray:
+def iterated(
+    iterations: int, A: np.ndarray, start: np.ndarray, backend: str = "jax"
+) -> np.ndarray:
     """Invert a matrix by at most so many iterations from a start."""
-    M, X = pt.tensor("M", shape=A.shape), pt.tensor("X", shape=A.shape)
-    least = pt.constant(np.linalg.eigvalsh(A).min() / 2)
-    found = kfgn.NewtonSchulz(iterations=iterations).inverse(M, least, X)
-    return np.asarray(compile_graph([M, X], found, "JAX")(A, start))
+    M, X = (pt.tensor(name, dtype=A.dtype, shape=A.shape) for name in "MX")
+    least = pt.constant(np.asarray(np.linalg.eigvalsh(A).min() / 2, A.dtype))
+    (found,) = kfgn.NewtonSchulz(iterations=iterations).inverses([X], [M], [least])
+    mode = resolve_backend(backend, None).mode()
+    return np.asarray(pytensor.function([M, X], found, mode=mode)(A, start))
 
 
-def test_newton_schulz_starts_from_the_last_inverse(rng: np.random.Generator) -> None:
-    A = semidefinite(rng, 8) + 0.1 * np.eye(8)
-    nearby = A + 1e-4 * semidefinite(rng, 8)
-    wanted = np.linalg.inv(A)
-    warm = iterated(3, A, np.linalg.inv(nearby))
-    cold = iterated(3, A, np.eye(8))
-    assert_close(warm, wanted, 1e-9)
-    assert np.abs(cold - wanted).max() > 0.1 * np.abs(wanted).max()
+@pytest.mark.parametrize("backend", on_backends(["jax", "numba", "c"]))
+def test_newton_schulz_starts_from_the_last_inverse(
+    backend: str, rng: np.random.Generator
+) -> None:
+    """A fifth of an average is new: of its eigenvalues by the old inverse few are far from 1."""
+    d = 60
+    scales = np.geomspace(1, 0.1, d)
+    outer = np.outer(scales, scales)
+    old, new = (outer * (semidefinite(rng, d, 2 * d) / d + 0.01 * np.eye(d)) for _ in range(2))
+    A = 0.8 * old + 0.2 * new
+    warm = iterated(3, A, np.linalg.inv(old), backend)
+    cold = iterated(3, A, np.zeros((d, d)), backend)
+    assert np.linalg.norm(np.eye(d) - A @ warm) < np.sqrt(np.finfo("float32").eps)
+    assert np.linalg.norm(np.eye(d) - A @ cold) > 0.1
 
 
 @pytest.mark.parametrize("start", ["identity", "zero", "huge", "nan"])
@@ -148,6 +158,37 @@ def test_newton_schulz_starts_anew_where_the_last_inverse_is_far(
         "nan": np.full((8, 8), np.nan),
     }[start]
     assert_close(iterated(40, A, first), np.linalg.inv(A), 1e-7)
+
+
+def test_the_error_of_newton_schulz_grows_with_the_condition_not_its_square(
+    rng: np.random.Generator,
+) -> None:
+    """In float32 and at a condition of 1e4, whose square times the precision is 6."""
+    d, condition = 60, 1e4
+    vectors = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    A = ((vectors * np.geomspace(1, 1 / condition, d)) @ vectors.T).astype("float32")
+    found = iterated(40, A, np.eye(d, dtype="float32")).astype("float64")
+    error = np.linalg.norm(np.eye(d) - A.astype("float64") @ found)
+    assert error < 10 * condition * np.finfo("float32").eps
+
+
+def test_matrices_that_are_multiplied_together_are_inverted_each(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: widened to widths in common, and in a loop that ends with the last of them."""
+    monkeypatch.setattr("kfgn_graph.backends.jax_rules.multiple", lambda: 8)
+    widths = (5, 8, 9, 16, 30)
+    matrices = [semidefinite(rng, d) + 10.0**-k * np.eye(d) for k, d in enumerate(widths)]
+    A = [pt.tensor(shape=m.shape) for m in matrices]
+    X = [pt.tensor(shape=m.shape) for m in matrices]
+    least = [pt.constant(0.9 * 10.0**-k) for k in range(len(widths))]
+    graph = compile_graph([*A, *X], kfgn.NewtonSchulz().inverses(X, A, least), "JAX")
+    starts = [
+        np.eye(d) if d % 2 else np.linalg.inv(1.5 * m)
+        for d, m in zip(widths, matrices, strict=True)
+    ]
+    for m, found in zip(matrices, graph(*matrices, *starts), strict=True):
+        assert_close(np.asarray(found), np.linalg.inv(m), 1e-7)
 
 
 # --- EKFAC ------------------------------------------------------------------------------------

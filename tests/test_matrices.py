@@ -295,3 +295,29 @@ def test_what_numba_compiled_is_found_again_on_disk(tmp_path: Path) -> None:
     assert first["COMPILED"].count("program") == 1
     assert "lazy_ifelse" not in first["COMPILED"]
     assert not {"program", "elemwise"} & set(second["COMPILED"])
+
+
+def test_jax_reads_a_diagonal_by_its_stride(rng: np.random.Generator) -> None:
+    A = pt.matrix("A", shape=(5, 5))
+    found = pytensor.function(
+        [A], [pt.trace(A), pt.diagonal(A)], mode=resolve_backend("jax", None).mode()
+    )
+    ops = [type(node.op).__name__ for node in found.maker.fgraph.apply_nodes]
+    assert "ExtractDiag" not in ops
+    value = rng.normal(size=(5, 5))
+    for same in layouts(value):
+        total, diagonal = found(same)
+        np.testing.assert_allclose(total, np.trace(value), rtol=1e-14)
+        np.testing.assert_array_equal(diagonal, np.diag(value))
+
+
+def test_jax_inverts_few_rows_without_lapack(rng: np.random.Generator) -> None:
+    A, s = pt.matrix("A", shape=(3, 3)), pt.scalar("s")
+    function = pytensor.function(
+        [A, s], shifted_inverse(A, s), mode=resolve_backend("jax", None).mode()
+    )
+    program = function.vm.jit_fn.lower(np.eye(3), np.asarray(0.0)).as_text()
+    assert "custom_call" not in program
+    value = np.tril(rng.normal(size=(3, 3))) + 9 * np.eye(3)  # only this triangle is read
+    whole = np.tril(value) + np.tril(value, -1).T
+    np.testing.assert_allclose(function(value, 0.5), np.linalg.inv(whole + 0.5 * np.eye(3)))

@@ -2,12 +2,12 @@
 
 For inverses by Cholesky and by products alone, products in float32 and in TF32, everything at
 every update and the default schedule: milliseconds an update in a compiled loop and called one by
-one, the loss that the updates end at, and what operations and launches predict. It runs on any
-device that JAX has, but its numbers are of interest on a GPU. It needs no network: ``--mnist``
-takes MNIST where it is at hand, else the images are random.
+one, how long the GPU was busy and with how many kernels, the loss that the updates end at, and
+what operations and kernels predict. It runs on any device that JAX has, but its numbers are of
+interest on a GPU. It needs no network: ``--mnist`` takes MNIST where it is at hand, else the
+images are random.
 """
 
-import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 import kfgn_graph as kfgn
-from experiments.benchmarks.flops import Term, Work, totals, update_terms
+from experiments.benchmarks.flops import Work, totals, update_terms
+from experiments.benchmarks.kernels import kernels_of
 from experiments.benchmarks.systems import FACTORS_EVERY, FIRST, REFRESH_EVERY
 from kfgn_graph.program.datasets import load_mnist
 from kfgn_graph.program.machine import machine_record, write_json
@@ -35,16 +36,29 @@ PIXELS = 784
 PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}
 INVERSES = ("cholesky", "newton-schulz")
 SCHEDULES = {"fresh": (1, 1), "default": (FACTORS_EVERY, REFRESH_EVERY)}
-WARM_ITERATIONS = 2
-"""Of Newton-Schulz from the last inverse, for the prediction: two products each."""
-KERNEL = re.compile(r"= \S+ (fusion|custom-call|dot|while|conditional|copy|scatter|sort)\(")
+WARM_STEPS = 3
+"""Of Newton-Schulz from the last inverse, for the prediction: two products each, and two more."""
+EXACT = "TF32_TF32_F32_X3"
+"""What Newton-Schulz's products are taken in on a GPU, whatever others are."""
+
+
+CHAIN = 200
+"""Kernels of which the time of one is measured."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What the device does: operations a second in a great product, seconds a small launch."""
+    """What the device does: operations a second in great products, seconds a small kernel.
+
+    Attributes
+    ----------
+    flops, exact : float
+        In products of the precision in force, and in those of Newton-Schulz.
+    launch : float
+    """
 
     flops: float
+    exact: float
     launch: float
 
 
@@ -59,18 +73,15 @@ def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     return statistics.median(taken)
 
 
-def measured_rates(size: int, repeats: int, chain: int = 200) -> Rates:
-    """Measure a product of the precision in force, and a chain of launches that do little."""
-    a = jnp.ones((size, size), jnp.float32)
-    great = median_seconds(lambda: multiplied(a), repeats)
-
-    def launches() -> Any:
-        x = jnp.ones(8)
-        for _ in range(chain):
-            x = small(x)
-        return x
-
-    return Rates(2.0 * size**3 / great, median_seconds(launches, repeats) / chain)
+def measured_rates(size: int, repeats: int) -> Rates:
+    """Measure products of great matrices, and a chain of kernels that do little."""
+    a, x = jnp.ones((size, size), jnp.float32), jnp.ones(8)
+    flops = 2.0 * size**3 / median_seconds(lambda: multiplied(a), repeats)
+    exact = flops
+    if jax.default_backend() != "cpu":
+        with jax.default_matmul_precision(EXACT):
+            exact = 2.0 * size**3 / median_seconds(lambda: multiplied(a), repeats)
+    return Rates(flops, exact, median_seconds(lambda: little(x), repeats) / CHAIN)
 
 
 @jax.jit
@@ -80,34 +91,28 @@ def multiplied(a: Any) -> Any:
 
 
 @jax.jit
-def small(x: Any) -> Any:
-    """Do next to nothing, in one launch."""
-    return x + 1
+def little(x: Any) -> Any:
+    """Do next to nothing, in so many kernels."""
+    for _ in range(CHAIN):
+        x = jax.lax.optimization_barrier(x + 1)
+    return x
 
 
 def predicted_seconds(
-    sizes: Sequence[int], batch: int, inverse: str, schedule: str, launches: int, rates: Rates
+    sizes: Sequence[int], batch: int, inverse: str, schedule: str, launches: float, rates: Rates
 ) -> float:
-    """Return the time that the operations and launches of an update take at the device's rates."""
+    """Return the time that the operations and kernels of an update take at the device's rates."""
     factors_every, refresh_every = SCHEDULES[schedule]
     groups = kfgn.Rescaling().groups
     examples = min(kfgn.Rescaling().examples or batch, batch)
     work = Work("kfra", factors_every, refresh_every, True, groups, examples)
-    terms = update_terms(sizes, batch, work)
+    terms, iterations = update_terms(sizes, batch, work), 0.0
     if inverse == "newton-schulz":
         widths = [n for d, g in pairwise(sizes) for n in (d + 1, g)]
-        cubes = WARM_ITERATIONS * 4.0 * sum(n**3 for n in widths) / refresh_every
+        iterations = (4 * WARM_STEPS + 4) * sum(float(n) ** 3 for n in widths) / refresh_every
         terms = [t for t in terms if t.name not in ("inverses", "Cholesky")]
-        terms.append(Term("iterations", cubes, cubes))
-    return totals(terms)[0] / rates.flops + launches * rates.launch
-
-
-def launches_of(update: kfgn.Update, images: np.ndarray) -> int:
-    """Count what the compiled update may launch: an upper bound, branches included."""
-    function = update.function_for([images])
-    shared = [container.storage[0] for container in function.input_storage][1:]
-    program = function.vm.jit_fn.lower(images, *shared).compile().as_text()
-    return len(KERNEL.findall(program))
+    operations = totals(terms)[0]
+    return operations / rates.flops + iterations / rates.exact + launches * rates.launch
 
 
 def measure(
@@ -127,29 +132,31 @@ def measure(
             backend="jax",
         )
         rng = np.random.default_rng(0)
-        rows = np.stack([rng.permutation(len(data))[:batch] for _ in range(FIRST + updates)])
-        held = jax.device_put(data)
-        first = held[rows[0]]
+        orders = [rng.permutation(len(data))[:batch] for _ in range(2 * updates)]
+        held, (first, second) = jax.device_put(data), np.stack(orders).reshape(2, updates, batch)
         start = time.perf_counter()
-        float(update(first).loss)
+        jax.block_until_ready(update.many([held], first).loss)
         compiled = time.perf_counter() - start
-        update.many([held], rows[:FIRST])
-        losses = update.many([held], rows[FIRST:]).loss
-        loop = median_seconds(lambda: update.many([held], rows[FIRST:]).loss, repeats) / updates
-        calls = median_seconds(lambda: [update(first).loss for _ in range(updates)][-1], repeats)
+        losses = np.asarray(update.many([held], second).loss)
+        loop = median_seconds(lambda: update.many([held], second).loss, repeats) / updates
+        kernels = kernels_of(lambda: update.many([held], second).loss)
+        given = held[first[0]]
+        calls = median_seconds(lambda: [update(given).loss for _ in range(updates)][-1], repeats)
         rates = measured_rates(4 * max(hidden), repeats)
-        launches = launches_of(update, first)
     sizes = [data.shape[1], *hidden, data.shape[1]]
-    expected = predicted_seconds(sizes, batch, case["inverse"], case["schedule"], launches, rates)
+    each = kernels.count / updates
+    expected = predicted_seconds(sizes, batch, case["inverse"], case["schedule"], each, rates)
     return {
         **case,
         "predicted_ms": 1e3 * expected,
         "loop_ms": 1e3 * loop,
+        "busy_ms": 1e3 * kernels.busy / updates,
+        "kernels": each,
         "calls_ms": 1e3 * calls / updates,
         "first_call_s": compiled,
         "loss": float(losses[-min(10, updates) :].mean()),
-        "launches": launches,
         "tflops": rates.flops / 1e12,
+        "exact_tflops": rates.exact / 1e12,
         "launch_us": 1e6 * rates.launch,
     }
 
@@ -167,7 +174,7 @@ def report(results: Sequence[dict[str, Any]]) -> None:
 def main(
     batch: Annotated[int, typer.Option(help="Examples a batch.", min=2)] = 1000,
     hidden: Annotated[str, typer.Option(help="Widths.")] = ",".join(map(str, PAPER_HIDDEN)),
-    updates: Annotated[int, typer.Option(help="Updates in a loop.", min=1)] = 100,
+    updates: Annotated[int, typer.Option(help="Updates in a loop.", min=FIRST)] = 100,
     repeats: Annotated[int, typer.Option(help="Loops that are timed.", min=1)] = 5,
     examples: Annotated[int, typer.Option(help="Images, where they are random.", min=2)] = 10_000,
     mnist: Annotated[bool, typer.Option(help="Train on MNIST.")] = False,
@@ -180,22 +187,14 @@ def main(
     random = np.random.default_rng(1).random((examples, PIXELS), np.float32)
     data = load_mnist(count=50_000).inputs if mnist else random
     widths = [int(part) for part in hidden.split(",")]
-    results = [
-        measure(
-            data,
-            widths,
-            batch,
-            updates,
-            repeats,
-            inverse=inverse,
-            precision=precision,
-            schedule=schedule,
-        )
-        for inverse, precision, schedule in product(inverses.split(","), PRECISIONS, SCHEDULES)
-    ]
-    report(results)
     record = {"device": jax.devices()[0].device_kind, "machine": machine_record()}
-    print(f"Wrote {write_json(output, {**record, 'cases': results})}")
+    results: list[dict[str, Any]] = []
+    for values in product(inverses.split(","), PRECISIONS, SCHEDULES):
+        case = dict(zip(("inverse", "precision", "schedule"), values, strict=True))
+        results.append(measure(data, widths, batch, updates, repeats, **case))
+        write_json(output, {**record, "cases": results})
+    report(results)
+    print(f"Wrote {output}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from kfgn_graph.matrices import (
     cholesky_triangle,
     shifts_to_try,
 )
+from kfgn_graph.newton_schulz import IteratedInverses
 
 #: The tag of the rewrite of solves, for ``Mode.including``.
 FACTORED_SOLVES = "kfgn_factored_solves"
@@ -99,7 +100,7 @@ def numba_rules(fgraph: FunctionGraph, node: Apply) -> None:
     import kfgn_graph.backends.numba_rules  # noqa: F401
 
 
-@node_rewriter([ShiftedInverse, RefreshedInverse, FactorAverage])
+@node_rewriter([ShiftedInverse, RefreshedInverse, IteratedInverses, FactorAverage])
 def jax_rules(fgraph: FunctionGraph, node: Apply) -> None:
     """Let JAX know our Ops wherever one of them is compiled."""
     import kfgn_graph.backends.jax_rules  # noqa: F401

@@ -14,12 +14,21 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.linker import JAXLinker
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.diagonals import STRIDED_DIAGONALS
 from kfgn_graph.backends.recomputing import LESS_KEPT
 from kfgn_graph.errors import BackendError, BatchError
 from kfgn_graph.matrices import RefreshedInverse
 
+Options = dict[str, str | bool]
+
 #: XLA's order of computation for little memory; by default its CPU's order is for concurrency.
-SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+SPARING: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+#: A GPU takes products from its library alone, since XLA else compiles many of its own for each,
+#: to time them; and runs side by side what does not wait for one another, most of it small.
+ON_GPU: Options = {
+    "xla_gpu_enable_triton_gemm": False,
+    "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+}
 
 
 class DonatingJAXLinker(JAXLinker):
@@ -35,26 +44,33 @@ class DonatingJAXLinker(JAXLinker):
         return jax.jit(fn, donate_argnums=donated, compiler_options=options_of(self.fgraph))
 
 
-def options_of(fgraph: FunctionGraph) -> dict[str, str]:
+def options_of(fgraph: FunctionGraph) -> Options:
     """Return XLA's options for a graph.
 
-    Where inverses are kept from update to update, what an update needs besides is kept small.
-    Where all is computed at every update, it has to be there at once anyway, and factorisations,
-    which use one processor, are best computed beside something else.
+    On a CPU, where inverses are kept from update to update, what an update needs besides is kept
+    small. Where all is computed at every update, it has to be there at once anyway, and
+    factorisations, which use one processor, are best computed beside something else.
     """
-    keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
-    return SPARING if keeps and knows_sparing() else {}
-
-
-@cache
-def knows_sparing() -> bool:
-    """Return whether this XLA, whose options are not part of its interface, has the order."""
     import jax
 
     if jax.default_backend() != "cpu":
-        return False
+        return known(ON_GPU)
+    keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
+    return known(SPARING) if keeps else {}
+
+
+def known(options: Options) -> Options:
+    """Return options if this XLA, whose options are not part of its interface, has them."""
+    return options if has(*options.items()) else {}
+
+
+@cache
+def has(*options: tuple[str, str | bool]) -> bool:
+    """Return whether XLA compiles with options."""
+    import jax
+
     try:
-        jax.jit(lambda x: x, compiler_options=SPARING).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=dict(options)).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -95,7 +111,7 @@ class JAXBackend(Backend):
         self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
     def mode(self) -> Mode:
-        return Mode(DonatingJAXLinker(), JAX._optimizer).including(LESS_KEPT)
+        return Mode(DonatingJAXLinker(), JAX._optimizer).including(LESS_KEPT, STRIDED_DIAGONALS)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:

@@ -7,7 +7,8 @@ it transposed and taken from it transposed is not copied for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import jax
@@ -18,7 +19,21 @@ from kfgn_graph.averaging import FactorAverage, moving_average
 from kfgn_graph.backends.inverses import ShiftedSolve
 from kfgn_graph.backends.recomputing import Held
 from kfgn_graph.matrices import RefreshedInverse, ShiftedInverse
+from kfgn_graph.newton_schulz import (
+    IteratedInverses,
+    better,
+    first_step,
+    next_claim,
+    residual,
+    scale_of,
+    thirds,
+)
 
+#: A matrix of at most so many rows is inverted entry by entry.
+FEW = 4
+#: Of what a GPU's widths are made a multiple, where many products are taken.
+ALIGNED = 32
+THRICE = "TF32_TF32_F32_X3"
 #: Passes on what it is given, all of it computed before anything goes on.
 barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
@@ -38,10 +53,28 @@ def cholesky(A: Any, shift: Any, retry: float) -> Any:
 
 def inverse(A: Any, shift: Any, retry: float) -> Any:
     r"""Return :math:`L^{-T} L^{-1}`: a second solve would take longer than the product."""
+    if len(A) <= FEW and not retry:
+        return swept(A, shift)
     L = cholesky(A, shift, retry)
     unit = jnp.eye(len(A), dtype=A.dtype).T
     root = jax.lax.linalg.triangular_solve(L, unit, left_side=True, lower=True).T
     return root @ root.T
+
+
+def swept(A: Any, shift: Any) -> Any:
+    """Return the inverse of few entries by Gauss and Jordan's sweeps, NaN at a pivot below 0.
+
+    XLA makes one kernel of them, where a GPU's LAPACK takes several and waits between.
+    """
+    places = range(len(A))
+    M = {(i, j): A[max(i, j), min(i, j)] + shift * (i == j) for i in places for j in places}
+    for k in places:
+        pivot = jnp.where(M[k, k] > 0, M[k, k], jnp.nan)
+        rest = [i for i in places if i != k]
+        M |= {(i, j): M[i, j] - M[i, k] * M[k, j] / pivot for i in rest for j in rest}
+        M |= {p: M[p] / pivot for i in rest for p in ((i, k), (k, i))}
+        M[k, k] = -1 / pivot
+    return -jnp.stack([jnp.stack([M[i, j] for j in places]) for i in places])
 
 
 @jax_funcify.register(ShiftedSolve)
@@ -49,6 +82,8 @@ def jax_funcify_solve(op: ShiftedSolve, **kwargs: Any) -> Callable[..., Any]:
     """Return two triangular solves of what LAPACK takes B for, its transpose."""
 
     def solve(A: Any, shift: Any, B: Any) -> Any:
+        if len(A) <= FEW and not op.retry:
+            return swept(A, shift) @ B if op.left else B @ swept(A, shift)
         L, X = cholesky(A, shift, op.retry), B.T
         for transposed in (True, False) if op.left else (False, True):
             X = jax.lax.linalg.triangular_solve(
@@ -78,6 +113,114 @@ def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., 
         return jax.lax.cond(due, renewed, lambda old: (old, jnp.asarray(True)), old)
 
     return refreshed
+
+
+@jax_funcify.register(IteratedInverses)
+def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., Any]:
+    """Return one loop for all matrices, which on a GPU waits for the host once an iteration.
+
+    A matrix that has come to its end waits for the others. Products are in full precision
+    wherever else they may be in less: their errors grow with the matrix's condition.
+    """
+
+    def begin(start: Any, A: Any, least: Any) -> tuple[Any, ...]:
+        X, image, claimed = first_step(jnp, start, A, least)
+        return judged(X, image, claimed, jnp.full_like(claimed, jnp.inf))
+
+    def judged(X: Any, image: Any, claimed: Any, last: Any) -> tuple[Any, ...]:
+        E = residual(jnp, image, scale_of(claimed))
+        error, bound = jnp.sqrt(jnp.vdot(E, E)), next_claim(claimed)
+        return X, E, scale_of(claimed), bound, error, op.ends(jnp, error, last, bound)
+
+    def step(A: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        X, E, scale, bound, last, done = state
+        Y = better(X, E, scale)
+        new = judged(Y, A @ Y, bound, last)
+        return tuple(jnp.where(done, o, n) for o, n in zip(state, new, strict=True))
+
+    def going_on(carry: tuple[Any, Any]) -> Any:
+        count, states = carry
+        return (count < op.iterations) & ~jnp.concatenate([state[-1] for state in states]).all()
+
+    def inverses(*inputs: Any) -> Any:
+        _, matrices, _ = thirds(inputs)
+        groups = groups_of([len(A) for A in matrices])
+        with jax.default_matmul_precision(full_precision(str(matrices[0].dtype))):
+            stacks = [stacked(inputs, places, size) for size, places in groups]
+            _, states = jax.lax.while_loop(
+                going_on,
+                lambda carry: (
+                    carry[0] + 1,
+                    [
+                        jax.vmap(step)(A, state)
+                        for (_, A, _), state in zip(stacks, carry[1], strict=True)
+                    ],
+                ),
+                (1, [jax.vmap(begin)(*stack) for stack in stacks]),
+            )
+            found = {
+                place: jax.vmap(better)(*state[:3])[k]
+                for (_, places), state in zip(groups, states, strict=True)
+                for k, place in enumerate(places)
+            }
+        cut = [found[i][: len(A), : len(A)] for i, A in enumerate(matrices)]
+        return cut if len(cut) > 1 else cut[0]
+
+    return inverses
+
+
+@cache
+def full_precision(dtype: str) -> str:
+    """Return JAX's name of products as exact as the dtype's, and on a GPU faster than its own.
+
+    Three products in TF32, of what that holds of the numbers and of what it leaves.
+    """
+    if jax.default_backend() != "gpu" or dtype != "float32":
+        return "highest"
+    unit = jnp.eye(2, dtype=dtype)
+    try:
+        with jax.default_matmul_precision(THRICE):
+            jax.jit(jnp.matmul).lower(unit, unit).compile()
+    except jax.errors.JaxRuntimeError:  # a GPU that has no TF32
+        return "highest"
+    return THRICE
+
+
+def multiple() -> int:
+    """Return of what widths are made a multiple: on a GPU of a power of two, which is faster."""
+    return 1 if jax.default_backend() == "cpu" else ALIGNED
+
+
+def groups_of(widths: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Return which matrices are multiplied in one call, and to what width they are made.
+
+    A GPU multiplies several matrices of one width in little more time than one, a CPU one after
+    another.
+    """
+    wider = [-(-width // multiple()) * multiple() for width in widths]
+    if multiple() == 1:
+        return [(width, [i]) for i, width in enumerate(wider)]
+    return [(w, [i for i, v in enumerate(wider) if v == w]) for w in dict.fromkeys(wider)]
+
+
+def stacked(inputs: Sequence[Any], places: Sequence[int], size: int) -> list[Any]:
+    """Return starts, matrices and bounds at places, widened by a multiple of the identity."""
+    starts, matrices, least = ([values[i] for i in places] for values in thirds(inputs))
+    means = [A.trace() / len(A) for A in matrices]
+    return [
+        jnp.stack([widened(X, size, 1 / mean) for X, mean in zip(starts, means, strict=True)]),
+        jnp.stack([widened(A, size, mean) for A, mean in zip(matrices, means, strict=True)]),
+        jnp.stack(least),
+    ]
+
+
+def widened(A: Any, size: int, value: Any) -> Any:
+    """Return A, (d, d), with so many rows and columns, the value on the diagonal of those new."""
+    d = len(A)
+    if d == size:
+        return A
+    beyond = jnp.diag(jnp.arange(size) >= d)
+    return jnp.where(beyond, value, jnp.pad(A, (0, size - d)))
 
 
 @jax_funcify.register(FactorAverage)

@@ -29,6 +29,7 @@ from kfgn_graph.backends.blas import BLAS_LETTERS
 from kfgn_graph.backends.expressions import AT_ONCE, python_function
 from kfgn_graph.backends.inverses import ShiftedSolve
 from kfgn_graph.backends.recomputing import Held
+from kfgn_graph.newton_schulz import IteratedInverses
 
 
 def kernel_of(node: Apply, memo: dict[Any, Any]) -> tuple[Callable[..., Any], str | None]:
@@ -99,8 +100,8 @@ def performed(op: Op, node: Apply) -> Callable[..., Any]:
     return one if places == 1 else several
 
 
-# What NumPy does at once, what is but a view, and what is LAPACK's work.
-for kind in (*AT_ONCE, Held, ShiftedSolve, ScalarFromTensor, TensorFromScalar):
+# What NumPy does at once, what is but a view, and what is LAPACK's or BLAS's work.
+for kind in (*AT_ONCE, Held, ShiftedSolve, IteratedInverses, ScalarFromTensor, TensorFromScalar):
     in_python.register(kind, performed)
 
 
