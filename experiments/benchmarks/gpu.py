@@ -2,10 +2,10 @@
 
 For inverses by Cholesky and by products alone, products in float32 and in TF32, everything at
 every update and the default schedule: milliseconds an update in a compiled loop and called one by
-one, how long the GPU was busy and with how many kernels, the loss that the updates end at, and
-what operations and kernels predict. It runs on any device that JAX has, but its numbers are of
-interest on a GPU. It needs no network: ``--mnist`` takes MNIST where it is at hand, else the
-images are random.
+one, the kernels that ran and their time, added up though they run side by side, the loss that the
+updates end at, and what operations and kernels predict. It runs on any device that JAX has, but
+its numbers are of interest on a GPU. It needs no network: ``--mnist`` takes MNIST where it is at
+hand, else the images are random.
 """
 
 import statistics

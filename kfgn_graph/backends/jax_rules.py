@@ -1,8 +1,9 @@
 r"""JAX's rules for Ops of ours; imported where JAX compiles.
 
-XLA compiles each branch of a choice, so that a second attempt is to factorise alone: what makes
-an inverse of the Cholesky factor stands after both. LAPACK counts columns first: what is given to
-it transposed and taken from it transposed is not copied for that.
+Products that invert are as exact as the dtype wherever others may be less: their errors grow with
+the matrix's condition. XLA compiles each branch of a choice, so that a second attempt is to
+factorise alone: what makes an inverse of the Cholesky factor stands after both. LAPACK counts
+columns first: what is given to it transposed and taken from it transposed is not copied for that.
 """
 
 from __future__ import annotations
@@ -38,6 +39,32 @@ THRICE = "TF32_TF32_F32_X3"
 barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
 
+@cache
+def exact(dtype: str) -> str:
+    """Return JAX's name of products as exact as the dtype's: what a GPU has that is fastest.
+
+    Three products in TF32, of what that holds of the numbers and of what it leaves. A CPU's own
+    are exact.
+    """
+    if jax.default_backend() == "cpu":
+        return "default"
+    if jax.default_backend() != "gpu" or dtype != "float32":
+        return "highest"
+    unit = jnp.eye(2, dtype=dtype)
+    try:
+        with jax.default_matmul_precision(THRICE):
+            jax.jit(jnp.matmul).lower(unit, unit).compile()
+    except jax.errors.JaxRuntimeError:  # a GPU that has no TF32
+        return "highest"
+    return THRICE
+
+
+def exact_product(A: Any, B: Any) -> Any:
+    """Return a product as exact as the dtype's."""
+    with jax.default_matmul_precision(exact(str(A.dtype))):
+        return A @ B
+
+
 def cholesky(A: Any, shift: Any, retry: float) -> Any:
     """Return L with A + s I = L L^T, by the second attempt where the first fails."""
 
@@ -58,7 +85,7 @@ def inverse(A: Any, shift: Any, retry: float) -> Any:
     L = cholesky(A, shift, retry)
     unit = jnp.eye(len(A), dtype=A.dtype).T
     root = jax.lax.linalg.triangular_solve(L, unit, left_side=True, lower=True).T
-    return root @ root.T
+    return exact_product(root, root.T)
 
 
 def swept(A: Any, shift: Any) -> Any:
@@ -83,7 +110,8 @@ def jax_funcify_solve(op: ShiftedSolve, **kwargs: Any) -> Callable[..., Any]:
 
     def solve(A: Any, shift: Any, B: Any) -> Any:
         if len(A) <= FEW and not op.retry:
-            return swept(A, shift) @ B if op.left else B @ swept(A, shift)
+            X = swept(A, shift)
+            return exact_product(X, B) if op.left else exact_product(B, X)
         L, X = cholesky(A, shift, op.retry), B.T
         for transposed in (True, False) if op.left else (False, True):
             X = jax.lax.linalg.triangular_solve(
@@ -119,8 +147,7 @@ def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., 
 def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., Any]:
     """Return one loop for all matrices, which on a GPU waits for the host once an iteration.
 
-    A matrix that has come to its end waits for the others. Products are in full precision
-    wherever else they may be in less: their errors grow with the matrix's condition.
+    A matrix that has come to its end waits for the others.
     """
 
     def begin(start: Any, A: Any, least: Any) -> tuple[Any, ...]:
@@ -145,7 +172,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
     def inverses(*inputs: Any) -> Any:
         _, matrices, _ = thirds(inputs)
         groups = groups_of([len(A) for A in matrices])
-        with jax.default_matmul_precision(full_precision(str(matrices[0].dtype))):
+        with jax.default_matmul_precision(exact(str(matrices[0].dtype))):
             stacks = [stacked(inputs, places, size) for size, places in groups]
             _, states = jax.lax.while_loop(
                 going_on,
@@ -167,23 +194,6 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
         return cut if len(cut) > 1 else cut[0]
 
     return inverses
-
-
-@cache
-def full_precision(dtype: str) -> str:
-    """Return JAX's name of products as exact as the dtype's, and on a GPU faster than its own.
-
-    Three products in TF32, of what that holds of the numbers and of what it leaves.
-    """
-    if jax.default_backend() != "gpu" or dtype != "float32":
-        return "highest"
-    unit = jnp.eye(2, dtype=dtype)
-    try:
-        with jax.default_matmul_precision(THRICE):
-            jax.jit(jnp.matmul).lower(unit, unit).compile()
-    except jax.errors.JaxRuntimeError:  # a GPU that has no TF32
-        return "highest"
-    return THRICE
 
 
 def multiple() -> int:
