@@ -161,8 +161,8 @@ class NewtonSchulz(_PairOfInverses):
     iterations : int
         At most; a cold start needs some :math:`\log_4` of the condition number, and three more.
     tolerance : float, optional
-        Stops where :math:`\|I - A X\|_F` will be at most this, or falls no more; by default the
-        root of the dtype's precision.
+        Stops where :math:`\|I - A X\|_F` will be at most this, or where a step no longer
+        halves it; by default the root of the dtype's precision.
     """
 
     iterations: int = 40

@@ -146,6 +146,12 @@ def test_newton_schulz_starts_from_the_last_inverse(
     assert np.linalg.norm(np.eye(d) - A @ cold) > 0.1
 
 
+def test_newton_schulz_is_soon_there_from_a_nearby_inverse(rng: np.random.Generator) -> None:
+    A = semidefinite(rng, 8) + 0.1 * np.eye(8)
+    nearby = A + 1e-4 * semidefinite(rng, 8)
+    assert_close(iterated(3, A, np.linalg.inv(nearby)), np.linalg.inv(A), 1e-9)
+
+
 @pytest.mark.parametrize("start", ["identity", "zero", "huge", "nan"])
 def test_newton_schulz_starts_anew_where_the_last_inverse_is_far(
     start: str, rng: np.random.Generator

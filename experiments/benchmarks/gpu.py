@@ -40,8 +40,6 @@ WARM_STEPS = 3
 """Of Newton-Schulz from the last inverse, for the prediction: two products each, and two more."""
 EXACT = "TF32_TF32_F32_X3"
 """What Newton-Schulz's products are taken in on a GPU, whatever others are."""
-
-
 CHAIN = 200
 """Kernels of which the time of one is measured."""
 

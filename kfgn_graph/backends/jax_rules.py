@@ -152,17 +152,12 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
 
     def begin(start: Any, A: Any, least: Any) -> tuple[Any, ...]:
         X, image, claimed = first_step(jnp, start, A, least)
-        return judged(X, image, claimed, jnp.full_like(claimed, jnp.inf))
-
-    def judged(X: Any, image: Any, claimed: Any, last: Any) -> tuple[Any, ...]:
-        E = residual(jnp, image, scale_of(claimed))
-        error, bound = jnp.sqrt(jnp.vdot(E, E)), next_claim(claimed)
-        return X, E, scale_of(claimed), bound, error, op.ends(jnp, error, last, bound)
+        return judged(op, X, image, claimed, jnp.full_like(claimed, jnp.inf))
 
     def step(A: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
         X, E, scale, bound, last, done = state
         Y = better(X, E, scale)
-        new = judged(Y, A @ Y, bound, last)
+        new = judged(op, Y, A @ Y, bound, last)
         return tuple(jnp.where(done, o, n) for o, n in zip(state, new, strict=True))
 
     def going_on(carry: tuple[Any, Any]) -> Any:
@@ -174,26 +169,29 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
         groups = groups_of([len(A) for A in matrices])
         with jax.default_matmul_precision(exact(str(matrices[0].dtype))):
             stacks = [stacked(inputs, places, size) for size, places in groups]
-            _, states = jax.lax.while_loop(
-                going_on,
-                lambda carry: (
-                    carry[0] + 1,
-                    [
-                        jax.vmap(step)(A, state)
-                        for (_, A, _), state in zip(stacks, carry[1], strict=True)
-                    ],
-                ),
-                (1, [jax.vmap(begin)(*stack) for stack in stacks]),
-            )
-            found = {
-                place: jax.vmap(better)(*state[:3])[k]
-                for (_, places), state in zip(groups, states, strict=True)
-                for k, place in enumerate(places)
-            }
+
+            def steps(carry: tuple[Any, Any]) -> tuple[Any, Any]:
+                count, states = carry
+                pairs = zip(stacks, states, strict=True)
+                return count + 1, [jax.vmap(step)(A, state) for (_, A, _), state in pairs]
+
+            begun = 1, [jax.vmap(begin)(*stack) for stack in stacks]
+            _, states = jax.lax.while_loop(going_on, steps, begun)
+            finished = [jax.vmap(better)(*state[:3]) for state in states]
+        order = [i for _, places in groups for i in places]
+        found = dict(zip(order, (X for stack in finished for X in stack), strict=True))
         cut = [found[i][: len(A), : len(A)] for i, A in enumerate(matrices)]
         return cut if len(cut) > 1 else cut[0]
 
     return inverses
+
+
+def judged(op: IteratedInverses, X: Any, image: Any, claimed: Any, last: Any) -> tuple[Any, ...]:
+    """Return the state of one matrix: X, E, their scale, the next claim, the error, the end."""
+    scale, bound = scale_of(claimed), next_claim(claimed)
+    E = residual(jnp, image, scale)
+    error = jnp.sqrt(jnp.vdot(E, E))
+    return X, E, scale, bound, error, op.ends(jnp, error, last, bound)
 
 
 def multiple() -> int:

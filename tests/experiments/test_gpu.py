@@ -3,6 +3,8 @@ import pytest
 
 pytest.importorskip("jax")
 
+import jax
+
 from experiments.benchmarks.flops import Work, totals, update_terms
 from experiments.benchmarks.gpu import Rates, measure, predicted_seconds
 
@@ -34,4 +36,5 @@ def test_a_case_is_measured() -> None:
     found = measure(data, SIZES[1:-1], 10, 50, 1, **case)
     assert {name: found[name] for name in case} == case
     assert 0 < found["loop_ms"] < found["first_call_s"] * 1e3
+    assert (found["kernels"] > 10) == (jax.default_backend() == "gpu")
     assert np.isfinite(found["loss"])
