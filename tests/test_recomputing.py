@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.conditional.op import IfElse, ifelse
 from pytensor.graph.traversal import applys_between
+from pytensor.tensor.basic import Join
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
@@ -60,20 +61,32 @@ def test_a_branch_reads_activations_and_no_slopes(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
-def test_first_rows_that_are_read_more_than_once_are_an_array_of_their_own(
+def test_first_rows_are_an_array_of_their_own_unless_they_are_most_of_it(
     backend: str, rng: np.random.Generator
 ) -> None:
-    x = pt.matrix("x")
-    rows = pt.exp(x)[:2]
-    outputs = [rows @ rows.T, rows.sum(axis=1), pt.exp(x)[:3].sum(), pt.exp(x).sum()]
+    x = pt.matrix("x", shape=(5, None))
+    rows, most = pt.exp(x)[:2], pt.exp(x)[:3]
+    outputs = [rows @ rows.T, rows.sum(axis=1), most @ most.T, most.sum(), pt.exp(x).sum()]
     function = pytensor.function([x], outputs, mode=resolve_backend(backend, None).mode())
     held = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, Held)]
     assert len(held) == 1
     X = rng.standard_normal((5, 3))
-    R = np.exp(X)[:2]
-    wanted = [R @ R.T, R.sum(axis=1), np.exp(X)[:3].sum(), np.exp(X).sum()]
+    R, M = np.exp(X)[:2], np.exp(X)[:3]
+    wanted = [R @ R.T, R.sum(axis=1), M @ M.T, M.sum(), np.exp(X).sum()]
     for got, want in zip(function(X), wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_numba_reads_gradients_of_weights_where_they_are_joined_to_those_of_biases() -> None:
+    """Nothing keeps the gradients themselves, of which what is joined is a copy."""
+    joins = [
+        node
+        for node in step_graph("numba").apply_nodes
+        if isinstance(node.op, Join) and node.op.axis == 0 and node.outputs[0].type.ndim == 2
+    ]
+    assert len(joins) >= len(WIDTHS) - 1
+    clients = step_graph("numba").clients
+    assert all([reader for reader, _ in clients[join.inputs[0]]] == [join] for join in joins)
 
 
 @pytest.mark.slow

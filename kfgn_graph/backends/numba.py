@@ -13,7 +13,7 @@ from pytensor.link.numba.linker import NumbaLinker
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
-from kfgn_graph.backends.recomputing import LESS_KEPT
+from kfgn_graph.backends.recomputing import LESS_KEPT, READ_JOINED
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 
 
@@ -47,5 +47,10 @@ class NumbaBackend(Backend):
 
         mode = Mode(ProgramLinker(), NUMBA._optimizer)
         return mode.including(
-            SYMMETRIC_PRODUCTS, FACTORED_SOLVES, FAST_ELEMENTARY, LESS_KEPT, INLINE_EXPRESSIONS
+            SYMMETRIC_PRODUCTS,
+            FACTORED_SOLVES,
+            FAST_ELEMENTARY,
+            LESS_KEPT,
+            READ_JOINED,
+            INLINE_EXPRESSIONS,
         )

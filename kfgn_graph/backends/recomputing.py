@@ -5,7 +5,8 @@ theirs. If the branch makes them of the activations, which it reads anyway, the 
 arrays: they are fused with what reads them.
 
 Of a batch's first rows it is the other way round: as a view, or where XLA takes them anew in each
-Op that reads them, they would keep the whole array for the last one.
+Op that reads them, they would keep the whole array for the last one. And a gradient that has been
+copied, to stand beside its bias's, is read there.
 """
 
 from __future__ import annotations
@@ -19,14 +20,21 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
 from pytensor.graph.rewriting.basic import GraphRewriter, dfs_rewriter, node_rewriter
+from pytensor.graph.traversal import applys_between
 from pytensor.scalar import basic as scalars
+from pytensor.tensor.basic import Join
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.subtensor import Subtensor
 
 from kfgn_graph.backends.guards import Guards, guards_of, guards_of_nodes
+from kfgn_graph.backends.inverses import ShiftedSolve
 
 #: The tag of the rewrites, for ``Mode.including``.
 LESS_KEPT = "kfgn_less_kept"
+
+#: And of one for Numba's functions. C's machine computes gradients in an order of its own, by
+#: which nothing is gained.
+READ_JOINED = "kfgn_read_joined"
 
 #: After what merges nodes that are alike, and before branches are taken out of the graph.
 BEFORE_BRANCHES = 48.85
@@ -133,14 +141,45 @@ class Held(Op):
 
 @node_rewriter([Subtensor])
 def held_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Hold an array's first rows that are read more than once."""
-    readers = [reader.op for reader, _ in fgraph.clients[node.outputs[0]]]
-    first = [isinstance(i, slice) and i.start is i.step is None for i in node.op.idx_list]
-    rows = first == [True] and node.outputs[0].type.ndim > 1
-    if not rows or len(readers) < 2 or any(isinstance(op, Held) for op in readers):
+    """Hold an array's first rows, unless they are most of it."""
+    first, out = node.inputs[0], node.outputs[0]
+    readers = [reader.op for reader, _ in fgraph.clients[out]]
+    prefix = [isinstance(i, slice) and i.start is i.step is None for i in node.op.idx_list]
+    if prefix != [True] or out.type.ndim < 2 or Held in map(type, readers):
+        return None
+    rows, taken = first.type.shape[0], out.type.shape[0]
+    if rows is not None and taken is not None and 2 * taken > rows:
         return None
     return [Held()(node.op(*node.inputs))]
 
 
+class ReadJoined(GraphRewriter):
+    """Let what reads a matrix read it where it has been joined to further rows, a copy of it.
+
+    Not where a solution takes the memory of the joined one.
+    """
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Replace the first part for all that need it where it is joined."""
+        guards = guards_of_nodes(fgraph)
+        for node in fgraph.toposort():
+            if self._can_be_read(fgraph, node):
+                part, before = node.inputs[0], {*applys_between([], node.inputs)}
+                view = node.outputs[0][: part.type.shape[0]]
+                for reader, index in list(fgraph.clients[part]):
+                    joined = guards[node] <= guards_of(reader, index, guards)
+                    if joined and reader is not node and reader not in before:
+                        fgraph.change_node_input(reader, index, view, reason=LESS_KEPT)
+
+    def _can_be_read(self, fgraph: FunctionGraph, node: Apply) -> bool:
+        """Return whether a node joins to the rows of a matrix, and the result is kept."""
+        if not isinstance(node.op, Join) or node.outputs[0].type.ndim != 2:
+            return False
+        known = node.op.axis == 0 and node.inputs[0].type.shape[0] is not None
+        readers = [reader.op for reader, _ in fgraph.clients[node.outputs[0]]]
+        return known and not any(isinstance(op, ShiftedSolve) for op in readers)
+
+
 optdb.register("kfgn_held_rows", dfs_rewriter(held_rows), LESS_KEPT, position=BEFORE_BRANCHES)
+optdb.register(READ_JOINED, ReadJoined(), position=BEFORE_BRANCHES)
 optdb.register("kfgn_recomputed", Recompute(), LESS_KEPT, position=BEFORE_BRANCHES)
