@@ -26,12 +26,15 @@ SYMMETRIC_PRODUCTS = "kfgn_symmetric_products"
 SUPPORT_CODE = """
 template <typename T>
 static void kfgn_mirror(T* z, npy_intp d) {
-    const npy_intp block = 32;
-    for (npy_intp p = 0; p < d; p += block)
-        for (npy_intp q = 0; q <= p; q += block)
-            for (npy_intp i = p; i < p + block && i < d; ++i)
-                for (npy_intp j = q; j < q + block && j < i; ++j)
-                    z[j * d + i] = z[i * d + j];
+    const npy_intp block = 16;
+    for (npy_intp p = 0; p < d; p += block) {
+        npy_intp end = p + block < d ? p + block : d;
+        for (npy_intp q = 0; q < p; q += block)
+            for (npy_intp j = q; j < q + block; ++j)
+                for (npy_intp i = p; i < end; ++i) z[j * d + i] = z[i * d + j];
+        for (npy_intp i = p; i < end; ++i)
+            for (npy_intp j = p; j < i; ++j) z[j * d + i] = z[i * d + j];
+    }
 }
 """
 
@@ -111,7 +114,7 @@ class Syrk(BlasOp):
 
     def c_code_cache_version(self) -> tuple[int, ...]:
         """Return the version of the C code."""
-        return (1,)
+        return (2,)
 
 
 syrk = Syrk()
