@@ -18,7 +18,7 @@ from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inner import INNER_PRODUCTS
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
-from kfgn_graph.backends.recomputing import LESS_KEPT
+from kfgn_graph.backends.recomputing import FEW_ROWS, LESS_KEPT
 from kfgn_graph.backends.scalars import LEFT_TO_NUMPY, SCALAR_EXPRESSIONS
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 from kfgn_graph.errors import BackendError
@@ -56,6 +56,7 @@ class CBackend(Backend):
             FAST_ELEMENTARY,
             SCALAR_EXPRESSIONS,
             LESS_KEPT,
+            FEW_ROWS,
             KEPT_LAZY,
             PASSED_ON,
             LEFT_TO_NUMPY,

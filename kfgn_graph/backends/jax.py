@@ -15,7 +15,7 @@ from pytensor.link.jax.linker import JAXLinker
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.diagonals import STRIDED_DIAGONALS
-from kfgn_graph.backends.recomputing import LESS_KEPT
+from kfgn_graph.backends.recomputing import LESS_KEPT, SHARED_ROWS
 from kfgn_graph.errors import BackendError, BatchError
 from kfgn_graph.matrices import RefreshedInverse
 
@@ -111,7 +111,8 @@ class JAXBackend(Backend):
         self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
     def mode(self) -> Mode:
-        return Mode(DonatingJAXLinker(), JAX._optimizer).including(LESS_KEPT, STRIDED_DIAGONALS)
+        mode = Mode(DonatingJAXLinker(), JAX._optimizer)
+        return mode.including(LESS_KEPT, SHARED_ROWS, STRIDED_DIAGONALS)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:

@@ -13,7 +13,7 @@ from pytensor.link.numba.linker import NumbaLinker
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
-from kfgn_graph.backends.recomputing import LESS_KEPT, READ_JOINED
+from kfgn_graph.backends.recomputing import FEW_ROWS, LESS_KEPT, READ_JOINED
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
 
 
@@ -51,6 +51,7 @@ class NumbaBackend(Backend):
             FACTORED_SOLVES,
             FAST_ELEMENTARY,
             LESS_KEPT,
+            FEW_ROWS,
             READ_JOINED,
             INLINE_EXPRESSIONS,
         )

@@ -29,10 +29,14 @@ from pytensor.tensor.subtensor import Subtensor
 from kfgn_graph.backends.guards import Guards, guards_of, guards_of_nodes
 from kfgn_graph.backends.inverses import ShiftedSolve
 
-#: The tag of the rewrites, for ``Mode.including``.
+#: The tag of the rewrite, for ``Mode.including``.
 LESS_KEPT = "kfgn_less_kept"
 
-#: And of one for Numba's functions. C's machine computes gradients in an order of its own, by
+#: Of what is done with a batch's first rows on Numba and C, where others are views and cost
+#: nothing, and on JAX.
+FEW_ROWS, SHARED_ROWS = "kfgn_few_rows", "kfgn_shared_rows"
+
+#: Of another for Numba's functions. C's machine computes gradients in an order of its own, by
 #: which nothing is gained.
 READ_JOINED = "kfgn_read_joined"
 
@@ -139,18 +143,27 @@ class Held(Op):
         outputs[0][0] = inputs[0].copy()
 
 
-@node_rewriter([Subtensor])
-def held_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Hold an array's first rows, unless they are most of it."""
-    first, out = node.inputs[0], node.outputs[0]
+def readers_of_rows(fgraph: FunctionGraph, node: Apply) -> list[Op]:
+    """Return what reads an array's first rows, unless they are held already."""
+    out = node.outputs[0]
     readers = [reader.op for reader, _ in fgraph.clients[out]]
     prefix = [isinstance(i, slice) and i.start is i.step is None for i in node.op.idx_list]
-    if prefix != [True] or out.type.ndim < 2 or Held in map(type, readers):
-        return None
-    rows, taken = first.type.shape[0], out.type.shape[0]
-    if rows is not None and taken is not None and 2 * taken > rows:
-        return None
-    return [Held()(node.op(*node.inputs))]
+    wanted = prefix == [True] and out.type.ndim > 1 and Held not in map(type, readers)
+    return readers if wanted else []
+
+
+@node_rewriter([Subtensor])
+def few_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Hold an array's first rows, unless they are most of it."""
+    rows, taken = node.inputs[0].type.shape[0], node.outputs[0].type.shape[0]
+    few = rows is None or taken is None or 2 * taken <= rows
+    return [Held()(node.op(*node.inputs))] if few and readers_of_rows(fgraph, node) else None
+
+
+@node_rewriter([Subtensor])
+def shared_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Hold an array's first rows that are read more than once."""
+    return [Held()(node.op(*node.inputs))] if len(readers_of_rows(fgraph, node)) > 1 else None
 
 
 class ReadJoined(GraphRewriter):
@@ -180,6 +193,7 @@ class ReadJoined(GraphRewriter):
         return known and not any(isinstance(op, ShiftedSolve) for op in readers)
 
 
-optdb.register("kfgn_held_rows", dfs_rewriter(held_rows), LESS_KEPT, position=BEFORE_BRANCHES)
+optdb.register(FEW_ROWS, dfs_rewriter(few_rows), position=BEFORE_BRANCHES)
+optdb.register(SHARED_ROWS, dfs_rewriter(shared_rows), position=BEFORE_BRANCHES)
 optdb.register(READ_JOINED, ReadJoined(), position=BEFORE_BRANCHES)
 optdb.register("kfgn_recomputed", Recompute(), LESS_KEPT, position=BEFORE_BRANCHES)
