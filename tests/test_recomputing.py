@@ -79,14 +79,28 @@ def test_first_rows_are_an_array_of_their_own_on_numba_and_c_unless_they_are_mos
 
 def test_numba_reads_gradients_of_weights_where_they_are_joined_to_those_of_biases() -> None:
     """Nothing keeps the gradients themselves, of which what is joined is a copy."""
+    graph = step_graph("numba")
     joins = [
         node
-        for node in step_graph("numba").apply_nodes
+        for node in graph.apply_nodes
         if isinstance(node.op, Join) and node.op.axis == 0 and node.outputs[0].type.ndim == 2
     ]
     assert len(joins) >= len(WIDTHS) - 1
-    clients = step_graph("numba").clients
-    assert all([reader for reader, _ in clients[join.inputs[0]]] == [join] for join in joins)
+    assert all([reader for reader, _ in graph.clients[join.inputs[0]]] == [join] for join in joins)
+
+
+@pytest.mark.parametrize(("rows", "dtype"), [(None, "float32"), (2, "float64")])
+def test_a_part_is_not_read_where_the_join_has_another_type(rows: int | None, dtype: str) -> None:
+    part, more = pt.matrix(dtype="float32", shape=(3, 4)), pt.matrix(dtype=dtype, shape=(rows, 4))
+    a = pt.tanh(part)
+    outputs = [pt.concatenate([a, more]).sum(axis=1), a @ a.T]
+    mode = resolve_backend("numba", None).mode()
+    with pytensor.config.change_flags(on_opt_error="raise"):
+        function = pytensor.function([part, more], outputs, mode=mode)
+    A, M = np.ones((3, 4), "float32"), np.full((2, 4), 2, dtype)
+    total, product = function(A, M)
+    np.testing.assert_allclose(total, [*[4 * np.tanh(1)] * 3, 8, 8], rtol=1e-6)
+    np.testing.assert_allclose(product, np.full((3, 3), 4 * np.tanh(1) ** 2), rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -32,12 +32,11 @@ from kfgn_graph.backends.inverses import ShiftedSolve
 #: The tag of the rewrite, for ``Mode.including``.
 LESS_KEPT = "kfgn_less_kept"
 
-#: Of what is done with a batch's first rows on Numba and C, where others are views and cost
-#: nothing, and on JAX.
+#: The tags of what holds a batch's first rows: for Numba and C, where other rows are views and
+#: cost nothing, and for JAX.
 FEW_ROWS, SHARED_ROWS = "kfgn_few_rows", "kfgn_shared_rows"
 
-#: Of another for Numba's functions. C's machine computes gradients in an order of its own, by
-#: which nothing is gained.
+#: The tag of what reads a gradient where it is joined: for Numba. C has its peak elsewhere.
 READ_JOINED = "kfgn_read_joined"
 
 #: After what merges nodes that are alike, and before branches are taken out of the graph.
@@ -154,7 +153,7 @@ def readers_of_rows(fgraph: FunctionGraph, node: Apply) -> list[Op]:
 
 @node_rewriter([Subtensor])
 def few_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Hold an array's first rows, unless they are most of it."""
+    """Hold an array's first rows, unless they are known to be most of it."""
     rows, taken = node.inputs[0].type.shape[0], node.outputs[0].type.shape[0]
     few = rows is None or taken is None or 2 * taken <= rows
     return [Held()(node.op(*node.inputs))] if few and readers_of_rows(fgraph, node) else None
@@ -169,28 +168,32 @@ def shared_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 class ReadJoined(GraphRewriter):
     """Let what reads a matrix read it where it has been joined to further rows, a copy of it.
 
-    Not where a solution takes the memory of the joined one.
+    Not where the copy has another type, nor where a solution takes its memory.
     """
 
     def apply(self, fgraph: FunctionGraph) -> None:
         """Replace the first part for all that need it where it is joined."""
         guards = guards_of_nodes(fgraph)
         for node in fgraph.toposort():
-            if self._can_be_read(fgraph, node):
-                part, before = node.inputs[0], {*applys_between([], node.inputs)}
-                view = node.outputs[0][: part.type.shape[0]]
-                for reader, index in list(fgraph.clients[part]):
-                    joined = guards[node] <= guards_of(reader, index, guards)
-                    if joined and reader is not node and reader not in before:
-                        fgraph.change_node_input(reader, index, view, reason=LESS_KEPT)
+            view = copied_part(fgraph, node)
+            if view is not None:
+                before = {*applys_between([], node.inputs), node}
+                for reader, index in list(fgraph.clients[node.inputs[0]]):
+                    needed = guards[node] <= guards_of(reader, index, guards)
+                    if needed and reader not in before:
+                        fgraph.change_node_input(reader, index, view, reason=READ_JOINED)
 
-    def _can_be_read(self, fgraph: FunctionGraph, node: Apply) -> bool:
-        """Return whether a node joins to the rows of a matrix, and the result is kept."""
-        if not isinstance(node.op, Join) or node.outputs[0].type.ndim != 2:
-            return False
-        known = node.op.axis == 0 and node.inputs[0].type.shape[0] is not None
-        readers = [reader.op for reader, _ in fgraph.clients[node.outputs[0]]]
-        return known and not any(isinstance(op, ShiftedSolve) for op in readers)
+
+def copied_part(fgraph: FunctionGraph, node: Apply) -> Variable | None:
+    """Return the rows of a join that are a computed matrix, its first part, and stay so."""
+    if not isinstance(node.op, Join) or node.op.axis != 0 or node.outputs[0].type.ndim != 2:
+        return None
+    part, out = node.inputs[0], node.outputs[0]
+    if part.owner is None or part.type.shape[0] is None or len(fgraph.clients[part]) < 2:
+        return None
+    view = out[: part.type.shape[0]]
+    taken = any(isinstance(reader.op, ShiftedSolve) for reader, _ in fgraph.clients[out])
+    return view if part.type.is_super(view.type) and not taken else None
 
 
 optdb.register(FEW_ROWS, dfs_rewriter(few_rows), position=BEFORE_BRANCHES)
