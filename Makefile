@@ -13,10 +13,11 @@ IS_USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test test-all demo bench lint format types docs clean distclean
+.PHONY: help venv quick test test-all demo bench lint format types docs clean distclean
 
 help:
 	@echo "make demo      train the autoencoder: KFRA beside Adam, pictures and a table"
+	@echo "make quick     the core's tests in about two minutes"
 	@echo "make test      layering check and the fast tests"
 	@echo "make test-all  the same with the slow tests"
 	@echo "make bench     time updates beside those of other libraries, in matrix products"
@@ -57,12 +58,15 @@ venv: $(BIN)/.installed-dev
 
 # --- running -----------------------------------------------------------------------------
 
-test test-all: export OMP_NUM_THREADS ?= 1
-test test-all: export OPENBLAS_NUM_THREADS ?= 1
-test test-all: export MKL_NUM_THREADS ?= 1
-test test-all: export NUMBA_NUM_THREADS ?= 1
+quick test test-all: export OMP_NUM_THREADS ?= 1
+quick test test-all: export OPENBLAS_NUM_THREADS ?= 1
+quick test test-all: export MKL_NUM_THREADS ?= 1
+quick test test-all: export NUMBA_NUM_THREADS ?= 1
 # Results do not depend on the device; the processes would fight over the memory of a GPU.
-test test-all: export JAX_PLATFORMS ?= cpu
+quick test test-all: export JAX_PLATFORMS ?= cpu
+
+quick: $(BIN)/.installed-tests
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not thorough" tests/test_*.py $(ARGS)
 
 test: $(BIN)/.installed-tests
 	$(BIN)/lint-imports --no-logo

@@ -21,6 +21,8 @@ from tests.stepping import (
     values_of,
 )
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
 @pytest.mark.parametrize("inverse", ["cholesky", slow("newton-schulz"), slow("ekfac")])

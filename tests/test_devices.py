@@ -10,6 +10,8 @@ import pytest
 import kfgn_graph as kfgn
 from tests.test_linear_regression import column_model
 
+pytestmark = pytest.mark.thorough
+
 PROGRAM = """
 import numpy as np, pytensor, pytensor.tensor as pt
 import kfgn_graph as kfgn

@@ -12,10 +12,12 @@ import pytest
 
 import kfgn_graph as kfgn
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EQUATIONS = ROOT / "kfgn_graph" / "equations.py"
-SLOW_FILES = {"choose_damping"}
+SLOW_FILES = {"choose_damping", "choose_an_inverse"}
 HOW_TO_FILES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW_FILES else [])
     for path in sorted((DOCS / "how-to").glob("*.py"))

@@ -21,7 +21,7 @@ Claim = Callable[[Case, str, np.random.Generator], None]
 BATCH = 5
 DRAWS = 2
 
-# One of each kind, for the backends: a few of them every day, all of them on all in the slow run.
+# One of each kind: what `make quick` sees, and the slow run on every backend.
 KINDS = (
     "tanh_deep-log_softmax",
     "tanh-heteroscedastic",
@@ -37,8 +37,8 @@ KINDS = (
 )
 LONG = {"normalised_inside", "relu_residual", "sliced", "exp_tanh", "softsign", "linear_no_bias"}
 EVERYDAY = (
-    ("tanh-half_rows", "CVM"),
-    ("tanh-half_rows", "NUMBA"),
+    ("one_layer-half_rows", "CVM"),
+    ("one_layer-half_rows", "NUMBA"),
     ("tanh-half_rows", "JAX"),
     ("leaky-labels", "JAX"),
 )
@@ -179,7 +179,11 @@ def check(case: Case, mode: str, rng: np.random.Generator) -> None:
 
 def row(case: Case) -> object:
     """Return a parameter of the test below; the graphs that take longest wait for the slow run."""
-    marks = [pytest.mark.slow] if case.net.name in LONG else []
+    marks = []
+    if case.name not in KINDS:
+        marks.append(pytest.mark.thorough)
+    if case.net.name in LONG:
+        marks.append(pytest.mark.slow)
     return pytest.param(case, id=case.name, marks=marks)
 
 
@@ -188,6 +192,7 @@ def test_the_graph_as_it_is_built(case: Case, rng: np.random.Generator) -> None:
     check(case, PLAIN, rng)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "mode"), EVERYDAY)
 def test_a_few_on_every_backend(name: str, mode: str, rng: np.random.Generator) -> None:
     check(BY_NAME[name], mode, rng)

@@ -25,6 +25,8 @@ from tests.stepping import (
 )
 from tests.tolerances import SCALED_TRAJECTORY, TRAJECTORY
 
+pytestmark = pytest.mark.thorough
+
 FAILURE_FACTOR = kfgn.LevenbergMarquardt().failure_factor
 ADAPTIVE: dict[str, object] = {
     "damping": kfgn.LevenbergMarquardt(),

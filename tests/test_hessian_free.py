@@ -20,6 +20,8 @@ from tests.stepping import case_of, on_backends, slow, values_of
 from tests.test_kronecker import semidefinite
 from tests.tolerances import TRAJECTORY
 
+pytestmark = pytest.mark.thorough
+
 SIZE, DAMPING = 30, 0.05
 
 

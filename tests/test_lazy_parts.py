@@ -16,6 +16,8 @@ from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain
 from tests.stepping import compile_case, slow
 
+pytestmark = pytest.mark.thorough
+
 NET = chain("sizes of their own", [3, 5, 4], "tanh")
 FACTOR_SIZES = {4, 5, 6}  # of NET, with biases; the quadratic model's matrices are smaller
 EXAMPLES = 7

@@ -21,6 +21,8 @@ from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.numba_source import program_of
 from tests.harness import printed_apart
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def branching(network_size: None) -> Callable[..., list[np.ndarray]]:

@@ -12,6 +12,8 @@ from tests.cases import build
 from tests.harness import MODES
 from tests.stepping import assert_identical, case_of, compile_case, on_backends, state_of
 
+pytestmark = pytest.mark.thorough
+
 ADAPTIVE: dict[str, Any] = {
     "damping": kfgn.LevenbergMarquardt(),
     "step": kfgn.Rescaling(),

@@ -21,6 +21,8 @@ from tests.stepping import (
 )
 from tests.tolerances import SINGLE_TRAJECTORY
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
 @pytest.mark.parametrize("loss", ["half_rows", "bernoulli", "labels"])

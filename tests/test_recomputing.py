@@ -21,6 +21,8 @@ from tests.harness import MODES
 from tests.stepping import on_backends
 from tests.test_symmetric_products import WIDTHS, step_graph
 
+pytestmark = pytest.mark.thorough
+
 
 def products() -> tuple[list[Any], list[Any]]:
     """Return products of tanh(x) and of what is cheap to make of it, where due and at any time."""

@@ -56,6 +56,7 @@ def test_ten_updates_are_the_transcription(
             assert_same_parameters(problem, trainer, TRAJECTORY)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "backend"),
     [("KFRA", "c"), ("KFRA", "numba"), ("KFRA", "jax"), slow("KFLR", "c"), slow("KFLR", "numba")],
@@ -125,6 +126,7 @@ def test_the_updates_dictionary_is_the_compiled_update(
         assert_close(value, values_of(theirs)[name], TRAJECTORY)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", on_backends(MODES))
 @pytest.mark.parametrize("method", ["KFRA", "KFAC"])
 def test_state_and_file_resume_bit_for_bit(

@@ -71,7 +71,14 @@ def test_the_first_limit_ends_training(folder, budget, update, reason):
     assert checkpoints(outcome.path)[-1] == update
 
 
-@pytest.mark.parametrize("method", [ADAM, KFRA, '"kfac"'], ids=["adam", "kfra", "kfac"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(ADAM, id="adam"),
+        pytest.param(KFRA, id="kfra"),
+        pytest.param('"kfac"', id="kfac", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(folder, method):
     alone = train(folder, runs="alone", method=method)
     watch = interrupting(7)
