@@ -154,9 +154,11 @@ def readers_of_rows(fgraph: FunctionGraph, node: Apply) -> list[Op]:
 @node_rewriter([Subtensor])
 def few_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     """Hold an array's first rows, unless they are known to be most of it."""
+    if not readers_of_rows(fgraph, node):
+        return None
     rows, taken = node.inputs[0].type.shape[0], node.outputs[0].type.shape[0]
     few = rows is None or taken is None or 2 * taken <= rows
-    return [Held()(node.op(*node.inputs))] if few and readers_of_rows(fgraph, node) else None
+    return [Held()(node.op(*node.inputs))] if few else None
 
 
 @node_rewriter([Subtensor])
