@@ -119,12 +119,13 @@ def assert_close(actual: np.ndarray, desired: np.ndarray, tolerance: float) -> N
 
 
 def printed_apart(program: str, cache_folder: Path) -> list[list[str]]:
-    """Run a program in a process and with a cache of its own; the words it prints."""
+    """Run a program in a process and with a cache of its own; the words it prints, and no warnings."""
     run = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"PYTENSOR_FLAGS": f"base_compiledir={cache_folder}"},
     )
+    assert run.stderr == ""
     return [line.split() for line in run.stdout.splitlines()]

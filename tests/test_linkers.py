@@ -171,7 +171,8 @@ def watched(name, *args, py_module=True, **options):
 
 GCC_compiler.compile_str = watched
 x = pt.fmatrix("x")
-function = pytensor.function([x], [pt.exp(x.T).sum(0), x[1:] * 2], mode=CBackend().mode())
+outputs = [pt.exp(x.T).sum(0), x[1:] * 2, x.T @ x]
+function = pytensor.function([x], outputs, mode=CBackend().mode())
 print(*function(np.ones((2, 3), "float32"))[0])
 print("BEFOREHAND", *beforehand)
 print("BY ITSELF", *by_itself)

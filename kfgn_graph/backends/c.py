@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import pytensor
@@ -44,8 +45,10 @@ class CBackend(Backend):
             raise BackendError(
                 "backend='c' needs a C++ compiler: install g++, or choose backend='numba'."
             )
-        if not pytensor.config.blas__ldflags:
-            pytensor.config.blas__ldflags = find_blas_flags()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS")
+            if not pytensor.config.blas__ldflags:
+                pytensor.config.blas__ldflags = find_blas_flags()
 
     def mode(self) -> Mode:
         mode = Mode(SideBySideLinker(use_cloop=True), CVM._optimizer)
@@ -90,5 +93,7 @@ def find_blas_flags() -> str:
 
 
 def flags_of(library: Path) -> str:
-    """Return the flags that link a library where it is."""
-    return f"-L{library.parent} -l:{library.name} -Wl,-rpath,{library.parent}"
+    """Return the flags that link a library where it is, by a name that PyTensor finds there."""
+    plain = library.suffix == ".so"
+    name = library.stem.removeprefix("lib") if plain else f":{library.name}"
+    return f"-L{library.parent} -l{name} -Wl,-rpath,{library.parent}"
