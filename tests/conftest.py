@@ -9,16 +9,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytensor
-import pytensor.link.jax.dispatch  # noqa: F401 (sets the precision that the next line corrects)
+import pytensor.link.jax.dispatch  # sets the precision that is corrected below
 import pytest
 
 from kfgn_graph.backends import base
 
 jax.config.update("jax_enable_x64", True)  # the judges compute in float64
 
-#: PyTensor prints what a rewrite raises, and goes on without it.
+#: By itself PyTensor prints what a rewrite raises, and goes on.
 pytensor.config.on_opt_error = "raise"
-
 
 #: What is compiled for large networks is tested; what is said of small ones asks for it.
 base.SMALL = -1

@@ -119,7 +119,7 @@ def assert_close(actual: np.ndarray, desired: np.ndarray, tolerance: float) -> N
 
 
 def printed_apart(program: str, cache_folder: Path) -> list[list[str]]:
-    """Run a program in a process and with a cache of its own; the words it prints, and no warnings."""
+    """Run a program in a process and with a cache of its own, in which a warning is an error."""
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,

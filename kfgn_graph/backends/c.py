@@ -17,6 +17,7 @@ from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.c_branches import KEPT_LAZY, PASSED_ON
 from kfgn_graph.backends.c_modules import SideBySideLinker
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
+from kfgn_graph.backends.in_place import IN_PLACE, PYTENSORS
 from kfgn_graph.backends.inner import INNER_PRODUCTS
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.recomputing import FEW_ROWS, LESS_KEPT
@@ -52,13 +53,14 @@ class CBackend(Backend):
 
     def mode(self) -> Mode:
         mode = Mode(SideBySideLinker(use_cloop=True), CVM._optimizer)
-        return mode.including(
+        return mode.excluding(PYTENSORS).including(
             SYMMETRIC_PRODUCTS,
             FACTORED_SOLVES,
             INNER_PRODUCTS,
             FAST_ELEMENTARY,
             SCALAR_EXPRESSIONS,
             LESS_KEPT,
+            IN_PLACE,
             FEW_ROWS,
             KEPT_LAZY,
             PASSED_ON,

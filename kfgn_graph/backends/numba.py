@@ -12,6 +12,7 @@ from pytensor.link.numba.linker import NumbaLinker
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.elementary import FAST_ELEMENTARY
+from kfgn_graph.backends.in_place import IN_PLACE, PYTENSORS
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.recomputing import FEW_ROWS, LESS_KEPT, READ_JOINED
 from kfgn_graph.backends.symmetric import SYMMETRIC_PRODUCTS
@@ -46,11 +47,12 @@ class NumbaBackend(Backend):
         from kfgn_graph.backends.numba_scalars import INLINE_EXPRESSIONS
 
         mode = Mode(ProgramLinker(), NUMBA._optimizer)
-        return mode.including(
+        return mode.excluding(PYTENSORS).including(
             SYMMETRIC_PRODUCTS,
             FACTORED_SOLVES,
             FAST_ELEMENTARY,
             LESS_KEPT,
+            IN_PLACE,
             FEW_ROWS,
             READ_JOINED,
             INLINE_EXPRESSIONS,
