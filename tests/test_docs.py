@@ -50,9 +50,10 @@ def test_the_tutorial_trains(capsys, monkeypatch):
 @pytest.mark.parametrize("path", HOW_TO_FILES)
 def test_the_code_of_a_how_to_guide_runs(path):
     # In a process of its own: what it registers must not reach other tests.
+    flags = ",".join(filter(None, [os.environ.get("PYTENSOR_FLAGS"), "on_opt_error=raise"]))
     done = subprocess.run(
         [sys.executable, path],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTENSOR_FLAGS": flags},
         capture_output=True,
         text=True,
         check=False,

@@ -7,10 +7,18 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytensor.tensor as pt
 import pytest
 from pytensor.graph.basic import Apply
+from pytensor.graph.destroyhandler import DestroyHandler
+from pytensor.graph.features import ReplaceValidate
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.utils import InconsistencyError
+from pytensor.scalar import basic as scalars
+from pytensor.tensor.elemwise import Elemwise
 
 import kfgn_graph as kfgn
+from kfgn_graph.backends.c_branches import Unwritten
 from tests.cases import Case, build
 from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain
@@ -161,3 +169,14 @@ def test_an_update_with_nothing_due_runs_what_a_step_alone_needs(backend: str) -
     assert factorisations(always_run(graph_of("all", backend))) == []
     # forward 2, gradient 3, preconditioning 4, images of three directions at most 2 + 1 + 3 each
     assert found <= 2 + 3 + 4 + 3 * 4
+
+
+def test_after_a_replacement_that_is_refused_the_graph_is_as_sound_as_before() -> None:
+    x, y = pt.dvector("x"), pt.dvector("y")
+    over_y = Elemwise(scalars.exp, {0: 0})(y)
+    fgraph = FunctionGraph([x, y], [pt.exp(x), over_y], clone=False)
+    for feature in (ReplaceValidate(), DestroyHandler(), Unwritten({x})):
+        fgraph.attach_feature(feature)
+    with pytest.raises(InconsistencyError):
+        fgraph.replace_all_validate([(x, y)])  # y would be read by two, and is written into
+    fgraph.validate()

@@ -78,13 +78,18 @@ class Unwritten(Feature):
 
     def __init__(self, protected: set[Variable]) -> None:
         self._protected = protected
+        self._replaced: dict[Variable, Variable] = {}
 
     def on_change_input(
         self, fgraph: Any, node: Apply, i: int, r: Variable, new_r: Variable, reason: Any = None
     ) -> None:
-        """Protect what takes the place of something protected."""
-        if r in self._protected:
+        """Protect what takes the place of something protected, until that is taken back."""
+        if isinstance(reason, tuple) and reason[0] == "Revert":
+            if self._replaced.get(r) is new_r:
+                self._protected.discard(r)
+        elif r in self._protected and new_r not in self._protected:
             self._protected.add(new_r)
+            self._replaced[new_r] = r
 
     def on_validate(self, fgraph: Any) -> None:
         """Raise if anything protected is written into."""

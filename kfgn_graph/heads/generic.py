@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.compile.ops import deep_copy_op
 from pytensor.gradient import grad
 from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.variable import TensorVariable
@@ -36,7 +37,10 @@ class GenericHead(Head):
 
     def _eigen(self) -> tuple[TensorVariable, TensorVariable]:
         h = self.hessians()
-        values, vectors = pt.linalg.eigh((h + h.dimshuffle(0, 2, 1)) / np.asarray(2, h.dtype))
+        found = pt.linalg.eigh((h + h.dimshuffle(0, 2, 1)) / np.asarray(2, h.dtype))
+        # copies, since PyTensor's rewrite of a slice of such a result fails (3.3: it takes the
+        # results of a batched Op for one)
+        values, vectors = map(deep_copy_op, found)
         return pt.maximum(values, np.asarray(0, h.dtype)), vectors
 
     def psd_hessians(self) -> TensorVariable:
