@@ -297,6 +297,28 @@ def test_what_numba_compiled_is_found_again_on_disk(tmp_path: Path) -> None:
     assert not {"program", "elemwise"} & set(second["COMPILED"])
 
 
+COMPILE_WITH_JAX = """
+import os
+import jax
+import numpy as np
+from tests.test_symmetric_products import WIDTHS, step_update
+
+jax.config.update("jax_compilation_cache_dir", {folder!r})
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+update = step_update("jax")
+print(float(update(np.full((7, WIDTHS[0]), 0.5, "float32")).loss))
+print(*sorted(name for name in os.listdir({folder!r}) if name.endswith("-cache")))
+"""
+
+
+@pytest.mark.slow
+def test_what_jax_compiled_is_found_again_in_its_cache(tmp_path: Path) -> None:
+    program = COMPILE_WITH_JAX.format(folder=str(tmp_path / "jax"))
+    first, second = (printed_apart(program, tmp_path) for _ in range(2))
+    assert len(first[1]) > 0
+    assert first == second  # else the second would have added programs of its own
+
+
 def test_jax_reads_a_diagonal_by_its_stride(rng: np.random.Generator) -> None:
     A = pt.matrix("A", shape=(5, 5))
     found = pytensor.function(
