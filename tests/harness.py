@@ -119,7 +119,10 @@ def assert_close(actual: np.ndarray, desired: np.ndarray, tolerance: float) -> N
 
 
 def printed_apart(program: str, cache_folder: Path) -> list[list[str]]:
-    """Run a program in a process and with a cache of its own, in which a warning is an error."""
+    """Run a program in a process and with a cache of its own; the words of the lines it prints.
+
+    A warning is an error in it.
+    """
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
