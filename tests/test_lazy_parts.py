@@ -180,3 +180,17 @@ def test_after_a_replacement_that_is_refused_the_graph_is_as_sound_as_before() -
     with pytest.raises(InconsistencyError):
         fgraph.replace_all_validate([(x, y)])  # y would be read by two, and is written into
     fgraph.validate()
+
+
+def test_what_has_been_replaced_before_stays_kept_when_a_further_replacement_is_refused() -> None:
+    x, y, z = pt.dvector("x"), pt.dvector("y"), pt.dvector("z")
+    over_z = Elemwise(scalars.exp, {0: 0})(z)
+    first, second = pt.exp(x), pt.cos(x)
+    fgraph = FunctionGraph([x, y, z], [first, second, over_z], clone=False)
+    for feature in (ReplaceValidate(), DestroyHandler(), Unwritten({x})):
+        fgraph.attach_feature(feature)
+    fgraph.change_node_input(first.owner, 0, y)
+    with pytest.raises(InconsistencyError):
+        fgraph.replace_all_validate([(x, y), (y, z)])
+    with pytest.raises(InconsistencyError):
+        fgraph.replace_all_validate([(first, Elemwise(scalars.exp, {0: 0})(y))])

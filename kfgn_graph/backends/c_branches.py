@@ -6,6 +6,7 @@ argument all else that reads it. Where that is a branch, the branch is computed 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -77,23 +78,21 @@ class Unwritten(Feature):
     """Refuses that what some readers need under other conditions than others is written into."""
 
     def __init__(self, protected: set[Variable]) -> None:
-        self._protected = protected
-        self._replaced: dict[Variable, Variable] = {}
+        self._reasons = Counter(protected)
 
     def on_change_input(
         self, fgraph: Any, node: Apply, i: int, r: Variable, new_r: Variable, reason: Any = None
     ) -> None:
         """Protect what takes the place of something protected, until that is taken back."""
         if isinstance(reason, tuple) and reason[0] == "Revert":
-            if self._replaced.get(r) is new_r:
-                self._protected.discard(r)
-        elif r in self._protected and new_r not in self._protected:
-            self._protected.add(new_r)
-            self._replaced[new_r] = r
+            self._reasons[r] -= self._reasons[new_r] > 0
+        else:
+            self._reasons[new_r] += self._reasons[r] > 0
 
     def on_validate(self, fgraph: Any) -> None:
         """Raise if anything protected is written into."""
-        if hasattr(fgraph, "destroyers") and any(map(fgraph.destroyers, self._protected)):
+        protected = [v for v, reasons in self._reasons.items() if reasons > 0]
+        if hasattr(fgraph, "destroyers") and any(map(fgraph.destroyers, protected)):
             raise InconsistencyError(
                 "A lazy branch would be computed before this is written into."
             )
