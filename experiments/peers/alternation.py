@@ -111,10 +111,11 @@ def measure(task, make_step, make_product):
     -------
     dict
         Seconds of building and of all up to the end of the first update; peak memory in MiB,
-        before building and after the first updates; by how much memory grows in later updates;
-        the timed seconds one by one; bandwidth.
+        before building and after the first updates; by how much memory grows in the next; the
+        timed seconds one by one; bandwidth.
     """
     batches = cycle(task.batches)
+    give_back_freed_memory()
     before = peak_memory()
     start = time.perf_counter()
     step = make_step(task)
@@ -123,6 +124,7 @@ def measure(task, make_step, make_product):
     called = time.perf_counter()
     losses += [step(*next(batches)) for _ in range(task.settings["warmup"] - 1)]
     after = peak_memory()
+    growth = growth_of_updates(step, batches, task.settings["period"])
     keep_freed_memory()
     return {
         "build_seconds": built - start,
@@ -133,8 +135,17 @@ def measure(task, make_step, make_product):
         "last_loss": losses[-1],
         **alternate(step, batches, make_product, task.settings),
         "bandwidth": bandwidth(),
-        "memory_update_mib": growth_of_updates(step, batches, task.settings["period"]),
+        "memory_update_mib": growth,
     }
+
+
+def give_back_freed_memory():
+    """Let glibc ask the system for each array by itself, and give it back when it is freed.
+
+    From the first array on: one in the heap leaves a hole, whose pages stay, once used again.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, ARRAY)
 
 
 def keep_freed_memory():
@@ -232,20 +243,17 @@ def bandwidth():
 def growth_of_updates(step, batches, period):
     """Return the most by which memory grows within an update of a period, MiB.
 
-    What the updates before it, and the compilers, have freed is first given back to the system;
-    from then on every array is asked of the system and given back when it is freed, which takes
-    time: nothing is to be timed any more. Nan where the system, which is not Linux, does not let
-    its record begin anew.
+    After :func:`give_back_freed_memory`. What else the updates before it, and the compilers, have
+    freed is first given back to the system. Nan where the system, which is not Linux, does not
+    let its record begin anew.
     """
     record = Path("/proc/self/clear_refs")
     if not record.is_file():
         return math.nan
-    library = ctypes.CDLL(None)
-    library.mallopt(M_MMAP_THRESHOLD, ARRAY)
     run(step, [next(batches) for _ in range(period)])
     time.sleep(PAUSE)  # threads of the library may free what they have used a little later
     gc.collect()
-    library.malloc_trim(0)
+    ctypes.CDLL(None).malloc_trim(0)
     before = resident("VmRSS")
     record.write_text("5")
     run(step, [next(batches) for _ in range(period)])
