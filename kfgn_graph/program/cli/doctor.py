@@ -32,7 +32,7 @@ def _show(found: Diagnosis, out: Console) -> None:
     table.add_row("processor", escape(f"{machine['processor']}, {machine['cpus']} usable"))
     table.add_row("system", f"{machine['system']}, Python {machine['python']}")
     table.add_row("packages", _pairs(machine["versions"]))
-    table.add_row("threads set", _pairs(machine["thread_settings"]) or "by none of the variables")
+    table.add_row("threads and kernels set", _pairs(machine["thread_settings"]) or "none")
     table.add_row("graphics", escape(", ".join(found.cards)) or "no NVIDIA driver")
     table.add_row("C++ compiler", found.compiler or "none")
     table.add_row("C links", escape(found.blas_flags) or "no BLAS")

@@ -175,7 +175,7 @@ def _environment(header: Mapping[str, Any]) -> str:
         "began": header["created"],
         "processor": f"{machine.get('processor')}, {machine.get('cpus')} usable",
         "system": f"{machine.get('system')}, Python {machine.get('python')}",
-        "threads set": _pairs(machine.get("thread_settings", {})) or "by none of the variables",
+        "threads and kernels set": _pairs(machine.get("thread_settings", {})) or "none",
         "versions": _pairs(machine.get("versions", {})),
         "command": machine.get("command"),
         "data": header["data"],

@@ -13,6 +13,7 @@ from kfgn_graph.program.explanation import diagnosis, environment, requirements
 from kfgn_graph.program.explanation.diagnosis import NOT_INSTALLED, Diagnosis
 from kfgn_graph.program.explanation.environment import BackendCheck, Library, check_backend
 from kfgn_graph.program.explanation.requirements import Extra, extras
+from kfgn_graph.program.machine import machine_record
 
 ON_CPU = BackendCheck("numba", None, ("cpu",))
 BROKEN = BackendCheck("jax", "it fails with RuntimeError: no")
@@ -177,3 +178,11 @@ def test_the_whole_examination_finds_backends():
     seen = diagnosis.examine()
     assert [check.name for check in seen.backends] == ["jax", "numba", "c"]
     assert seen.backends[0].problem is None
+
+
+def test_what_sets_threads_and_kernels_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    settings = machine_record()["thread_settings"]
+    assert isinstance(settings, dict) and settings["OPENBLAS_CORETYPE"] == "Haswell"
+    said = run(monkeypatch, machine={**found().machine, "thread_settings": settings}).output
+    assert "OPENBLAS_CORETYPE Haswell" in said
