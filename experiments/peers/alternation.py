@@ -144,16 +144,20 @@ def give_back_freed_memory():
 
     From the first array on: one in the heap leaves a hole, whose pages stay, once used again.
     """
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, ARRAY)
+    set_allocator(ARRAY, M_MMAP_THRESHOLD)
 
 
 def keep_freed_memory():
     """Let glibc keep memory that is freed, so that no page is asked of the system anew."""
+    set_allocator(KEPT, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)
+
+
+def set_allocator(size, *names):
+    """Set what has these names for glibc's mallopt to a number of bytes, on Linux."""
     if sys.platform.startswith("linux"):
         library = ctypes.CDLL(None)
-        for name in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            library.mallopt(name, KEPT)
+        for name in names:
+            library.mallopt(name, size)
 
 
 def alternate(step, batches, make_product, settings):
