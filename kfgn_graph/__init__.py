@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kfgn_graph._version import __version__
 from kfgn_graph.compile import compile_update
-from kfgn_graph.compiled import Update
-from kfgn_graph.damping import ConstantDamping, LevenbergMarquardt
+from kfgn_graph.update.update import Update
+from kfgn_graph.step.damping import ConstantDamping, LevenbergMarquardt
 from kfgn_graph.errors import (
     BackendError,
     BatchError,
@@ -22,13 +22,13 @@ from kfgn_graph.errors import (
     UnmatchedParameterError,
 )
 from kfgn_graph.heads import register_loss_head
-from kfgn_graph.hessian_free import HessianFree
-from kfgn_graph.inverses import Cholesky, Eigenbasis, NewtonSchulz
+from kfgn_graph.step.hessian_free import HessianFree
+from kfgn_graph.solve.strategies import Cholesky, Eigenbasis, NewtonSchulz
 from kfgn_graph.jacobians import register_local_jacobian
-from kfgn_graph.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
+from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
 from kfgn_graph.layers.examples import register_example_axes
 from kfgn_graph.layers.graph import Layer, LayerGraph
-from kfgn_graph.methods import (
+from kfgn_graph.curvature.methods import (
     KFAC,
     KFLR,
     KFRA,
@@ -36,11 +36,11 @@ from kfgn_graph.methods import (
     BlockHessian,
     curvature_factors,
 )
-from kfgn_graph.products import gauss_newton_product
-from kfgn_graph.stats import UpdateStats
-from kfgn_graph.steps import Rescaling
+from kfgn_graph.curvature.gauss_newton import gauss_newton_product
+from kfgn_graph.update.stats import UpdateStats
+from kfgn_graph.step.quadratic_model import Rescaling
 from kfgn_graph.tracing import trace_layers
-from kfgn_graph.updates import kfgn_updates
+from kfgn_graph.step.builder import kfgn_updates
 
 if TYPE_CHECKING:
     from kfgn_graph.program.spec.models import GraphSpec

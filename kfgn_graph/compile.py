@@ -9,13 +9,13 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.compiled import Update, building
-from kfgn_graph.damping import Damping, LevenbergMarquardt
-from kfgn_graph.hessian_free import HessianFree
-from kfgn_graph.inverses import Inverse
-from kfgn_graph.methods import KFRA, KroneckerMethod
-from kfgn_graph.settings import Settings
-from kfgn_graph.steps import Rescaling
+from kfgn_graph.update.update import Update, building
+from kfgn_graph.step.damping import Damping, LevenbergMarquardt
+from kfgn_graph.step.hessian_free import HessianFree
+from kfgn_graph.solve.strategies import Inverse
+from kfgn_graph.curvature.methods import KFRA, KroneckerMethod
+from kfgn_graph.step.settings import Settings
+from kfgn_graph.step.quadratic_model import Rescaling
 
 
 def compile_update(

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.matrices import identity
+from kfgn_graph.linalg.matrices import identity
 
 Transpose = Callable[[TensorVariable], TensorVariable]
 Vectors = list[TensorVariable]

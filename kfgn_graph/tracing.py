@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads import split_at_head
 from kfgn_graph.layers.graph import LayerGraph, recognise
-from kfgn_graph.layers.leading import Leading, leading_examples
+from kfgn_graph.layers.subsample import Leading, leading_examples
 
 
 @dataclass(frozen=True, eq=False)

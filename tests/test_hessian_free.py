@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
-from kfgn_graph.hessian_free import _little_progress, conjugate_gradients
+from kfgn_graph.step.hessian_free import _little_progress, conjugate_gradients
 from tests.cases import Problem, build
 from tests.harness import assert_close, compile_graph
 from tests.reference import recursions

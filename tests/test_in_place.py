@@ -14,7 +14,7 @@ from pytensor.graph.utils import InconsistencyError
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.rewriting.elemwise import InplaceElemwiseOptimizer
 
-from kfgn_graph.backends.in_place import ElementwiseInPlace
+from kfgn_graph.backends.rewrites.in_place import ElementwiseInPlace
 
 
 def random_graph(rng: np.random.Generator) -> FunctionGraph:

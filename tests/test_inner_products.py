@@ -13,7 +13,7 @@ import pytest
 from pytensor.tensor.elemwise import CAReduce
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.inner import BLOCK, Inner
+from kfgn_graph.backends.rewrites.dot import BLOCK, Inner
 from tests.stepping import on_backends
 from tests.test_symmetric_products import WIDTHS, layouts, nodes_within, step_graph
 

@@ -12,8 +12,8 @@ import pytest
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.inverses import BlockDamping, strategy_of
-from kfgn_graph.kronecker import corrected_eigenvalues
+from kfgn_graph.solve.strategies import BlockDamping, strategy_of
+from kfgn_graph.curvature.kronecker import corrected_eigenvalues
 from tests.cases import build
 from tests.harness import assert_close, compile_graph
 from tests.reference import kronecker, recursions
@@ -182,7 +182,7 @@ def test_matrices_that_are_multiplied_together_are_inverted_each(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: widened to widths in common, and in a loop that ends with the last of them."""
-    monkeypatch.setattr("kfgn_graph.backends.jax_rules.multiple", lambda: 8)
+    monkeypatch.setattr("kfgn_graph.backends.jax.dispatch.multiple", lambda: 8)
     widths = (5, 8, 9, 16, 30)
     matrices = [semidefinite(rng, d) + 10.0**-k * np.eye(d) for k, d in enumerate(widths)]
     A = [pt.tensor(shape=m.shape) for m in matrices]

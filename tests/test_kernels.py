@@ -23,9 +23,9 @@ from pytensor.tensor.math import dot
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import base, resolve_backend
-from kfgn_graph.backends.expressions import python_function
-from kfgn_graph.backends.numba_kernels import in_python, kernel_of, performed
-from kfgn_graph.backends.numba_scalars import InlineComposite
+from kfgn_graph.backends.rewrites.scalar_source import python_function
+from kfgn_graph.backends.numba.kernels import in_python, kernel_of, performed
+from kfgn_graph.backends.numba.scalar_dispatch import InlineComposite
 from tests.cases import Case, build
 from tests.losses import LOSSES
 from tests.nets import chain

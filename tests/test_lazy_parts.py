@@ -18,7 +18,7 @@ from pytensor.scalar import basic as scalars
 from pytensor.tensor.elemwise import Elemwise
 
 import kfgn_graph as kfgn
-from kfgn_graph.backends.c_branches import Unwritten
+from kfgn_graph.backends.c.branches import Unwritten
 from tests.cases import Case, build
 from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain

@@ -13,8 +13,8 @@ import pytest
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from kfgn_graph.backends import base, resolve_backend
-from kfgn_graph.backends.expressions import python_function
-from kfgn_graph.backends.scalars import Numbers, Performed
+from kfgn_graph.backends.rewrites.scalar_source import python_function
+from kfgn_graph.backends.c.numpy_ops import Numbers, Performed
 
 X = np.random.default_rng(1).normal(size=(3, 4))
 

@@ -18,7 +18,7 @@ from pytensor.link.c.exceptions import CompileError
 from pytensor.link.c.op import COp
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.numba_source import program_of
+from kfgn_graph.backends.numba.codegen import program_of
 from tests.harness import printed_apart
 
 pytestmark = pytest.mark.thorough
@@ -160,7 +160,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.link.c.cmodule import GCC_compiler
-from kfgn_graph.backends.c import CBackend
+from kfgn_graph.backends.c.backend import CBackend
 
 beforehand, by_itself = [], []
 compile_str = GCC_compiler.compile_str

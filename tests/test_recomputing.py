@@ -14,8 +14,8 @@ from pytensor.tensor.basic import Join
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.c_modules import SideBySideLinker
-from kfgn_graph.backends.recomputing import Held
+from kfgn_graph.backends.c.linker import SideBySideLinker
+from kfgn_graph.backends.rewrites.rematerialise import Held
 from kfgn_graph.program.networks import autoencoder
 from tests.harness import MODES
 from tests.stepping import on_backends

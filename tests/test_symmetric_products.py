@@ -17,7 +17,7 @@ from pytensor.tensor.elemwise import DimShuffle
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.symmetric import Syrk
+from kfgn_graph.backends.rewrites.syrk import Syrk
 from tests.stepping import on_backends
 
 BACKENDS = ("numba", "c")

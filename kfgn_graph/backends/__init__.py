@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import kfgn_graph.backends.inverses
-import kfgn_graph.backends.rewriting  # noqa: F401, for their registration
+import kfgn_graph.backends.rewrites.inverses
+import kfgn_graph.backends.rewrites.accumulation  # noqa: F401, for their registration
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError
 
@@ -36,7 +36,7 @@ def resolve_backend(name: str, devices: int | None = None) -> Backend:
             raise BackendError(
                 "backend='jax' needs JAX: install the extra with `pip install kfgn_graph[jax]`."
             )
-        from kfgn_graph.backends.jax import JAXBackend
+        from kfgn_graph.backends.jax.backend import JAXBackend
 
         return JAXBackend(devices)
     if devices is not None:
@@ -44,10 +44,10 @@ def resolve_backend(name: str, devices: int | None = None) -> Backend:
     if name == "numba":
         if find_spec("numba") is None:
             raise BackendError("backend='numba' needs Numba: `pip install numba`.")
-        from kfgn_graph.backends.numba import NumbaBackend
+        from kfgn_graph.backends.numba.backend import NumbaBackend
 
         return NumbaBackend()
-    from kfgn_graph.backends.c import CBackend
+    from kfgn_graph.backends.c.backend import CBackend
 
     return CBackend()
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.draws import Draws
+from kfgn_graph.linalg.random import Draws
 
 
 def size_of(variable: TensorVariable, start: int, stop: int | None = None) -> TensorVariable | int:

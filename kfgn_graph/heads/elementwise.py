@@ -23,12 +23,12 @@ from pytensor.tensor.reshape import JoinDims
 from pytensor.tensor.shape import Reshape
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.draws import Draws
+from kfgn_graph.linalg.random import Draws
 from kfgn_graph.heads.core import Head, rows
 from kfgn_graph.heads.linearity import is_linear
-from kfgn_graph.layers.walking import dependents
-from kfgn_graph.matrices import diagonal, identity
-from kfgn_graph.vectors import total
+from kfgn_graph.layers.traversal import dependents
+from kfgn_graph.linalg.matrices import diagonal, identity
+from kfgn_graph.linalg.vectors import total
 
 N_PROBES = 16
 PROBE_TOLERANCE = 1e-6

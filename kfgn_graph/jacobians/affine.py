@@ -15,7 +15,7 @@ from kfgn_graph.jacobians.core import (
 )
 from kfgn_graph.jacobians.fallback import PullbackJacobian
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.matrices import diagonal, is_diagonal
+from kfgn_graph.linalg.matrices import diagonal, is_diagonal
 
 
 class AffineJacobian(ConstantJacobian):

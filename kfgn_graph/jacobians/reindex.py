@@ -20,7 +20,7 @@ from kfgn_graph.jacobians.core import (
     register_local_jacobian,
 )
 from kfgn_graph.layers.ir import NetworkOutput
-from kfgn_graph.vectors import total
+from kfgn_graph.linalg.vectors import total
 
 Span = tuple[TensorVariable | int, TensorVariable | int]
 

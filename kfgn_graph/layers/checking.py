@@ -11,7 +11,7 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.errors import CurvatureRuleNotFound, NotABatchLossError, ParameterError
-from kfgn_graph.layers.walking import dependents
+from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
 #: Identities whose derivative is not the identity.

@@ -30,7 +30,7 @@ from pytensor.tensor.subtensor import AdvancedSubtensor, Subtensor, indices_from
 
 from kfgn_graph.errors import NotABatchLossError
 from kfgn_graph.layers.ir import Affine, NetworkOutput
-from kfgn_graph.layers.walking import dependents
+from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
 #: State of a variable that is already a sum over the examples.

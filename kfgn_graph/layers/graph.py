@@ -23,10 +23,10 @@ from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
 from kfgn_graph.layers.patterns import parameter_behind
-from kfgn_graph.layers.penalties import split_penalty
+from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
-from kfgn_graph.layers.walking import bottlenecks, dependents
+from kfgn_graph.layers.traversal import bottlenecks, dependents
 from kfgn_graph.printing import describe, name_of, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")

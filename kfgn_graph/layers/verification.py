@@ -11,7 +11,7 @@ from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
 
 from kfgn_graph.errors import UnmatchedParameterError
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.layers.walking import clients_of
+from kfgn_graph.layers.traversal import clients_of
 from kfgn_graph.printing import describe, describe_path
 
 Clients = Mapping[Variable, list[tuple[Apply, int]]]

@@ -1,0 +1,182 @@
+"""JAX: static shapes, and buffers of updated variables donated to the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from inspect import unwrap
+from typing import Any
+
+from pytensor.compile.executor import Function
+from pytensor.compile.mode import JAX, Mode
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.link.jax.linker import JAXLinker
+
+from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
+from kfgn_graph.backends.rewrites.rematerialise import LESS_KEPT, SHARED_ROWS
+from kfgn_graph.errors import BackendError, BatchError
+from kfgn_graph.linalg.matrices import RefreshedInverse
+
+Options = dict[str, str | bool]
+
+#: XLA's order of computation for little memory; by default its CPU's order is for concurrency.
+SPARING: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+#: A GPU takes products from its library alone, since XLA else compiles many of its own for each,
+#: to time them; and runs side by side what does not wait for one another, most of it small.
+ON_GPU: Options = {
+    "xla_gpu_enable_triton_gemm": False,
+    "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+}
+
+
+class DonatingJAXLinker(JAXLinker):
+    """A JAX linker whose functions reuse the memory of the variables that they update."""
+
+    def jit_compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile ``fn``, donating each input that an output replaces."""
+        import jax
+
+        if self.scalar_shape_inputs:
+            return super().jit_compile(fn)
+        donated = tuple(self.fgraph.update_mapping.values())
+        return jax.jit(fn, donate_argnums=donated, compiler_options=options_of(self.fgraph))
+
+
+def options_of(fgraph: FunctionGraph) -> Options:
+    """Return XLA's options for a graph.
+
+    On a CPU, where inverses are kept from update to update, what an update needs besides is kept
+    small. Where all is computed at every update, it has to be there at once anyway, and
+    factorisations, which use one processor, are best computed beside something else.
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return known(ON_GPU)
+    keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
+    return known(SPARING) if keeps else {}
+
+
+def known(options: Options) -> Options:
+    """Return options if this XLA, whose options are not part of its interface, has them."""
+    return options if has(*options.items()) else {}
+
+
+@cache
+def has(*options: tuple[str, str | bool]) -> bool:
+    """Return whether XLA compiles with options."""
+    import jax
+
+    try:
+        jax.jit(lambda x: x, compiler_options=dict(options)).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+class JAXBackend(Backend):
+    """PyTensor's JAX mode with donation, on one device or several.
+
+    Parameters
+    ----------
+    devices : int, optional
+        Over how many devices each batch is divided; parameters and state are copied to each,
+        and XLA adds the sums over devices that the factors and gradients need.
+
+    Raises
+    ------
+    BackendError
+        If there are fewer devices.
+    """
+
+    name = "jax"
+    static_batch = True
+
+    def __init__(self, devices: int | None = None) -> None:
+        import jax
+
+        import kfgn_graph.backends.jax.dispatch  # noqa: F401  registers them
+
+        self._devices = devices
+        self._loops: dict[Function, Callable[..., Any]] = {}
+        if devices is None:
+            return
+        if not 1 <= devices <= len(jax.devices()):
+            raise BackendError(f"devices={devices}, but JAX sees {len(jax.devices())} here.")
+        sharding: Any = jax.sharding
+        mesh = sharding.Mesh(jax.devices()[:devices], ("batch",))
+        self._sharded = sharding.NamedSharding(mesh, sharding.PartitionSpec("batch"))
+        self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
+
+    def mode(self) -> Mode:
+        mode = Mode(DonatingJAXLinker(), JAX._optimizer)
+        return mode.including(LESS_KEPT, SHARED_ROWS, STRIDED_DIAGONALS)
+
+    def place(self, batch: list[Any]) -> list[Any]:
+        if self._devices is None:
+            return batch
+        import jax
+
+        sizes = {a.shape[0] for a in batch if a.ndim}
+        if any(n % self._devices for n in sizes):
+            raise BatchError(
+                f"a batch of {max(sizes)} examples cannot be divided evenly over {self._devices} "
+                "devices: pass a multiple of their number."
+            )
+        return [jax.device_put(a, self._sharded if a.ndim else self._replicated) for a in batch]
+
+    def place_state(self, variables: Iterable[SharedVariable]) -> None:
+        if self._devices is None:
+            return
+        import jax
+
+        for v in variables:
+            value = v.get_value(borrow=True, return_internal_type=True)
+            v.container.storage[0] = jax.device_put(value, self._replicated)
+
+    def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
+        if self._devices is not None:
+            return super().many(function, data, batches)
+        if function not in self._loops:
+            self._loops[function] = compiled_loop(function, len(data))
+        storages = [container.storage for container in function.input_storage][len(data) :]
+        state, outputs = self._loops[function](data, batches, [s[0] for s in storages])
+        for storage, value in zip(storages, state, strict=True):
+            storage[0] = value
+        return list(outputs)
+
+
+def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
+    """Return one compiled function that calls a JAX function for batch after batch.
+
+    Parameters
+    ----------
+    function : Function
+        Compiled by :class:`DonatingJAXLinker`.
+    n_inputs : int
+        How many of its inputs are given; those after them are shared variables.
+
+    Returns
+    -------
+    callable
+        (data, batches, values of the shared variables) to (their new values, outputs). The
+        values given are donated.
+    """
+    import jax
+
+    # options are for what is compiled by itself, which a function within another is not
+    call, fgraph = unwrap(function.vm.jit_fn), function.maker.fgraph
+    updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
+    n_outputs = len(fgraph.outputs) - len(updated)
+
+    def loop(data: Sequence[Any], batches: Any, state: list[Any]) -> Any:
+        def step(state: list[Any], rows: Any) -> tuple[list[Any], list[Any]]:
+            results = call(*[a[rows] if a.ndim else a for a in data], *state)
+            new = [results[updated[i]] if i in updated else v for i, v in enumerate(state)]
+            return new, results[:n_outputs]
+
+        return jax.lax.scan(step, state, batches)
+
+    return jax.jit(loop, donate_argnums=2, compiler_options=options_of(fgraph))

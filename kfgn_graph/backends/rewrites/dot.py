@@ -1,0 +1,128 @@
+r"""Scalar products by BLAS's DOT, which writes nothing but the number.
+
+Norms, slopes and curvatures are sums :math:`\sum_i a_i b_i` over whole arrays. PyTensor multiplies
+first, and so writes an array as large as the operands to read it once more. Modes that include
+:data:`INNER_PRODUCTS` compute them in one pass; XLA does so by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor.scalar as ps
+from pytensor.compile.mode import optdb
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.math import Sum
+from pytensor.tensor.type import scalar
+
+from kfgn_graph.backends.rewrites.blas_op import BEFORE_BLAS, BLAS_LETTERS, BlasOp
+
+#: The tag of the rewrite, for ``Mode.including``.
+INNER_PRODUCTS = "kfgn_inner_products"
+
+#: Numbers that are added up in their own dtype; sums of so many are added up in float64.
+BLOCK = 4096
+
+CODE = """
+{{
+    PyArrayObject *x, *y;
+    if (PyArray_NDIM({x}) != PyArray_NDIM({y})
+        || !PyArray_CompareLists(PyArray_DIMS({x}), PyArray_DIMS({y}), PyArray_NDIM({x}))) {{
+        PyErr_SetString(PyExc_ValueError, "scalar product of arrays of different shapes");
+        {fail}
+    }}
+    x = PyArray_GETCONTIGUOUS({x});
+    y = PyArray_GETCONTIGUOUS({y});
+    if (x == NULL || y == NULL) {{ Py_XDECREF(x); Py_XDECREF(y); {fail} }}
+    double total = 0;
+    int one = 1;
+    npy_intp n = PyArray_SIZE(x);
+    for (npy_intp i = 0; i < n; i += {block}) {{
+        int count = n - i < {block} ? (int) (n - i) : {block};
+        total += {dot}(&count, ({ctype}*) PyArray_DATA(x) + i, &one,
+                       ({ctype}*) PyArray_DATA(y) + i, &one);
+    }}
+    Py_DECREF(x);
+    Py_DECREF(y);
+    if ({z} == NULL) {z} = (PyArrayObject*) PyArray_EMPTY(0, NULL, {typenum}, 0);
+    if ({z} == NULL) {{ {fail} }}
+    *({ctype}*) PyArray_DATA({z}) = ({ctype}) total;
+}}
+"""
+
+
+class Inner(BlasOp):
+    """The sum of the products of two arrays' entries, both of one shape and dtype."""
+
+    __props__ = ()
+
+    def make_node(self, x: Variable, y: Variable) -> Apply:
+        """Return the node of a scalar of their dtype."""
+        return Apply(self, [x, y], [scalar(dtype=x.type.dtype)])
+
+    def infer_shape(self, node: Apply, shapes: Any) -> Any:
+        """Return that of a scalar."""
+        return [()]
+
+    def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
+        """Compute it with NumPy."""
+        x, y = inputs
+        outputs[0][0] = np.asarray(np.vdot(x, y), x.dtype)
+
+    def c_code(
+        self, node: Apply, name: str, inputs: list[str], outputs: list[str], sub: dict[str, str]
+    ) -> str:
+        """Return the calls of DOT, a block each."""
+        dtype = node.inputs[0].type.dtype
+        return CODE.format(
+            x=inputs[0],
+            y=inputs[1],
+            z=outputs[0],
+            block=BLOCK,
+            dot=f"{BLAS_LETTERS[dtype]}dot_",
+            **self.c_names(dtype, sub),
+        )
+
+    def c_code_cache_version(self) -> tuple[int, ...]:
+        """Return the version of the C code."""
+        return (1, BLOCK)
+
+
+inner = Inner()
+
+
+@node_rewriter([Sum])
+def inner_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Compute the sum of all entries of a product, or of a square, by DOT."""
+    (product,) = node.inputs
+    factors = factors_of(product)
+    whole = node.op.axis is None or len(node.op.axis) == product.type.ndim
+    if factors is None or not whole or product.type.ndim == 0:
+        return None
+    types = {(v.type.dtype, v.type.broadcastable) for v in [*factors, product]}
+    if len(types) > 1 or product.type.dtype not in BLAS_LETTERS:
+        return None
+    if node.outputs[0].type.dtype != product.type.dtype:
+        return None
+    return [inner(*factors)]
+
+
+def factors_of(product: Variable) -> tuple[Variable, Variable] | None:
+    """Return the two arrays whose entries' products a variable holds."""
+    if product.owner is None or not isinstance(product.owner.op, Elemwise):
+        return None
+    operation, inputs = product.owner.op.scalar_op, product.owner.inputs
+    if isinstance(operation, ps.Sqr):
+        return inputs[0], inputs[0]
+    if isinstance(operation, ps.Mul) and len(inputs) == 2:
+        return inputs[0], inputs[1]
+    return None
+
+
+optdb.register(
+    INNER_PRODUCTS, dfs_rewriter(inner_product, ignore_newtrees=True), position=BEFORE_BLAS
+)
