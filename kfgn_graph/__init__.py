@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kfgn_graph._version import __version__
 from kfgn_graph.compile import compile_update
-from kfgn_graph.update.update import Update
-from kfgn_graph.step.damping import ConstantDamping, LevenbergMarquardt
+from kfgn_graph.curvature.factors import curvature_factors
+from kfgn_graph.curvature.gauss_newton import gauss_newton_product
+from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
+from kfgn_graph.curvature.methods.exact_blocks import BlockGaussNewton, BlockHessian
+from kfgn_graph.curvature.methods.kfac import KFAC
+from kfgn_graph.curvature.methods.kflr import KFLR
+from kfgn_graph.curvature.methods.kfra import KFRA
 from kfgn_graph.errors import (
     BackendError,
     BatchError,
@@ -22,25 +27,19 @@ from kfgn_graph.errors import (
     UnmatchedParameterError,
 )
 from kfgn_graph.heads import register_loss_head
-from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.solve.strategies import Cholesky, Eigenbasis, NewtonSchulz
 from kfgn_graph.jacobians import register_local_jacobian
-from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
 from kfgn_graph.layers.examples import register_example_axes
 from kfgn_graph.layers.graph import Layer, LayerGraph
-from kfgn_graph.curvature.methods import (
-    KFAC,
-    KFLR,
-    KFRA,
-    BlockGaussNewton,
-    BlockHessian,
-    curvature_factors,
-)
-from kfgn_graph.curvature.gauss_newton import gauss_newton_product
-from kfgn_graph.update.stats import UpdateStats
-from kfgn_graph.step.quadratic_model import Rescaling
+from kfgn_graph.solve.cholesky import Cholesky
+from kfgn_graph.solve.eigenbasis import Eigenbasis
+from kfgn_graph.solve.newton_schulz import NewtonSchulz
+from kfgn_graph.step.damping import ConstantDamping, LevenbergMarquardt
+from kfgn_graph.step.hessian_free import HessianFree
+from kfgn_graph.step.step_rules import Rescaling
+from kfgn_graph.step.updates import kfgn_updates
 from kfgn_graph.tracing import trace_layers
-from kfgn_graph.step.builder import kfgn_updates
+from kfgn_graph.update.stats import UpdateStats
+from kfgn_graph.update.update import Update
 
 if TYPE_CHECKING:
     from kfgn_graph.program.spec.models import GraphSpec

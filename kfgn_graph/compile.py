@@ -9,13 +9,14 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.update.update import Update, building
+from kfgn_graph.curvature.methods.base import KroneckerMethod
+from kfgn_graph.curvature.methods.kfra import KFRA
+from kfgn_graph.solve.base import Inverse
 from kfgn_graph.step.damping import Damping, LevenbergMarquardt
 from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.solve.strategies import Inverse
-from kfgn_graph.curvature.methods import KFRA, KroneckerMethod
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.quadratic_model import Rescaling
+from kfgn_graph.step.step_rules import Rescaling
+from kfgn_graph.update.update import Update, building
 
 
 def compile_update(

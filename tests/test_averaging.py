@@ -10,8 +10,8 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 
-from kfgn_graph.linalg.averages import FactorAverage
 from kfgn_graph.backends import resolve_backend
+from kfgn_graph.linalg.averages import FactorAverage
 from kfgn_graph.linalg.conditional import choose
 from tests.harness import MODES
 from tests.stepping import on_backends

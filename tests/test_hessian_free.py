@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
-from kfgn_graph.step.hessian_free import _little_progress, conjugate_gradients
+from kfgn_graph.step.conjugate_gradients import conjugate_gradients, little_progress
 from tests.cases import Problem, build
 from tests.harness import assert_close, compile_graph
 from tests.reference import recursions
@@ -111,7 +111,7 @@ def test_martens_rule_stops(
 def test_the_window_of_the_rule_grows() -> None:
     phi = 0.5 - 1 + np.exp(-np.arange(300) / 40)
     history, i = pt.vector("history"), pt.lscalar("i")
-    stops = compile_graph([history, i], _little_progress(history, i, 1e-4))
+    stops = compile_graph([history, i], little_progress(history, i, 1e-4))
     found = [bool(stops(phi, k)) for k in range(300)]
     wanted = []
     for k in range(300):

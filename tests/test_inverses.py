@@ -12,8 +12,9 @@ import pytest
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.solve.strategies import BlockDamping, strategy_of
 from kfgn_graph.curvature.kronecker import corrected_eigenvalues
+from kfgn_graph.solve.base import BlockDamping
+from kfgn_graph.solve.names import strategy_of
 from tests.cases import build
 from tests.harness import assert_close, compile_graph
 from tests.reference import kronecker, recursions

@@ -12,9 +12,10 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from kfgn_graph.backends import base, resolve_backend
-from kfgn_graph.backends.rewrites.scalar_source import python_function
+from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.c.numpy_ops import Numbers, Performed
+from kfgn_graph.backends.rewrites import network_size
+from kfgn_graph.backends.rewrites.scalar_source import python_function
 
 X = np.random.default_rng(1).normal(size=(3, 4))
 
@@ -59,7 +60,7 @@ def test_a_large_network_has_no_c_of_views_and_numbers(monkeypatch: pytest.Monke
     assert numbers
     assert any(isinstance(op, Performed) and isinstance(op.op, DimShuffle) for op in ops)
     assert not any(isinstance(op, DimShuffle) for op in ops)
-    monkeypatch.setattr(base, "SMALL", 10**9)
+    monkeypatch.setattr(network_size, "SMALL", 10**9)
     _, ops = compiled()
     assert not any(isinstance(op, Numbers | Performed) for op in ops)
 

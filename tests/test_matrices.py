@@ -17,8 +17,8 @@ from pytensor.tensor.elemwise import Elemwise
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.base import is_small
 from kfgn_graph.backends.c.numpy_ops import LONG
+from kfgn_graph.backends.rewrites.network_size import is_small
 from kfgn_graph.linalg.matrices import (
     RefreshedInverse,
     ShiftedInverse,

@@ -8,8 +8,8 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
-from kfgn_graph.heads import find_head
 from kfgn_graph.curvature.gauss_newton import SampledGaussNewton
+from kfgn_graph.heads import find_head
 from kfgn_graph.tracing import Source
 
 SHAPES = {"W0": (3, 4), "b0": (4,), "W1": (4, 4), "b1": (4,), "V": (2, 4)}

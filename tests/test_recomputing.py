@@ -15,7 +15,7 @@ from pytensor.tensor.basic import Join
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.c.linker import SideBySideLinker
-from kfgn_graph.backends.rewrites.rematerialise import Held
+from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.program.networks import autoencoder
 from tests.harness import MODES
 from tests.stepping import on_backends
@@ -70,7 +70,7 @@ def test_first_rows_are_an_array_of_their_own_on_numba_and_c_unless_they_are_mos
     rows, most = pt.exp(x)[:2], pt.exp(x)[:3]
     outputs = [rows @ rows.T, rows.sum(axis=1), most @ most.T, most.sum(), pt.exp(x).sum()]
     function = pytensor.function([x], outputs, mode=resolve_backend(backend, None).mode())
-    held = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, Held)]
+    held = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, Materialise)]
     assert len(held) == (2 if backend == "jax" else 1)
     X = rng.standard_normal((5, 3))
     R, M = np.exp(X)[:2], np.exp(X)[:3]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import kfgn_graph.backends.rewrites.inverses
-import kfgn_graph.backends.rewrites.accumulation  # noqa: F401, for their registration
+import kfgn_graph.backends.registration
+import kfgn_graph.backends.rewrites.accumulation
+import kfgn_graph.backends.rewrites.inverses  # noqa: F401, for their registration
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError
 

@@ -11,7 +11,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.elementwise import elementwise_terms
+from kfgn_graph.heads.terms import elementwise_terms
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.linalg.vectors import total
 

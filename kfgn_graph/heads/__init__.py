@@ -7,16 +7,14 @@ from dataclasses import replace
 
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.heads.bernoulli import BernoulliHead
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import (
-    BernoulliHead,
-    DiagonalHead,
-    SquaredErrorHead,
-    match_elementwise,
-)
+from kfgn_graph.heads.diagonal import DiagonalHead
+from kfgn_graph.heads.elementwise import match_elementwise
 from kfgn_graph.heads.generic import GenericHead
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
+from kfgn_graph.heads.squared_error import SquaredErrorHead
 from kfgn_graph.layers.graph import LayerGraph
 
 __all__ = [

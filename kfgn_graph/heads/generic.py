@@ -11,8 +11,8 @@ from pytensor.gradient import grad
 from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.linalg.random import Draws
 from kfgn_graph.heads.core import Head, rows
+from kfgn_graph.linalg.random import Draws
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.special import LogSoftmax, LogSumExp
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.linalg.random import Draws
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import batched_diagonal
+from kfgn_graph.heads.diagonal import batched_diagonal
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.linalg.matrices import diagonal
+from kfgn_graph.linalg.random import Draws
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,8 +25,8 @@ from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
 from kfgn_graph.layers.patterns import parameter_behind
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
-from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
 from kfgn_graph.layers.traversal import bottlenecks, dependents
+from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
 from kfgn_graph.printing import describe, name_of, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")

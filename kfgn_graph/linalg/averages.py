@@ -1,4 +1,4 @@
-"""Moving averages of the curvature factors."""
+r"""Moving averages of the curvature factors."""
 
 from __future__ import annotations
 
@@ -10,26 +10,6 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.tensor.variable import TensorVariable
 from scipy.linalg.blas import get_blas_funcs
-
-from kfgn_graph.step.schedule import times_due
-
-
-def average_weight(count: TensorVariable, decay: float, every: int, dtype: str) -> TensorVariable:
-    r"""Return :math:`\epsilon_k = \min(1 - 1/k, \text{decay})`, the weight of the old average.
-
-    Parameters
-    ----------
-    count : scalar integer
-        The number of the update, from 1: the first batch stands alone, and the average is
-        unbiased from then on (Martens and Grosse 2015, section 5).
-    decay : float
-        The weight of the old average in the long run.
-    every : int
-        Updates from one estimate to the next, after the first; k counts estimates.
-    """
-    one = np.asarray(1, dtype)
-    k = times_due(count, every).astype(dtype)
-    return pt.minimum(one - one / k, np.asarray(decay, dtype))
 
 
 def moving_average(

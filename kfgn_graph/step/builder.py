@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import grad
 from pytensor.graph.replace import graph_replace
-from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.linalg.averages import iterate_average
-from kfgn_graph.linalg.conditional import choose
-from kfgn_graph.step.damping import LevenbergMarquardt, factored_gamma, least_damping
-from kfgn_graph.errors import SpecError
+from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
+from kfgn_graph.curvature.penalty import penalty_curvature
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import LayerGraph
-from kfgn_graph.curvature.penalty import penalty_curvature
-from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
+from kfgn_graph.linalg.averages import iterate_average
+from kfgn_graph.linalg.conditional import choose
+from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
+from kfgn_graph.step.damping import LevenbergMarquardt, factored_gamma, least_damping
 from kfgn_graph.step.preconditioners import Proposal, proposal_of, search_due
+from kfgn_graph.step.quadratic_model import quadratic_model
 from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, factor_sizes
-from kfgn_graph.step.quadratic_model import Rescaling, quadratic_model
+from kfgn_graph.step.step_rules import Rescaling
 from kfgn_graph.tracing import Source
-from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
 
 #: What an update reports besides the loss, in order.
 STATISTICS = (
@@ -290,47 +286,3 @@ class StepBuilder:
             raised = pt.switch(pt.gt(last, 0), rule.after_failure(last), kept)
             updates[kept] = pt.switch(taken, self.kept[kept], raised)
         return Step(updates, statistics)
-
-
-def kfgn_updates(
-    loss: TensorVariable,
-    params: Sequence[TensorSharedVariable],
-    *,
-    output: TensorVariable | None = None,
-    unmatched: str = "error",
-    **settings: Any,
-) -> dict[SharedVariable, TensorVariable]:
-    """Return one update as a PyTensor updates dictionary.
-
-    Parameters
-    ----------
-    loss : scalar TensorVariable
-        See :func:`trace_layers`.
-    params : sequence of shared variables
-        The parameters to train; the current shapes of their values are those of the factors.
-    output, unmatched
-        See :func:`trace_layers`.
-    **settings
-        ``method``, ``damping``, ``step``, ``l2``, ``curvature_decay``, ``factors_every``,
-        ``refresh_every``, ``inverse``, ``average_iterates`` and ``seed``, as for
-        :func:`compile_update`.
-
-    Returns
-    -------
-    dict
-        New values of the parameters and of the state, keyed by shared variable, to be given
-        to :func:`pytensor.function`. A step that is not finite leaves all as it is.
-
-    Raises
-    ------
-    KfgnError
-        As :func:`trace_layers`; SpecError for a setting that is not allowed.
-    """
-    unknown = sorted(set(settings) - set(Settings.__dataclass_fields__))
-    if unknown:
-        known = sorted(Settings.__dataclass_fields__)
-        raise SpecError(f"unknown settings {unknown}; known are {known}.")
-    chosen = Settings(**settings)
-    source = Source(loss, params, output, unmatched)
-    graph = source.graph()
-    return build_step(source, graph, chosen, State(graph, chosen)).updates

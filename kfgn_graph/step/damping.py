@@ -15,6 +15,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.arguments import positive, positive_count
 from kfgn_graph.errors import SpecError
 
 
@@ -202,15 +203,3 @@ def least_damping(curvature: TensorVariable, size: int) -> TensorVariable:
     """
     dtype = curvature.type.dtype
     return curvature * np.asarray((size * np.finfo(dtype).eps) ** 2, dtype)
-
-
-def positive(name: str, value: float) -> None:
-    """Raise :class:`SpecError` unless ``value`` is a positive number."""
-    if not (np.isfinite(value) and value > 0):
-        raise SpecError(f"{name}={value} must be a positive number.")
-
-
-def positive_count(name: str, value: int) -> None:
-    """Raise :class:`SpecError` unless ``value`` is a whole number of at least 1."""
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        raise SpecError(f"{name}={value!r} must be a whole number of at least 1.")

@@ -28,3 +28,21 @@ def times_due(count: TensorVariable, every: int) -> TensorVariable:
     """Return how often something was due up to and including an update."""
     late = count // np.int32(every) - np.int32(FIRST // every)
     return pt.minimum(count, np.int32(FIRST)) + pt.maximum(late, np.int32(0))
+
+
+def average_weight(count: TensorVariable, decay: float, every: int, dtype: str) -> TensorVariable:
+    r"""Return :math:`\epsilon_k = \min(1 - 1/k, \text{decay})`, the weight of the old average.
+
+    Parameters
+    ----------
+    count : scalar integer
+        The number of the update, from 1: the first batch stands alone, and the average is
+        unbiased from then on (Martens and Grosse 2015, section 5).
+    decay : float
+        The weight of the old average in the long run.
+    every : int
+        Updates from one estimate to the next, after the first; k counts estimates.
+    """
+    one = np.asarray(1, dtype)
+    k = times_due(count, every).astype(dtype)
+    return pt.minimum(one - one / k, np.asarray(decay, dtype))

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kfgn_graph.step.damping import Damping, LevenbergMarquardt, positive_count
+from kfgn_graph.arguments import positive_count
+from kfgn_graph.curvature.methods.base import KroneckerMethod
+from kfgn_graph.curvature.methods.kfra import KFRA
 from kfgn_graph.errors import SpecError
+from kfgn_graph.solve.base import Inverse
+from kfgn_graph.solve.eigenbasis import Eigenbasis
+from kfgn_graph.solve.names import strategy_of
+from kfgn_graph.step.damping import Damping, LevenbergMarquardt
 from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.solve.strategies import Eigenbasis, Inverse, strategy_of
-from kfgn_graph.curvature.methods import KFRA, KroneckerMethod
-from kfgn_graph.step.quadratic_model import Rescaling
+from kfgn_graph.step.step_rules import Rescaling
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 import pytensor
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
-from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.curvature.kronecker import KroneckerFactors
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.quadratic_model import Rescaling
+from kfgn_graph.step.step_rules import Rescaling
 
 
 class State:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kfgn_graph.heads import find_head
-from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.printing import name_of
+from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.step.schedule import FIRST
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import factor_sizes

@@ -20,16 +20,16 @@ from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import Backend
-from kfgn_graph.update.batches import check_batch, check_batches, check_inputs
-from kfgn_graph.update.checkpoint import read_state, save_state
 from kfgn_graph.errors import CheckpointError, SpecError
-from kfgn_graph.update.summary import explain
 from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.step.builder import STATISTICS, build_step
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, parameter_names
-from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.tracing import Source
-from kfgn_graph.step.builder import STATISTICS, build_step
+from kfgn_graph.update.batches import check_batch, check_batches, check_inputs
+from kfgn_graph.update.checkpoint import read_state, save_state
+from kfgn_graph.update.stats import UpdateStats
+from kfgn_graph.update.summary import explain
 
 
 class Update:

@@ -1,0 +1,1 @@
+"""What compiling with C needs."""

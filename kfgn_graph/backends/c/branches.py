@@ -18,9 +18,10 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.utils import InconsistencyError
 
-from kfgn_graph.backends.rewrites.branch_conditions import guards_of_nodes, guards_of_readers
-from kfgn_graph.backends.rewrites.aliasing import Buffers, average_of, over_the_old, updates_of
 from kfgn_graph.backends.rewrites.accumulation import LATE
+from kfgn_graph.backends.rewrites.aliasing import Buffers, updates_of
+from kfgn_graph.backends.rewrites.averages import average_of, over_the_old
+from kfgn_graph.backends.rewrites.branch_conditions import guards_of_nodes, guards_of_readers
 
 #: The rewrites' names, for ``Mode.including``.
 KEPT_LAZY, PASSED_ON = "kfgn_kept_lazy", "kfgn_passed_on"

@@ -24,9 +24,9 @@ from pytensor.scalar.basic import ScalarOp
 from pytensor.tensor.basic import scalar_from_tensor, tensor_from_scalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from kfgn_graph.backends.base import InLargeNetworks
-from kfgn_graph.backends.rewrites.scalar_source import AT_ONCE, python_function
 from kfgn_graph.backends.rewrites.accumulation import LATE
+from kfgn_graph.backends.rewrites.network_size import InLargeNetworks
+from kfgn_graph.backends.rewrites.scalar_source import AT_ONCE, python_function
 
 #: The tags of the rewrites, for ``Mode.including``.
 SCALAR_EXPRESSIONS, LEFT_TO_NUMPY = "kfgn_scalar_expressions", "kfgn_left_to_numpy"

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from pytensor.link.jax.dispatch import jax_funcify
 
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
-from kfgn_graph.backends.rewrites.inverses import ShiftedSolve
-from kfgn_graph.backends.rewrites.rematerialise import Held
+from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.linalg.matrices import RefreshedInverse, ShiftedInverse
 from kfgn_graph.linalg.newton_schulz import (
     IteratedInverses,
@@ -29,6 +28,7 @@ from kfgn_graph.linalg.newton_schulz import (
     scale_of,
     thirds,
 )
+from kfgn_graph.linalg.shifted_solve import ShiftedSolve
 
 #: A matrix of at most so many rows is inverted entry by entry.
 FEW = 4
@@ -247,7 +247,7 @@ def jax_funcify_average(op: FactorAverage, **kwargs: Any) -> Callable[..., Any]:
     return average
 
 
-@jax_funcify.register(Held)
-def jax_funcify_held(op: Held, **kwargs: Any) -> Callable[..., Any]:
+@jax_funcify.register(Materialise)
+def jax_funcify_held(op: Materialise, **kwargs: Any) -> Callable[..., Any]:
     """Return what XLA does not look through."""
     return barrier

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 from pytensor.compile.mode import NUMBA, Mode
-from pytensor.graph.basic import Apply
-from pytensor.graph.fg import FunctionGraph
-from pytensor.link.numba.linker import NumbaLinker
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.numba.linker import ProgramLinker
 from kfgn_graph.backends.rewrites.fast_activations import FAST_ELEMENTARY
 from kfgn_graph.backends.rewrites.in_place import IN_PLACE, PYTENSORS
 from kfgn_graph.backends.rewrites.inverses import FACTORED_SOLVES
-from kfgn_graph.backends.rewrites.rematerialise import FEW_ROWS, LESS_KEPT, READ_JOINED
+from kfgn_graph.backends.rewrites.joined_parts import READ_JOINED
+from kfgn_graph.backends.rewrites.leading_rows import FEW_ROWS
+from kfgn_graph.backends.rewrites.rematerialise import LESS_KEPT
 from kfgn_graph.backends.rewrites.syrk import SYMMETRIC_PRODUCTS
-
-
-class ProgramLinker(NumbaLinker):
-    """A Numba linker whose functions are programs of ours.
-
-    PyTensor's has a function for every lazy branch and one for the whole, and calls that, to cache
-    it on disk, from another.
-    """
-
-    def fgraph_convert(self, fgraph: FunctionGraph, *, order: Sequence[Apply], **_: Any) -> Any:
-        """Return the function of a graph."""
-        from kfgn_graph.backends.numba.codegen import program_of
-
-        return program_of(fgraph, order)
-
-    def jit_compile(self, function: Callable[..., Any]) -> Any:
-        """Return the function: Numba compiles it, or its kernels, when it is first called."""
-        return function
 
 
 class NumbaBackend(Backend):

@@ -19,15 +19,10 @@ from pytensor.link.numba.dispatch.basic import (
     numba_typify,
 )
 
-from kfgn_graph.backends.base import is_small
 from kfgn_graph.backends.numba.kernels import kernel_of
-from kfgn_graph.backends.rewrites.aliasing import (
-    Buffers,
-    averages_in_place,
-    over_the_old,
-    passed_on,
-    updates_of,
-)
+from kfgn_graph.backends.rewrites.aliasing import Buffers, passed_on, updates_of
+from kfgn_graph.backends.rewrites.averages import averages_in_place, over_the_old
+from kfgn_graph.backends.rewrites.network_size import is_small
 
 INDENT = "    "
 

@@ -16,11 +16,11 @@ from pytensor.link.numba.dispatch.basic import (
 )
 from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
 
-from kfgn_graph.linalg.averages import FactorAverage
 from kfgn_graph.backends.rewrites.blas_op import BLAS_LETTERS
 from kfgn_graph.backends.rewrites.fast_activations import Halved
-from kfgn_graph.backends.rewrites.rematerialise import Held
 from kfgn_graph.backends.rewrites.syrk import Syrk
+from kfgn_graph.linalg.averages import FactorAverage
+from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.linalg.matrices import RefreshedInverse, ShiftedInverse
 
 #: Of the code below, a part of the key of compiled code on disk.
@@ -221,8 +221,10 @@ def numba_funcify_average(
     return factor_average, VERSION
 
 
-@register_funcify_default_op_cache_key(Held)
-def numba_funcify_held(op: Held, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
+@register_funcify_default_op_cache_key(Materialise)
+def numba_funcify_held(
+    op: Materialise, node: Apply, **kwargs: Any
+) -> tuple[Callable[..., Any], int]:
     """Return the copy."""
 
     @numba_njit

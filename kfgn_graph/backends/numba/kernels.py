@@ -27,9 +27,9 @@ from scipy.linalg import blas
 
 from kfgn_graph.backends.rewrites.blas_op import BLAS_LETTERS
 from kfgn_graph.backends.rewrites.scalar_source import AT_ONCE, python_function
-from kfgn_graph.backends.rewrites.inverses import ShiftedSolve
-from kfgn_graph.backends.rewrites.rematerialise import Held
+from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.linalg.newton_schulz import IteratedInverses
+from kfgn_graph.linalg.shifted_solve import ShiftedSolve
 
 
 def kernel_of(node: Apply, memo: dict[Any, Any]) -> tuple[Callable[..., Any], str | None]:
@@ -101,7 +101,14 @@ def performed(op: Op, node: Apply) -> Callable[..., Any]:
 
 
 # What NumPy does at once, what is but a view, and what is LAPACK's or BLAS's work.
-for kind in (*AT_ONCE, Held, ShiftedSolve, IteratedInverses, ScalarFromTensor, TensorFromScalar):
+for kind in (
+    *AT_ONCE,
+    Materialise,
+    ShiftedSolve,
+    IteratedInverses,
+    ScalarFromTensor,
+    TensorFromScalar,
+):
     in_python.register(kind, performed)
 
 

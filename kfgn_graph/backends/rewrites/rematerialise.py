@@ -12,35 +12,24 @@ copied, to stand beside its bias's, is read there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pytensor.compile.mode import optdb
 from pytensor.compile.ops import view_op
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import GraphRewriter, dfs_rewriter, node_rewriter
-from pytensor.graph.traversal import applys_between
+from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.scalar import basic as scalars
-from pytensor.tensor.basic import Join
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.subtensor import Subtensor
 
 from kfgn_graph.backends.rewrites.branch_conditions import Guards, guards_of, guards_of_nodes
-from kfgn_graph.backends.rewrites.inverses import ShiftedSolve
 
 #: The tag of the rewrite, for ``Mode.including``.
 LESS_KEPT = "kfgn_less_kept"
 
-#: The tags of what holds a batch's first rows: for Numba and C, where other rows are views and
-#: cost nothing, and for JAX.
-FEW_ROWS, SHARED_ROWS = "kfgn_few_rows", "kfgn_shared_rows"
-
-#: The tag of what reads a gradient where it is joined: for Numba. C has its peak elsewhere.
-READ_JOINED = "kfgn_read_joined"
 
 #: After what merges nodes that are alike, and before branches are taken out of the graph.
 BEFORE_BRANCHES = 48.85
+
 
 #: What takes next to no time where its arguments have been read.
 CHEAP = (scalars.Add, scalars.Sub, scalars.Mul, scalars.Sqr, scalars.Neg, scalars.Cast)
@@ -128,77 +117,4 @@ def is_simple(node: Apply) -> bool:
     return arithmetic or isinstance(node.op, DimShuffle)
 
 
-class Held(Op):
-    """An array of its own with the same numbers, made once for all that read it."""
-
-    __props__ = ()
-
-    def make_node(self, x: Variable) -> Apply:
-        """Return the node."""
-        return Apply(self, [x], [x.type()])
-
-    def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Copy it."""
-        outputs[0][0] = inputs[0].copy()
-
-
-def readers_of_rows(fgraph: FunctionGraph, node: Apply) -> list[Op]:
-    """Return what reads an array's first rows, unless they are held already."""
-    out = node.outputs[0]
-    readers = [reader.op for reader, _ in fgraph.clients[out]]
-    prefix = [isinstance(i, slice) and i.start is i.step is None for i in node.op.idx_list]
-    wanted = prefix == [True] and out.type.ndim > 1 and Held not in map(type, readers)
-    return readers if wanted else []
-
-
-@node_rewriter([Subtensor])
-def few_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Hold an array's first rows, unless they are known to be most of it."""
-    if not readers_of_rows(fgraph, node):
-        return None
-    rows, taken = node.inputs[0].type.shape[0], node.outputs[0].type.shape[0]
-    few = rows is None or taken is None or 2 * taken <= rows
-    return [Held()(node.op(*node.inputs))] if few else None
-
-
-@node_rewriter([Subtensor])
-def shared_rows(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Hold an array's first rows that are read more than once."""
-    return [Held()(node.op(*node.inputs))] if len(readers_of_rows(fgraph, node)) > 1 else None
-
-
-class ReadJoined(GraphRewriter):
-    """Let what reads a matrix read it where it has been joined to further rows, a copy of it.
-
-    Not where the copy has another type, nor where a solution takes its memory.
-    """
-
-    def apply(self, fgraph: FunctionGraph) -> None:
-        """Replace the first part for all that need it where it is joined."""
-        guards = guards_of_nodes(fgraph)
-        for node in fgraph.toposort():
-            view = copied_part(fgraph, node)
-            if view is not None:
-                before = {*applys_between([], node.inputs), node}
-                for reader, index in list(fgraph.clients[node.inputs[0]]):
-                    needed = guards[node] <= guards_of(reader, index, guards)
-                    if needed and reader not in before:
-                        fgraph.change_node_input(reader, index, view, reason=READ_JOINED)
-
-
-def copied_part(fgraph: FunctionGraph, node: Apply) -> Variable | None:
-    """Return the rows of a join that are a computed matrix, its first part, and stay so."""
-    if not isinstance(node.op, Join) or node.op.axis != 0 or node.outputs[0].type.ndim != 2:
-        return None
-    part, out = node.inputs[0], node.outputs[0]
-    if part.owner is None or part.type.shape[0] is None or len(fgraph.clients[part]) < 2:
-        return None
-    view = out[: part.type.shape[0]]
-    taken = any(isinstance(reader.op, ShiftedSolve) for reader, _ in fgraph.clients[out])
-    return view if part.type.is_super(view.type) and not taken else None
-
-
-optdb.register(FEW_ROWS, dfs_rewriter(few_rows), position=BEFORE_BRANCHES)
-optdb.register(SHARED_ROWS, dfs_rewriter(shared_rows), position=BEFORE_BRANCHES)
-optdb.register(READ_JOINED, ReadJoined(), position=BEFORE_BRANCHES)
 optdb.register("kfgn_recomputed", Recompute(), LESS_KEPT, position=BEFORE_BRANCHES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads import Head
-from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.step.preconditioners.base import Proposal
 from kfgn_graph.step.preconditioners.hessian_free import HessianFreeProposal
 from kfgn_graph.step.preconditioners.kronecker import KroneckerProposal, search_due

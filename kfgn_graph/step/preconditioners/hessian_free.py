@@ -6,15 +6,15 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.linalg.random import Draws
-from kfgn_graph.heads import Head
-from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.curvature.gauss_newton import GaussNewton
+from kfgn_graph.heads import Head
+from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.linalg.random import Draws
+from kfgn_graph.linalg.vectors import Scalars, Values, dot
+from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.step.preconditioners.base import Proposal
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State
-from kfgn_graph.linalg.vectors import Scalars, Values, dot
 
 
 class HessianFreeProposal(Proposal):

@@ -10,20 +10,20 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
-from kfgn_graph.linalg.averages import FactorAverage, average_weight, moving_average
-from kfgn_graph.linalg.conditional import choose
-from kfgn_graph.step.damping import factored_gamma
-from kfgn_graph.linalg.random import Draws
-from kfgn_graph.heads import Head
-from kfgn_graph.solve.strategies import BlockDamping, KeptBlock, Parts
 from kfgn_graph.curvature.kronecker import KroneckerFactors, corrected_eigenvalues
+from kfgn_graph.curvature.methods.base import KroneckerMethod
+from kfgn_graph.heads import Head
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
-from kfgn_graph.curvature.methods import KroneckerMethod
+from kfgn_graph.linalg.averages import FactorAverage, moving_average
+from kfgn_graph.linalg.conditional import choose
+from kfgn_graph.linalg.random import Draws
+from kfgn_graph.linalg.vectors import Scalars, Values, total
+from kfgn_graph.solve.base import BlockDamping, KeptBlock, Parts
+from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners.base import Proposal
-from kfgn_graph.step.schedule import is_due
+from kfgn_graph.step.schedule import average_weight, is_due
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, factor_sizes
-from kfgn_graph.linalg.vectors import Scalars, Values, total
 
 
 class KroneckerProposal(Proposal):

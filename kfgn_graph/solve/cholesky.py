@@ -1,0 +1,45 @@
+"""Inverses through Cholesky decompositions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.curvature.kronecker import (
+    KroneckerFactors,
+    damped_inverses,
+    shifts_of,
+)
+from kfgn_graph.linalg.matrices import RefreshedInverse, declared_diagonal
+from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
+
+#: What a factor's damping is multiplied with where its factorisation failed. An update for which
+#: that is not enough is skipped, which raises lambda, and with it gamma, until one succeeds.
+RETRY_GROWTH = 1000.0
+
+
+@dataclass(frozen=True)
+class Cholesky(PairOfInverses):
+    """Inverses through the factors' Cholesky decompositions, NaN where one fails."""
+
+    name = "cholesky"
+
+    def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
+        return dict(zip("QG", damped_inverses(factors, gamma, RETRY_GROWTH), strict=True))
+
+    def refreshed(
+        self, blocks: Sequence[KeptBlock], due: TensorVariable
+    ) -> tuple[list[Parts], TensorVariable]:
+        # each where the old one is: all of the new beside all of the old would be twice the memory
+        inverse, parts, finite = RefreshedInverse(RETRY_GROWTH), [], []
+        for block in blocks:
+            q, g = shifts_of(block.factors, block.gamma)
+            Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
+            G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
+            G = declared_diagonal(G) if block.factors.diagonal else G
+            parts.append({"Q": Q, "G": G})
+            finite += [Q_finite, G_finite]
+        return parts, pt.all(pt.stack(finite))
