@@ -10,6 +10,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.linalg import accumulation
 from kfgn_graph.step.builder import Step, build_step, new_state
 from kfgn_graph.step.settings import SettingNames, Settings, settings_from, takes_settings
 from kfgn_graph.step.state import State
@@ -55,7 +56,9 @@ def kfgn_updates(
     chosen = settings_from(settings)
     source = Source(loss, params, output, unmatched)
     graph = source.graph()
-    return step_of(source, graph, chosen, new_state(graph, chosen)).updates
+    state = new_state(graph, chosen)
+    accumulation.mark(state["count"])  # which every function of this update reads
+    return step_of(source, graph, chosen, state).updates
 
 
 def step_of(source: Source, graph: LayerGraph, settings: Settings, state: State) -> Step:

@@ -8,6 +8,7 @@ from typing import Any
 from pytensor.graph.basic import Variable
 from pytensor.link.vm import VMLinker
 
+from kfgn_graph.backends.c.blas_flags import blas_configured
 from kfgn_graph.backends.c.compilation import compile_missing
 from kfgn_graph.backends.rewrites.branch_conditions import awaited, guards_of_nodes
 
@@ -19,9 +20,10 @@ class SideBySideLinker(VMLinker):
     """
 
     def make_all(self, *args: Any, **kwargs: Any) -> Any:
-        """Compile what the cache has not, and link."""
-        compile_missing(self.fgraph.apply_nodes)
-        return super().make_all(*args, **kwargs)
+        """Compile the modules that the cache does not have, and link."""
+        with blas_configured():
+            compile_missing(self.fgraph.apply_nodes)
+            return super().make_all(*args, **kwargs)
 
     def compute_gc_dependencies(
         self, variables: Iterable[Variable]
