@@ -11,8 +11,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.heads import DiagonalHead
-from kfgn_graph.heads.linearity import is_linear
+from kfgn_graph.extend import DiagonalHead, is_linear
 
 
 # --- head: what the loss says of its output

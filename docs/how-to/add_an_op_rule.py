@@ -6,8 +6,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.extra_ops import CumOp
 
 import kfgn_graph as kfgn
-from kfgn_graph.jacobians import ConstantJacobian
-from kfgn_graph.layers.examples import Mixes
+from kfgn_graph.extend import ConstantJacobian, Mixes
 
 
 # --- examples: the Op keeps examples apart
