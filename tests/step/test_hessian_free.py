@@ -12,12 +12,12 @@ import pytest
 import kfgn_graph as kfgn
 from kfgn_graph.step.conjugate_gradients import conjugate_gradients, little_progress
 from tests.cases import Problem, build
+from tests.curvature.test_kronecker import semidefinite
 from tests.harness import assert_close, compile_graph
 from tests.reference import recursions
 from tests.reference.adaptive import AdaptiveTrainer
 from tests.reference.training import HEADS
 from tests.stepping import case_of, on_backends, slow, values_of
-from tests.test_kronecker import semidefinite
 from tests.tolerances import TRAJECTORY
 
 pytestmark = pytest.mark.thorough
