@@ -15,18 +15,16 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.executor import Function
-from pytensor.compile.mode import Mode
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.extend import LocalJacobian, Segment
 from kfgn_graph.jacobians import local_jacobian
 from kfgn_graph.layers.ir import affine, network_output
-from tests.harness import assert_close
+from tests.harness import assert_close, in_python
 from tests.languages import PYTENSOR, jax_language
 from tests.reference.jacobians import LocalTruth, local_truth
 from tests.tolerances import LOCAL
@@ -205,17 +203,6 @@ class Verbs:
     def compiled(self, answers: dict[str, list[TensorVariable]]) -> Function:
         """Compile the answers to a function of what the step reads, C, M, G and g."""
         return in_python([*self.inputs, self.C, self.M, self.G, self.g], joined(answers.values()))
-
-
-def in_python(inputs: list[TensorVariable], outputs: list[TensorVariable]) -> Function:
-    """Compile a graph as it is built, Op by Op in Python; it need not read all inputs."""
-    with pytensor.config.change_flags(cxx=""):  # else Ops that hold a graph are compiled to C
-        return pytensor.function(
-            inputs,
-            outputs,
-            mode=Mode(linker="py", optimizer=None),
-            on_unused_input="ignore",
-        )
 
 
 def joined[T](rows: Iterable[Iterable[T]]) -> list[T]:

@@ -8,7 +8,7 @@ import pytest
 
 from kfgn_graph.jacobians.affine import AffineJacobian
 from kfgn_graph.linalg.matrices import diagonal
-from tests.harness import assert_close
+from tests.harness import assert_close, in_python
 from tests.jacobians.steps import (
     DECLARED,
     Given,
@@ -17,7 +17,6 @@ from tests.jacobians.steps import (
     assert_single_precision_stays,
     assert_verbs_are_dense,
     each,
-    in_python,
     step,
 )
 from tests.tolerances import LOCAL

@@ -14,7 +14,8 @@ from pytensor.tensor.elemwise import CAReduce
 
 from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.rewrites.dot import BLOCK, Inner
-from tests.backends.rewrites.test_syrk import WIDTHS, layouts, nodes_within, step_graph
+from tests.graphs import WIDTHS, nodes_within, step_graph
+from tests.matrices import layouts
 from tests.stepping import on_backends
 
 pytestmark = pytest.mark.parametrize("backend", on_backends(["c"]))

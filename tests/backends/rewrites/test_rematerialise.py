@@ -17,7 +17,7 @@ from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.c.linker import SideBySideLinker
 from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.program.networks import autoencoder
-from tests.backends.rewrites.test_syrk import WIDTHS, step_graph
+from tests.graphs import WIDTHS, step_graph
 from tests.harness import MODES
 from tests.stepping import on_backends
 
