@@ -32,12 +32,14 @@ class DiagonalJacobian(LocalJacobian):
         v = segment.output
         self._dummies = [pt.tensor(dtype=u.type.dtype, shape=v.type.shape) for u in segment.inputs]
         self._copy = _rebuilt_over(v, dict(zip(segment.inputs, self._dummies, strict=True)))
-        self._slopes = grad(
+        slopes = grad(
             None,
             self._dummies,
             known_grads={self._copy: pt.ones_like(self._copy)},
             disconnected_inputs="ignore",
         )
+        # by PyTensor a comparison in float32 has a gradient of float64 zeros
+        self._slopes = [s.astype(v.type.dtype) for s in slopes]
         self.slopes = [self._message(slope) for slope in self._slopes]
 
     def _message(self, over_dummies: TensorVariable) -> TensorVariable:
@@ -91,7 +93,8 @@ class DiagonalJacobian(LocalJacobian):
 
     def _second_block(self, i: int, j: int, g: TensorVariable) -> TensorVariable:
         curved = grad(self._slopes[i].sum(), self._dummies[j], disconnected_inputs="ignore")
-        d = (self._message(curved) * g).reshape((g.shape[0], product(self.segment.event())))
+        curved = self._message(curved.astype(g.type.dtype))
+        d = (curved * g).reshape((g.shape[0], product(self.segment.event())))
         diagonal = equations.diagonal_term(d)
         return self._collapse_both(i, j, diagonal)
 

@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
-from tests.test_linear_regression import column_model
+from tests.step.test_linear_regression import column_model
 
 pytestmark = pytest.mark.thorough
 

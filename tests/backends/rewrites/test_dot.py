@@ -14,8 +14,9 @@ from pytensor.tensor.elemwise import CAReduce
 
 from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.rewrites.dot import BLOCK, Inner
+from tests.graphs import WIDTHS, nodes_within, step_graph
+from tests.matrices import layouts
 from tests.stepping import on_backends
-from tests.test_symmetric_products import WIDTHS, layouts, nodes_within, step_graph
 
 pytestmark = pytest.mark.parametrize("backend", on_backends(["c"]))
 SHAPES = [(3, BLOCK), (1, BLOCK + 1), (BLOCK - 1, 1), (5, 7), (1, 1), (0, 4)]

@@ -12,18 +12,13 @@ import kfgn_graph as kfgn
 from tests.cases import Case, build
 from tests.harness import MODES, assert_close, compile_graph
 from tests.losses import LOSSES
+from tests.matrices import semidefinite
 from tests.nets import NETS
 from tests.reference import kronecker
 from tests.stepping import on_backends
 from tests.tolerances import EXACT, PER_CONDITION
 
 SHAPES = [(4, 3), (3, 5), (2, 2), (1, 4), (4, 1)]
-
-
-def semidefinite(rng: np.random.Generator, size: int, rank: int | None = None) -> np.ndarray:
-    """Draw a symmetric positive semi-definite matrix."""
-    root = rng.normal(size=(size, rank or size + 2))
-    return root @ root.T
 
 
 def symbolic(rows: int, columns: int) -> tuple[list[pt.TensorVariable], kfgn.KroneckerFactors]:

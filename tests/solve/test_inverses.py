@@ -17,10 +17,10 @@ from kfgn_graph.solve.base import BlockDamping
 from kfgn_graph.solve.names import strategy_of
 from tests.cases import build
 from tests.harness import assert_close, compile_graph
+from tests.matrices import semidefinite
 from tests.reference import kronecker, recursions
 from tests.reference.training import HEADS, REFRESHED_FIRST
 from tests.stepping import DAMPING, case_of, compile_case, on_backends, values_of
-from tests.test_kronecker import semidefinite
 from tests.tolerances import EXACT, PER_CONDITION, PER_CONDITION_SINGLE, TRAJECTORY
 
 FACTORED = ("cholesky", "newton-schulz", "eigh")

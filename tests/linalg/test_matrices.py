@@ -25,15 +25,10 @@ from kfgn_graph.linalg.matrices import (
     shifted_diagonal_inverse,
     shifted_inverse,
 )
+from tests.graphs import WIDTHS, nodes_within, step_graph, step_update
 from tests.harness import MODES, compile_graph, printed_apart
+from tests.matrices import layouts
 from tests.stepping import on_backends
-from tests.test_symmetric_products import (
-    WIDTHS,
-    layouts,
-    nodes_within,
-    step_graph,
-    step_update,
-)
 
 TOLERANCES = {"float32": 1e-4, "float64": 1e-11}
 
@@ -269,7 +264,7 @@ def test_c_has_no_long_elementwise_op_of_numbers() -> None:
 
 COMPILE = """
 from numba.core import event
-from tests.test_symmetric_products import WIDTHS, step_update
+from tests.graphs import WIDTHS, step_update
 import numpy as np
 
 class Compiled(event.Listener):
@@ -301,7 +296,7 @@ COMPILE_WITH_JAX = """
 import os
 import jax
 import numpy as np
-from tests.test_symmetric_products import WIDTHS, step_update
+from tests.graphs import WIDTHS, step_update
 
 jax.config.update("jax_compilation_cache_dir", {folder!r})
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -17,9 +17,9 @@ from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.c.linker import SideBySideLinker
 from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.program.networks import autoencoder
+from tests.graphs import WIDTHS, step_graph
 from tests.harness import MODES
 from tests.stepping import on_backends
-from tests.test_symmetric_products import WIDTHS, step_graph
 
 pytestmark = pytest.mark.thorough
 

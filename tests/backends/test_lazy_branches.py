@@ -106,7 +106,7 @@ def test_inverses_that_are_not_due_are_not_computed(backend: str) -> None:
     assert len(factorisations(always_run(graph_of("", backend)))) == 4
     seldom = graph_of("inverses", backend)
     assert factorisations(always_run(seldom)) == []
-    # these ask themselves whether they are due: tests/test_matrices.py
+    # these ask themselves whether they are due: tests/linalg/test_matrices.py
     refreshed = [type(node.op).__name__ for node in always_run(seldom)].count("RefreshedInverse")
     assert refreshed == 4
 
