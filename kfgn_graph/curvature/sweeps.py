@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
 from kfgn_graph.jacobians import LocalJacobian, Segment, local_jacobian
-from kfgn_graph.jacobians.core import as_message, product
+from kfgn_graph.jacobians.core import flatten_examples, product
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.layers.traversal import clients_of, dependents, nodes_between
 
@@ -272,5 +272,6 @@ def output_gradients(graph: LayerGraph) -> dict[Variable, TensorVariable]:
     outputs: Sequence[Variable] = [segment.output for segment in segments_of(graph)]
     gradients = grad(graph.data_loss, list(outputs))
     return {
-        v: as_message(g, graph.example_axes[v]) for v, g in zip(outputs, gradients, strict=True)
+        v: flatten_examples(g, graph.example_axes[v])
+        for v, g in zip(outputs, gradients, strict=True)
     }
