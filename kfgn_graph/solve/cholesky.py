@@ -11,7 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
     damped_inverses,
-    shifts_of,
+    factor_shifts,
 )
 from kfgn_graph.linalg.matrices import RefreshedInverse, declared_diagonal
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
@@ -36,7 +36,7 @@ class Cholesky(PairOfInverses):
         # each where the old one is: all of the new beside all of the old would be twice the memory
         inverse, parts, finite = RefreshedInverse(RETRY_GROWTH), [], []
         for block in blocks:
-            q, g = shifts_of(block.factors, block.gamma)
+            q, g = factor_shifts(block.factors, block.gamma)
             Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
             G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
             G = declared_diagonal(G) if block.factors.diagonal else G

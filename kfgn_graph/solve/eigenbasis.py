@@ -10,7 +10,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
-    norm_ratio_of,
+    damping_split_of_means,
 )
 from kfgn_graph.solve.base import BlockDamping, Inverse, Parts
 
@@ -67,5 +67,5 @@ class Eigenbasis(Inverse):
         q, g = parts["Q/values"], parts["G/values"]
         if self.exact:
             return q[:, None] * g[None, :] + damping.shift
-        pi = norm_ratio_of(q.mean(), g.mean())
+        pi = damping_split_of_means(q.mean(), g.mean())
         return (q + pi * damping.gamma)[:, None] * (g + damping.gamma / pi)[None, :]

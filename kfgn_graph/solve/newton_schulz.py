@@ -13,7 +13,7 @@ from kfgn_graph.arguments import positive_count
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
     damped,
-    shifts_of,
+    factor_shifts,
 )
 from kfgn_graph.linalg.newton_schulz import IteratedInverses
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
@@ -57,7 +57,7 @@ class NewtonSchulz(PairOfInverses):
             # V stands after a right inverse of Q and before one of G, transposed
             starts += [block.old["Q"], block.old["G"].T]
             matrices += [shifted.Q, shifted.G]
-            least += shifts_of(block.factors, block.gamma)
+            least += factor_shifts(block.factors, block.gamma)
         found = self.inverses(starts, matrices, least)
         return [{"Q": Q, "G": G.T} for Q, G in batched(found, 2)]
 
