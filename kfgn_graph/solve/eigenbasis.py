@@ -1,4 +1,4 @@
-"""Inverses in the eigenbasis of the factors, exact damping and EKFAC included."""
+"""Inverses in the eigenbasis of the factors, with factored or exact damping, and EKFAC."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from kfgn_graph.solve.base import BlockDamping, Inverse, Parts
 
 @dataclass(frozen=True)
 class Eigenbasis(Inverse):
-    r"""Inverses through the factors' eigenvalues and eigenvectors; gamma may change for free.
+    r"""Inverses in the eigenbasis of the factors; a new gamma needs no new factorisation.
 
     Parameters
     ----------
     exact : bool
-        Damp the block exactly, :math:`Q \otimes G + (\lambda + \eta) I`, instead of its factors.
+        Whether to damp the block exactly, :math:`Q \otimes G + (\lambda + \eta) I`, instead of
+        its factors.
     corrected : bool
-        EKFAC: replace the products of the factors' eigenvalues by the block's own second
-        moments in their basis (:func:`corrected_eigenvalues`), a moving average like the
-        factors', and damp exactly. Needs a method that carries a square root: KFLR or KFAC.
+        Whether to replace the products of the factors' eigenvalues by the diagonal of the block
+        in the eigenbasis (EKFAC, :func:`~kfgn_graph.curvature.kronecker.corrected_eigenvalues`),
+        as a moving average, and to damp exactly. Needs a method that propagates a square root:
+        KFLR or KFAC.
     """
 
     exact: bool = False
@@ -61,7 +63,7 @@ class Eigenbasis(Inverse):
         return U @ ((U.T @ V @ W) / self.eigenvalues(parts, damping)) @ W.T
 
     def eigenvalues(self, parts: Parts, damping: BlockDamping) -> TensorVariable:
-        """Return the damped block's eigenvalues, of shape (d_in[+1], d_out)."""
+        """Return the eigenvalues of the damped block, of shape (d_in[+1], d_out)."""
         if self.corrected:
             return parts["corrected"] + damping.shift
         q, g = parts["Q/values"], parts["G/values"]
