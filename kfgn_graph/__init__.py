@@ -1,7 +1,7 @@
 """Practical Gauss-Newton optimisation, compiled from ordinary PyTensor graphs.
 
-The main door is :func:`compile_update`; :func:`trace_layers`, :func:`curvature_factors` and
-:func:`kronecker_solve` are its stages, each to be used alone.
+The main entry point is :func:`compile_update`. Three of its stages can be used on their own:
+:func:`trace_layers`, :func:`curvature_factors` and :func:`kronecker_solve`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import :class:`GraphSpec` when it is first used: it needs what the core does without."""
+    """Import :class:`GraphSpec` on first use, since it needs optional dependencies."""
     if name != "GraphSpec":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

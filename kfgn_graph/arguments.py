@@ -1,4 +1,4 @@
-"""Checks of the values of settings."""
+"""Validation of numeric settings."""
 
 from __future__ import annotations
 

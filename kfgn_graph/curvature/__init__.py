@@ -1,1 +1,1 @@
-"""Propagate: the curvature of a loss at every layer, and exact products with it."""
+"""Curvature: the block of every layer, and exact products with the Gauss-Newton matrix."""

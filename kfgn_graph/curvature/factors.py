@@ -1,4 +1,4 @@
-"""The curvature block of every layer of a graph."""
+"""The entry point for curvature blocks: :func:`curvature_factors`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def curvature_factors(
     graph : LayerGraph
         From :func:`kfgn_graph.trace_layers`.
     method : Method
-        ``KFRA()``, ``KFLR()``, ``KFAC()``; ``BlockGaussNewton()`` and ``BlockHessian()`` give
-        exact blocks, for small nets.
+        ``KFRA()``, ``KFLR()`` or ``KFAC()``; for small networks also ``BlockGaussNewton()`` or
+        ``BlockHessian()``, whose blocks are exact.
     draws : Draws, optional
-        Where KFAC takes its random numbers from. By default a shared counter, which every
-        call of a compiled function advances.
+        The source of KFAC's random numbers. By default it has a shared counter, which every call
+        of a compiled function advances.
 
     Returns
     -------
     dict
-        For each layer a :class:`KroneckerFactors` (for the exact methods an
-        :class:`ExactBlock`), over the user's own inputs. The block approximates that of the
-        loss itself, penalties apart.
+        For each layer a :class:`KroneckerFactors`, or an :class:`ExactBlock` from an exact
+        method, over the user's own inputs. The block is in the units of the data loss: it
+        approximates the curvature of ``graph.data_loss``, without penalties.
 
     Raises
     ------
     CurvatureRuleNotFound
-        If the method cannot carry curvature through an Op of the network.
+        If the method cannot propagate curvature through an Op of the network.
     """
     if method.random and draws is None:
         draws = Draws(self_advancing_counter())

@@ -1,7 +1,7 @@
-r"""The algebra of a layer's block :math:`Q \otimes G`, and of the exact block it approximates.
+r"""The algebra of a layer's block :math:`Q \otimes G`, and the exact block that it approximates.
 
-With row-major flattening of V, of shape (d_in, d_out),
-:math:`(Q \otimes G)\,\mathrm{vec}(V) = \mathrm{vec}(Q V G)` for symmetric Q and G.
+For row-major flattening of V, of shape (d_in, d_out), and symmetric Q and G,
+:math:`(Q \otimes G)\,\mathrm{vec}(V) = \mathrm{vec}(Q V G)`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class KroneckerFactors:
     Attributes
     ----------
     Q : TensorVariable
-        Mean over the batch of a a^T, of shape (d_in, d_in); with a bias, (d_in + 1, d_in + 1),
-        its coordinate last.
+        The mean over the batch of a a^T, of shape (d_in, d_in). With a bias it is
+        (d_in + 1, d_in + 1), and the bias is the last coordinate.
     G : TensorVariable
-        Pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
+        The pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
     diagonal : bool
-        Whether G is diagonal, as at an output whose loss is a sum over its single numbers.
+        Whether G is diagonal, as it is at the output of a loss with a :class:`DiagonalHead`.
     """
 
     Q: TensorVariable
@@ -36,32 +36,32 @@ class KroneckerFactors:
     diagonal: bool = False
 
     def matmul(self, V: TensorVariable) -> TensorVariable:
-        """Return Q V G, of V's shape (d_in[+1], d_out)."""
+        """Return Q V G, of the shape of V, (d_in[+1], d_out)."""
         return self.Q @ V @ self.G
 
     def trace(self) -> TensorVariable:
-        """Return the block's trace, tr(Q) tr(G)."""
+        """Return the trace of the block, tr(Q) tr(G)."""
         return pt.trace(self.Q) * pt.trace(self.G)
 
     def to_dense(self) -> TensorVariable:
-        """Return Q (x) G, a square matrix over row-major vec([W; b]): for tests and small nets."""
+        """Return Q (x) G as a square matrix over row-major vec([W; b]): for small networks."""
         return equations.kronecker_block(self.Q, self.G)
 
     def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
-        """Return :func:`kronecker_solve` of V."""
+        """Return :func:`kronecker_solve` for this block."""
         return kronecker_solve(self, V, gamma)
 
 
 @dataclass(frozen=True, eq=False)
 class ExactBlock:
-    """The exact block of one layer, kept as its per-example parts.
+    """The exact block of one layer, Eq. (7), stored as its per-example parts.
 
     Attributes
     ----------
     inputs : TensorVariable
-        The layer's inputs, of shape (R, T, d_in[+1]); T positions share the weight.
+        The inputs of the layer, of shape (R, T, d_in[+1]). T positions share the weight.
     curvature : TensorVariable
-        Pre-activation curvature of each example, of shape (R, T, d_out, T, d_out).
+        The pre-activation curvature of each example, of shape (R, T, d_out, T, d_out).
     """
 
     inputs: TensorVariable
@@ -72,38 +72,39 @@ class ExactBlock:
         return equations.per_example_block(self.inputs, self.curvature)
 
 
-def norm_ratio(factors: KroneckerFactors) -> TensorVariable:
-    r"""Return pi, the root of a ratio of mean eigenvalues, which splits damping in two.
+def damping_split(factors: KroneckerFactors) -> TensorVariable:
+    r"""Return pi, which splits the damping between Q and G.
 
-    :math:`\pi^2 = \frac{\mathrm{tr}(Q) / d_Q}{\mathrm{tr}(G) / d_G}`, and 1 if either trace is 0
-    (Martens and Grosse 2015, section 6.3).
+    It is the root of the ratio of their mean eigenvalues,
+    :math:`\pi^2 = \frac{\mathrm{tr}(Q) / d_Q}{\mathrm{tr}(G) / d_G}`, or 1 if either trace is
+    not positive (Martens and Grosse 2015, section 6.3).
     """
     dtype = factors.Q.type.dtype
-    return norm_ratio_of(
+    return damping_split_of_means(
         pt.trace(factors.Q) / factors.Q.shape[0].astype(dtype),
         pt.trace(factors.G) / factors.G.shape[0].astype(dtype),
     )
 
 
-def norm_ratio_of(q: TensorVariable, g: TensorVariable) -> TensorVariable:
-    """Return pi from the mean eigenvalues of Q and G."""
+def damping_split_of_means(q: TensorVariable, g: TensorVariable) -> TensorVariable:
+    """Return pi, given the mean eigenvalues q of Q and g of G."""
     one = np.asarray(1, q.type.dtype)
     usable = pt.gt(q, 0) & pt.gt(g, 0)
     return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))
 
 
-def shifts_of(
+def factor_shifts(
     factors: KroneckerFactors, gamma: TensorVariable | float
 ) -> tuple[TensorVariable, TensorVariable]:
-    r"""Return what damps Q and G: :math:`\pi\gamma` and :math:`\gamma / \pi`."""
-    pi = norm_ratio(factors)
+    r"""Return the shifts that damp Q and G: :math:`\pi\gamma` and :math:`\gamma / \pi`."""
+    pi = damping_split(factors)
     gamma = pt.as_tensor(gamma).astype(factors.Q.type.dtype)
     return pi * gamma, gamma / pi
 
 
 def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
-    r"""Return the factors damped: :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
-    q, g = shifts_of(factors, gamma)
+    r"""Return the damped factors, :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
+    q, g = factor_shifts(factors, gamma)
     Q, G = factors.Q, factors.G
     return KroneckerFactors(Q + q * identity_like(Q), G + g * identity_like(G))
 
@@ -111,11 +112,12 @@ def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> Kronecke
 def damped_inverses(
     factors: KroneckerFactors, gamma: TensorVariable | float, retry: float = 0.0
 ) -> tuple[TensorVariable, TensorVariable]:
-    """Return the inverses of the damped factors; one that is not positive definite gives NaN.
+    """Return the inverses of the damped factors.
 
-    Before it does, its damping is multiplied with ``retry``, unless that is 0.
+    The inverse of a factor that is not positive definite is NaN. If ``retry`` is not 0, the shift
+    of such a factor is first multiplied by it for a second attempt.
     """
-    q, g = shifts_of(factors, gamma)
+    q, g = factor_shifts(factors, gamma)
     inverse = ShiftedInverse(retry)
     if factors.diagonal:
         return inverse(factors.Q, q), shifted_diagonal_inverse(factors.G, g, retry)
@@ -125,21 +127,21 @@ def damped_inverses(
 def kronecker_solve(
     factors: KroneckerFactors, V: TensorVariable, gamma: TensorVariable | float
 ) -> TensorVariable:
-    r"""Solve damped: :math:`(Q + \pi\gamma I)^{-1}\, V\, (G + (\gamma/\pi) I)^{-1}`.
+    r"""Return the damped solution :math:`(Q + \pi\gamma I)^{-1} V (G + (\gamma/\pi) I)^{-1}`.
 
     Parameters
     ----------
     factors : KroneckerFactors
         Q and G of one layer.
     V : TensorVariable
-        Of shape (d_in, d_out), or (d_in + 1, d_out) with a bias, whose row is last.
+        Of shape (d_in, d_out), or with a bias (d_in + 1, d_out), the last row for the bias.
     gamma : scalar
-        The damping's square root: :math:`\gamma^2` damps the block.
+        The square root of the damping of the block, which is :math:`\gamma^2`.
 
     Returns
     -------
     TensorVariable
-        Of V's shape; NaN where a damped factor is not positive definite.
+        Of the shape of V; NaN if a damped factor is not positive definite.
     """
     return KroneckerFactors(*damped_inverses(factors, gamma)).matmul(V)
 
@@ -147,7 +149,7 @@ def kronecker_solve(
 def corrected_eigenvalues(
     a: TensorVariable, C: TensorVariable, Q_vectors: TensorVariable, G_vectors: TensorVariable
 ) -> TensorVariable:
-    r"""Return the diagonal of a layer's Gauss-Newton block in a Kronecker basis.
+    r"""Return the diagonal of a layer's Gauss-Newton block in the Kronecker eigenbasis.
 
     :math:`s_{ij} = \sum_n \sum_k (u_i^T a_n)^2 (v_j^T C_n^k)^2` for the eigenvectors u of Q and v
     of G (George et al. 2018, "EKFAC").
@@ -155,15 +157,15 @@ def corrected_eigenvalues(
     Parameters
     ----------
     a : TensorVariable
-        Inputs of the layer, a unit appended where it has a bias, of shape (N, d_in[+1]).
+        The inputs of the layer, with a unit appended for a bias, of shape (N, d_in[+1]).
     C : TensorVariable
-        Columns of the square root at its pre-activation, of shape (K, N, d_out).
+        The columns of the square root at its pre-activation, of shape (K, N, d_out).
     Q_vectors, G_vectors : TensorVariable
-        Eigenvectors in columns.
+        The eigenvectors, as the columns of square matrices.
 
     Returns
     -------
     TensorVariable
-        Of shape (d_in[+1], d_out), in the units of the loss.
+        s, of shape (d_in[+1], d_out), summed over the batch in the units of the loss.
     """
     return ((a @ Q_vectors) ** 2).T @ ((C @ G_vectors) ** 2).sum(axis=0)

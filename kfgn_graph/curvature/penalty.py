@@ -1,4 +1,4 @@
-"""The curvature of the penalty: what its quadratic terms add to a layer's damping."""
+"""The curvature of the penalty, which is added to the damping of a layer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from kfgn_graph.linalg.vectors import total
 def penalty_curvature(graph: LayerGraph, layer: Layer) -> TensorVariable | None:
     r"""Return :math:`\eta`, the mean second derivative of the penalty over a layer's parameters.
 
-    A penalty :math:`\frac{\eta}{2} \sum w^2` adds :math:`\eta I` to the block, which is not
-    Kronecker-factored: it joins the damping. Only terms that are quadratic and elementwise
-    count; others count in the loss and the gradient alone.
+    A penalty :math:`\frac{\eta}{2} \sum w^2` adds :math:`\eta I` to the block of the layer. This
+    is not Kronecker-factored and is therefore added to the damping. Only quadratic elementwise
+    terms contribute to :math:`\eta`; other terms contribute to the loss and the gradient only.
 
     Returns
     -------
     scalar TensorVariable or None
-        None where no quadratic term reads the layer.
+        None if no quadratic term depends on the layer's parameters.
     """
     parameters = [p for p in (layer.weight, layer.bias) if p is not None]
     diagonals = [_quadratic_diagonal(graph.penalty, p) for p in parameters]
@@ -39,7 +39,7 @@ def penalty_curvature(graph: LayerGraph, layer: Layer) -> TensorVariable | None:
 def _quadratic_diagonal(
     penalty: TensorVariable | None, parameter: Variable
 ) -> TensorVariable | None:
-    """Return the constant diagonal of the penalty's Hessian in one parameter, or None."""
+    """Return the diagonal of the penalty's Hessian in one parameter, or None if not constant."""
     if penalty is None or parameter not in set(ancestors([penalty])):
         return None
     if elementwise_terms(penalty, parameter) is None:
@@ -52,7 +52,7 @@ def _quadratic_diagonal(
 
 
 def _values_read(expression: TensorVariable, parameter: Variable) -> bool:
-    """Whether the expression's value, not only its shape, varies with the parameter."""
+    """Return whether the value of the expression, not only its shape, depends on the parameter."""
     simplified = rewrite_graph(expression, include=("canonicalize",))
     pending = [simplified]
     while pending:

@@ -1,4 +1,4 @@
-"""The reverse sweeps that carry curvature from the output to every pre-activation."""
+"""The reverse sweeps that propagate curvature from the output to every pre-activation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.curvature.live_cut import LiveCut
 from kfgn_graph.jacobians import LocalJacobian, Segment, local_jacobian
-from kfgn_graph.jacobians.core import as_message, product
+from kfgn_graph.jacobians.core import flatten_examples, product
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.layers.traversal import clients_of, dependents, nodes_between
 
@@ -21,10 +22,10 @@ PerLayer = dict[Layer, TensorVariable]
 
 
 def segments_of(graph: LayerGraph) -> list[Segment]:
-    """Cut the network, from pre-activations to output, into segments in forward order.
+    """Return the segments between the first pre-activations and the output, in forward order.
 
-    A composition of elementwise Ops is one segment, cut only where a value is also read by
-    another kind of Op.
+    A composition of elementwise Ops is one segment. It ends at a variable that has a client of
+    another kind.
     """
     starts = [layer.preactivation for layer in graph.layers]
     varying = dependents([graph.output], starts)
@@ -45,6 +46,7 @@ def segments_of(graph: LayerGraph) -> list[Segment]:
 def _is_boundary(
     v: Variable, graph: LayerGraph, clients: dict[Variable, list[tuple[Apply, int]]]
 ) -> bool:
+    """Return whether a segment ends at v."""
     if v is graph.output or v.owner is None or not isinstance(v.owner.op, Elemwise):
         return True
     return any(not isinstance(client.op, Elemwise) for client, _ in clients.get(v, []))
@@ -53,7 +55,7 @@ def _is_boundary(
 def _leaves(
     node: Apply, boundary: set[Variable], varying: dict[Variable, None]
 ) -> tuple[TensorVariable, ...]:
-    """Return the varying boundary variables that a segment ending at ``node`` reads."""
+    """Return the inputs of the segment that ends at ``node``: boundary variables that vary."""
     found: dict[Variable, None] = {}
     pending = list(reversed(node.inputs))
     seen = set()
@@ -69,8 +71,8 @@ def _leaves(
     return tuple(found)
 
 
-def output_message(graph: LayerGraph, columns: TensorVariable) -> TensorVariable:
-    """Flatten columns (K, *z.shape) at the output to a message (K, R, *event)."""
+def flatten_output_columns(graph: LayerGraph, columns: TensorVariable) -> TensorVariable:
+    """Flatten the example axes of columns at the output: (K, *z.shape) to (K, R, *event)."""
     axes = graph.example_axes[graph.output]
     if axes == 1:
         return columns
@@ -79,110 +81,71 @@ def output_message(graph: LayerGraph, columns: TensorVariable) -> TensorVariable
 
 
 def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerLayer:
-    """Carry columns of the square root from the output to every layer.
+    """Propagate columns of the square root from the output to every layer, Eq. (24).
 
     Parameters
     ----------
     graph : LayerGraph
         The network.
     columns : TensorVariable
-        Columns at the output, of shape (K, *z.shape).
+        The columns at the output, of shape (K, *z.shape).
 
     Returns
     -------
     dict
-        For each layer, columns at its pre-activation, of shape (K, R, *event). Where paths
-        meet, their messages add, so that this is exact for any network.
+        For each layer the columns at its pre-activation, of shape (K, R, *event). Columns from
+        several paths add, so that the result is exact for any network.
     """
-    messages: dict[Variable, TensorVariable] = {graph.output: output_message(graph, columns)}
+    columns_at: dict[Variable, TensorVariable] = {
+        graph.output: flatten_output_columns(graph, columns)
+    }
     for segment in reversed(segments_of(graph)):
-        if segment.output not in messages:
+        if segment.output not in columns_at:
             continue
         jacobian = local_jacobian(segment.node.op, segment)
         pulled = equations.propagate_square_root(
-            jacobian.transpose_apply, messages[segment.output]
+            jacobian.transpose_apply, columns_at[segment.output]
         )
         for u, C in zip(segment.inputs, pulled, strict=True):
-            messages[u] = messages[u] + C if u in messages else C
-    return {layer: messages[layer.preactivation] for layer in graph.layers}
+            columns_at[u] = columns_at[u] + C if u in columns_at else C
+    return {layer: columns_at[layer.preactivation] for layer in graph.layers}
 
 
 @dataclass(frozen=True)
 class BlockAlgebra:
-    """How blocks of joint curvature pass a segment: expected (KFRA), or per example (exact).
+    """The rules that propagate blocks of joint curvature through a segment.
+
+    There are two of them: in expectation (KFRA), and per example (exact).
 
     Attributes
     ----------
     one_sided : callable
-        (jacobian, M) to [J_i^T M for each input i].
+        Maps (jacobian, M) to the list of J_i^T M for each input i.
     two_sided : callable
-        (jacobian, G) to [[J_i^T G J_j for j >= i] for i], with any second-order term.
+        Maps (jacobian, G) to the lists of J_i^T G J_j for each i and j >= i, plus the
+        second-order term if there is one.
     """
 
     one_sided: Callable[[LocalJacobian, TensorVariable], list[TensorVariable]]
     two_sided: Callable[[LocalJacobian, TensorVariable], list[list[TensorVariable]]]
 
 
-class LiveCut:
-    """The joint curvature over the variables that are live at a cut of the network.
-
-    Blocks are kept for unordered pairs of variables; all that lies between a pair of
-    branches is in their cross block, so that a residual sum is exact wherever a chain is.
-    """
-
-    def __init__(self, output: Variable, curvature: TensorVariable) -> None:
-        self._blocks: dict[tuple[Variable, Variable], TensorVariable] = {
-            (output, output): curvature
-        }
-
-    def __contains__(self, v: Variable) -> bool:
-        return (v, v) in self._blocks
-
-    def pop_diagonal(self, v: Variable) -> TensorVariable:
-        """Take out the block of v with itself."""
-        return self._blocks.pop((v, v))
-
-    def pop_cross(self, v: Variable) -> list[tuple[Variable, TensorVariable]]:
-        """Take out the blocks of v with every other live variable w, rows belonging to v."""
-        taken = []
-        for pair in [pair for pair in self._blocks if v in pair]:
-            block = self._blocks.pop(pair)
-            taken.append((pair[1], block) if pair[0] is v else (pair[0], block.mT))
-        return taken
-
-    def add(self, u: Variable, w: Variable, block: TensorVariable) -> None:
-        """Add the block of (u, w), rows belonging to u, and with it that of (w, u)."""
-        if u is w:
-            self._accumulate((u, u), block + block.mT)
-        elif (w, u) in self._blocks:
-            self._accumulate((w, u), block.mT)
-        else:
-            self._accumulate((u, w), block)
-
-    def add_diagonal(self, u: Variable, block: TensorVariable) -> None:
-        """Add to the block of u with itself."""
-        self._accumulate((u, u), block)
-
-    def _accumulate(self, pair: tuple[Variable, Variable], block: TensorVariable) -> None:
-        self._blocks[pair] = self._blocks[pair] + block if pair in self._blocks else block
-
-
 def sweep_joint(graph: LayerGraph, curvature: TensorVariable, algebra: BlockAlgebra) -> PerLayer:
-    """Carry the joint curvature of the live cut from the output to every layer.
+    """Propagate joint curvature from the output to every layer.
 
     Parameters
     ----------
     graph : LayerGraph
         The network.
     curvature : TensorVariable
-        At the output: (D, D) or (R, D, D), as ``algebra`` wants.
+        The block at the output, of shape (D, D) or (R, D, D), as ``algebra`` requires.
     algebra : BlockAlgebra
-        How blocks pass a segment.
+        The rules that propagate a block through a segment.
 
     Returns
     -------
     dict
-        For each layer, the block of its pre-activation, of the same form.
+        For each layer the block of its pre-activation, (D, D) or (R, D, D) like ``curvature``.
     """
     cut = LiveCut(graph.output, curvature)
     wanted = {layer.preactivation: layer for layer in graph.layers}
@@ -191,23 +154,31 @@ def sweep_joint(graph: LayerGraph, curvature: TensorVariable, algebra: BlockAlge
         v = segment.output
         if v not in cut:
             continue
-        jacobian = local_jacobian(segment.node.op, segment)
         own = cut.pop_diagonal(v)
         if v in wanted:
             found[wanted[v]] = own
-        for w, block in cut.pop_cross(v):
-            for u, pulled in zip(segment.inputs, algebra.one_sided(jacobian, block), strict=True):
-                cut.add(u, w, pulled)
-        for i, row in enumerate(algebra.two_sided(jacobian, own)):
-            for j, block in enumerate(row, start=i):
-                if i == j:
-                    cut.add_diagonal(segment.inputs[i], block)
-                else:
-                    cut.add(segment.inputs[i], segment.inputs[j], block)
+        _pull_back(cut, segment, own, algebra)
     for v, layer in wanted.items():
         if layer not in found:
             found[layer] = cut.pop_diagonal(v)
     return {layer: found[layer] for layer in graph.layers}
+
+
+def _pull_back(cut: LiveCut, segment: Segment, own: TensorVariable, algebra: BlockAlgebra) -> None:
+    """Move the cut across a segment: replace the blocks of its output by blocks of its inputs.
+
+    ``own`` is the block of the output with itself, already removed from the cut.
+    """
+    jacobian = local_jacobian(segment.node.op, segment)
+    for w, block in cut.pop_cross(segment.output):
+        for u, pulled in zip(segment.inputs, algebra.one_sided(jacobian, block), strict=True):
+            cut.add(u, w, pulled)
+    for i, row in enumerate(algebra.two_sided(jacobian, own)):
+        for j, block in enumerate(row, start=i):
+            if i == j:
+                cut.add_diagonal(segment.inputs[i], block)
+            else:
+                cut.add(segment.inputs[i], segment.inputs[j], block)
 
 
 def _mean_transpose_apply(jacobian: LocalJacobian, M: TensorVariable) -> list[TensorVariable]:
@@ -218,18 +189,18 @@ def _mean_congruence(jacobian: LocalJacobian, G: TensorVariable) -> list[list[Te
     return jacobian.mean_congruence(G)
 
 
-#: KFRA's algebra, on blocks (D, D).
+#: The rules of KFRA, for blocks (D, D) averaged over the batch.
 EXPECTED = BlockAlgebra(_mean_transpose_apply, _mean_congruence)
 
 
 def per_example_algebra(gradients: dict[Variable, TensorVariable] | None) -> BlockAlgebra:
-    """Return the exact algebra on blocks (R, D, D).
+    """Return the exact rules, for blocks (R, D, D) of each example.
 
     Parameters
     ----------
     gradients : dict or None
-        The loss's gradient at every segment's output, as (R, *event), to add the
-        second-order term of Eq. (8); None to leave it out, as in Eq. (22).
+        The gradient of the loss at the output of every segment, of shape (R, *event), for the
+        second-order term of Eq. (8). None omits that term, as in Eq. (22).
     """
 
     def two_sided(jacobian: LocalJacobian, G: TensorVariable) -> list[list[TensorVariable]]:
@@ -255,7 +226,7 @@ def per_example_algebra(gradients: dict[Variable, TensorVariable] | None) -> Blo
 
 
 def _left(jacobian: LocalJacobian, index: int) -> Callable[[TensorVariable], TensorVariable]:
-    """Return X -> J_i^T X per example, on (R, D_v, m), by the column verb."""
+    """Return the map X -> J_i^T X per example, for X of shape (R, D_v, m)."""
     segment = jacobian.segment
 
     def apply(X: TensorVariable) -> TensorVariable:
@@ -268,9 +239,10 @@ def _left(jacobian: LocalJacobian, index: int) -> Callable[[TensorVariable], Ten
 
 
 def output_gradients(graph: LayerGraph) -> dict[Variable, TensorVariable]:
-    """Return the data loss's gradient at every segment's output, as (R, *event)."""
+    """Return the gradient of the data loss at every segment's output, of shape (R, *event)."""
     outputs: Sequence[Variable] = [segment.output for segment in segments_of(graph)]
     gradients = grad(graph.data_loss, list(outputs))
     return {
-        v: as_message(g, graph.example_axes[v]) for v, g in zip(outputs, gradients, strict=True)
+        v: flatten_examples(g, graph.example_axes[v])
+        for v, g in zip(outputs, gradients, strict=True)
     }

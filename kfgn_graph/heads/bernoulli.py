@@ -1,4 +1,4 @@
-"""Bernoulli cross-entropy from logits."""
+"""Bernoulli cross-entropy of logits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True, eq=False)
 class BernoulliHead(DiagonalHead):
-    r"""Cross-entropy of independent Bernoulli outputs from their logits z.
+    r"""Cross-entropy of independent Bernoulli outputs with logits z.
 
-    loss :math:`= \sum_i w_i (\log(1 + e^{z_i}) - y_i z_i)`, gradient :math:`w (p - y)` and
-    :math:`H = \mathrm{diag}(w\, p (1 - p))` with :math:`p = \sigma(z)`, free of y.
+    The loss is :math:`\sum_i w_i (\log(1 + e^{z_i}) - y_i z_i)`, its gradient :math:`w (p - y)`
+    and its Hessian :math:`H = \mathrm{diag}(w\, p (1 - p))`, with :math:`p = \sigma(z)`. H does
+    not depend on y.
+
+    Attributes
+    ----------
+    scale : TensorVariable
+        The weight w of the outputs in the loss.
     """
 
     scale: TensorVariable

@@ -1,4 +1,4 @@
-"""Losses that are sums over single outputs: a diagonal Hessian."""
+"""Losses with a diagonal Hessian: sums of functions of one output each."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True, eq=False)
 class DiagonalHead(Head):
-    """Any loss that is a sum over single outputs: H_r = diag(second derivatives).
+    """A loss that is a sum of functions of one output each: H_r = diag(second derivatives).
 
-    Negative second derivatives are set to zero in the PSD version, which is the nearest
-    positive semi-definite matrix.
+    :meth:`psd_hessians` sets negative second derivatives to zero, which gives the positive
+    semi-definite matrix nearest to H_r.
     """
 
     name = "elementwise"
 
     def second_derivatives(self) -> TensorVariable:
-        """Return d^2 loss / dz^2, of z's shape."""
+        """Return the second derivatives d^2 loss / dz^2, of z's shape."""
         return diagonal_hessian(self.loss, self.output)
 
     def weights(self) -> TensorVariable:
-        """Return the second derivatives with negative ones set to zero."""
+        """Return the second derivatives, negative ones set to zero, of z's shape."""
         return pt.maximum(self.second_derivatives(), np.asarray(0, self.output.type.dtype))
 
     def hessians(self) -> TensorVariable:
@@ -53,12 +53,12 @@ class DiagonalHead(Head):
         return self.weights() * direction
 
     def noise(self, draws: Draws, shape: list[TensorVariable | int]) -> TensorVariable:
-        """Return independent numbers of mean 0 and variance 1: here +-1."""
+        """Return independent random numbers of mean 0 and variance 1: by default random signs."""
         return draws.signs(shape, self.output.type.dtype)
 
 
 def batched_diagonal(d: TensorVariable) -> TensorVariable:
-    """Return diag(d_r) for each row: (R, K) to (R, K, K)."""
+    """Return diag(d_r) for each row d_r: (R, K) to (R, K, K)."""
     return d[:, :, None] * identity(d.shape[1], d.type.dtype)[None]
 
 

@@ -1,6 +1,6 @@
-"""Losses that sum a function of one output at a time: diagonal Hessians.
+"""The matcher of elementwise losses: squared error, Bernoulli cross-entropy and all others.
 
-A loss is recognised by its second derivative, not by how it is written: see
+A loss is recognised by its second derivative, not by the form in which it is written; see
 :mod:`~kfgn_graph.heads.probing`.
 """
 
@@ -20,7 +20,7 @@ from kfgn_graph.linalg.vectors import total
 
 
 def match_elementwise(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head | None:
-    """Return the head of an elementwise loss, recognised by its second derivative, or None."""
+    """Return the head of an elementwise loss, or None if the loss has another form."""
     terms = elementwise_terms(loss, z)
     if terms is None:
         return None

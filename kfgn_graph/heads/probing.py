@@ -1,7 +1,7 @@
-"""The second derivative of an elementwise term, evaluated at probe points.
+"""Classification of elementwise terms by their second derivatives at probe points.
 
-A second derivative that does not depend on z is that of a squared error. One that is
-proportional to sigma(z) (1 - sigma(z)) is that of a cross-entropy from logits.
+The second derivative of a squared error is constant in z. The second derivative of a Bernoulli
+cross-entropy of logits z is proportional to sigma(z) (1 - sigma(z)).
 """
 
 from __future__ import annotations
@@ -24,9 +24,14 @@ PROBE_TOLERANCE = 1e-6
 
 
 def classify(term: ElementwiseTerm, z: TensorVariable) -> tuple[str, float]:
-    """Classify a term's second derivative: ('none' | 'constant' | 'logistic' | 'other', factor).
+    """Classify the second derivative of a term.
 
-    The factor is that of sigma(z) (1 - sigma(z)) for 'logistic'.
+    Returns
+    -------
+    kind : {'none', 'constant', 'logistic', 'other'}
+        Zero; constant in z; proportional to sigma(z) (1 - sigma(z)); or none of these.
+    factor : float
+        For 'logistic' the factor of sigma(z) (1 - sigma(z)), else 0.
     """
     if term.value is z:
         return "none", 0.0
@@ -48,6 +53,7 @@ def classify(term: ElementwiseTerm, z: TensorVariable) -> tuple[str, float]:
 
 
 def _probe_values(variable: Variable, seed: int) -> tuple[np.ndarray, TensorVariable]:
+    """Return probe values for a variable, as an array and as a constant."""
     rng = np.random.default_rng(seed)
     shape = (N_PROBES,)
     if variable.type.dtype == "bool":
@@ -68,7 +74,7 @@ def _second_derivative(
     seed: int,
     hold_leaves: bool = False,
 ) -> np.ndarray:
-    """Evaluate e''(z) at probe points, with random values for whatever else the term reads."""
+    """Evaluate e''(z) at probe points, with random values for all other leaves of the term."""
     probe = at.type()
     replacements: dict[Variable, Variable] = {z: probe}
     for leaf in _leaves(term, z):
@@ -86,13 +92,14 @@ def _second_derivative(
 
 
 def _constant_in_z(term: ElementwiseTerm, z: TensorVariable) -> bool:
-    """Whether e'' is the same at all z when everything else is held."""
+    """Return whether e'' is the same at all z while all other leaves are held fixed."""
     _, at = _probe_values(z, seed=1)
     held = _second_derivative(term, z, at, seed=2, hold_leaves=True)
     return bool(np.ptp(held) <= PROBE_TOLERANCE * np.abs(held).max())
 
 
 def _leaves(term: ElementwiseTerm, z: Variable) -> list[Variable]:
+    """Return the variables other than z and scalar constants from which the term is computed."""
     made = {node.outputs[0] for node in term.nodes} | {z}
     entrywise = [node for node in term.nodes if isinstance(node.op, Elemwise)]
     read = dict.fromkeys(v for node in entrywise for v in node.inputs)
@@ -102,7 +109,7 @@ def _leaves(term: ElementwiseTerm, z: Variable) -> list[Variable]:
 
 
 def _rebuilt(term: ElementwiseTerm, replacements: dict[Variable, Variable]) -> TensorVariable:
-    """Rebuild the term in double precision over its replaced leaves."""
+    """Rebuild the term in double precision with its leaves replaced."""
     memo: dict[Variable, Variable] = dict(replacements)
     for node in term.nodes:
         if isinstance(node.op, Elemwise):

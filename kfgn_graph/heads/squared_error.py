@@ -1,4 +1,4 @@
-"""Squared error: a Gaussian likelihood, with a Hessian that is constant in z."""
+"""Squared error: a Gaussian likelihood, whose Hessian is constant in z."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True, eq=False)
 class SquaredErrorHead(DiagonalHead):
-    r"""Squared error, :math:`\sum_i w_i (z_i - y_i)^2`: Gaussian, H = diag(2 w), constant in z."""
+    r"""Squared error :math:`\sum_i w_i (z_i - y_i)^2`, with the Hessian H = diag(2 w)."""
 
     name = "squared error"
     distribution = "Gaussian"

@@ -1,4 +1,4 @@
-"""The elementwise terms of a loss, cut out of its graph."""
+"""Decomposition of a loss into elementwise terms."""
 
 from __future__ import annotations
 
@@ -18,14 +18,22 @@ from kfgn_graph.layers.traversal import dependents
 
 @dataclass(frozen=True, eq=False)
 class ElementwiseTerm:
-    """One elementwise term e(z, ...) of a loss, and how it was cut out."""
+    """One elementwise term e(z, ...) of a loss.
+
+    Attributes
+    ----------
+    value : TensorVariable
+        The term, of z's shape or flattened.
+    nodes : tuple of Apply
+        The nodes that compute the terms of the loss, in forward order.
+    """
 
     value: TensorVariable
     nodes: tuple[Apply, ...]
 
 
 def elementwise_terms(loss: TensorVariable, z: TensorVariable) -> list[ElementwiseTerm] | None:
-    """Cut ``loss`` into elementwise terms of z under sums; return None if it has another form."""
+    """Return the elementwise terms of z of which ``loss`` is a linear function, or None."""
     varying = dependents([loss], [z])
     aligned: set[Variable] = {z}
     nodes: list[Apply] = []
@@ -43,14 +51,14 @@ def elementwise_terms(loss: TensorVariable, z: TensorVariable) -> list[Elementwi
                 return None
     if not terms or not is_linear(loss, terms):
         return None
-    region = _with_preludes(loss, nodes, varying)
+    region = _with_input_nodes(loss, nodes, varying)
     return [ElementwiseTerm(term, region) for term in terms]
 
 
-def _with_preludes(
+def _with_input_nodes(
     loss: TensorVariable, nodes: list[Apply], varying: Collection[Variable]
 ) -> tuple[Apply, ...]:
-    """Add the elementwise nodes, such as 1 - y, that prepare what the region reads."""
+    """Add the elementwise nodes that compute other inputs of ``nodes``, such as 1 - y."""
     wanted = set(nodes)
     pending = [v for node in nodes for v in node.inputs if v not in varying]
     while pending:
@@ -62,7 +70,7 @@ def _with_preludes(
 
 
 def _keeps_alignment(node: Apply, reads: list[Variable]) -> bool:
-    """Whether the node works entry by entry, or flattens all entries to a vector."""
+    """Return whether the node is elementwise without broadcasting, or flattens to a vector."""
     out = node.outputs[0].type
     if isinstance(node.op, Elemwise):
         return all(v.type.broadcastable == out.broadcastable for v in reads)

@@ -1,5 +1,5 @@
-"""Recognise: find the layers of a loss graph, and prove that they explain every parameter."""
+"""Recognition of layers: find them in a loss graph and verify that they cover every parameter."""
 
-# The rules, imported for their registrations.
+# Imported to register the example-axis rules.
 import kfgn_graph.layers.example_rules
 import kfgn_graph.layers.example_rules_indexing  # noqa: F401

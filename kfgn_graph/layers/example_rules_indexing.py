@@ -1,4 +1,4 @@
-"""How indexing and reshaping carry the example axes along."""
+"""Example-axis rules of indexing and reshaping."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from kfgn_graph.printing import describe
 
 @example_axes.register(Subtensor)
 def example_axes_subtensor(op: Subtensor, node: Apply, axes: Axes) -> int:
-    """Keep the example axes, along which all must be taken."""
+    """Keep the example axes; refuse to index them by anything but full slices."""
     state = unmixed_state(node, axes)
     indices = indices_from_subtensor(node.inputs[1:], op.idx_list)
     if any(index != slice(None) for index in indices[:state]):
-        raise Mixes(f"{op} picks some examples out of {describe(node.inputs[0])}")
+        raise Mixes(f"{op} selects some of the examples of {describe(node.inputs[0])}")
     return state
 
 
 @example_axes.register(AdvancedSubtensor)
 def example_axes_advanced_subtensor(op: AdvancedSubtensor, node: Apply, axes: Axes) -> int:
-    """Accept ``x[arange(N), label]`` and its broadcast forms: one entry, or more, per example."""
+    """Keep the example axes in ``x[arange(N), label]`` and in its broadcast forms."""
     state = unmixed_state(node, axes)
     indices = indices_from_subtensor(node.inputs[1:], op.idx_list)
     for axis, index in enumerate(indices[:state]):
         if index == slice(None):
             continue
-        if isinstance(index, slice) or not _counts_along(index, axis, state):
-            raise Mixes(f"{op} picks entries across the examples of {describe(node.inputs[0])}")
+        if isinstance(index, slice) or not _is_arange_along(index, axis, state):
+            raise Mixes(f"{op} indexes across the examples of {describe(node.inputs[0])}")
     return state
 
 
-def _counts_along(index: Variable, axis: int, n_axes: int) -> bool:
-    """Whether ``index`` is ``arange(n)``, laid along ``axis`` of the picked result."""
+def _is_arange_along(index: Variable, axis: int, n_axes: int) -> bool:
+    """Return whether ``index`` is ``arange(n)`` along ``axis`` of the indexed result."""
     position = 0
     while index.owner is not None and isinstance(index.owner.op, DimShuffle):
         if index.owner.inputs[0].type.ndim != 1:
             return False
         position = index.owner.op.new_order.index(0)
         index = index.owner.inputs[0]
-    counted = index.owner is not None and isinstance(index.owner.op, ARange)
+    is_arange = index.owner is not None and isinstance(index.owner.op, ARange)
     constant = isinstance(index, Constant) and list(index.data) == list(range(len(index.data)))
-    return (counted or constant) and position == axis < n_axes
+    return (is_arange or constant) and position == axis < n_axes
 
 
 @example_axes.register(JoinDims)
 @example_axes.register(SplitDims)
 @example_axes.register(Reshape)
 def example_axes_reshape(op: Op, node: Apply, axes: Axes) -> int:
-    """Either the example axes stay, or the other axes stay and the rest enumerates examples."""
+    """Keep the example axes; or keep the event axes, so that those before them count examples."""
     x, y = node.inputs[0], node.outputs[0]
     state = unmixed_state(node, {x: axes[x]})
     sizes = _target_sizes(node)
-    if _leads_with_rest(sizes, x) and state == 1:
+    if _infers_example_axis(sizes, x) and state == 1:
         return state
     if len(sizes) >= state and all(_is_example_size(sizes[k], k, x, axes) for k in range(state)):
         return state
@@ -71,11 +71,11 @@ def example_axes_reshape(op: Op, node: Apply, axes: Axes) -> int:
         return kept
     if y.type.ndim == 1:
         return FLATTENED
-    raise Mixes(f"{op} is not shown to keep examples apart, in {describe(y)}")
+    raise Mixes(f"{op} cannot be shown to keep examples apart, in {describe(y)}")
 
 
 def _target_sizes(node: Apply) -> list[int | Variable | None]:
-    """Return the sizes of the result's axes: static where known, else symbolic, else None."""
+    """Return the length of each output axis: static if known, else symbolic, else None."""
     y = node.outputs[0]
     symbolic: list[Variable | None] = [None] * y.type.ndim
     if isinstance(node.op, Reshape):
@@ -92,7 +92,7 @@ def _target_sizes(node: Apply) -> list[int | Variable | None]:
 
 
 def _length_of(size: Variable) -> tuple[Variable, int] | None:
-    """Return (variable, axis) if ``size`` is the symbolic length of that axis."""
+    """Return (variable, axis) if ``size`` is the symbolic length of that axis, else None."""
     while size.owner is not None and isinstance(size.owner.op, Elemwise | DimShuffle):
         if isinstance(size.owner.op, Elemwise) and not isinstance(size.owner.op.scalar_op, Cast):
             return None
@@ -108,13 +108,14 @@ def _length_of(size: Variable) -> tuple[Variable, int] | None:
 
 
 def _same_size(size: int | Variable | None, x: Variable, axis: int) -> bool:
+    """Return whether ``size`` is the length of ``x`` along ``axis``."""
     if not isinstance(size, Variable):
         return size is not None and size == x.type.shape[axis]
     return _length_of(size) == (x, axis)
 
 
 def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: Axes) -> bool:
-    """Whether ``size`` is the length of example axis ``axis``, of ``x`` or of another variable."""
+    """Return whether ``size`` is the length of example axis ``axis`` of any variable."""
     if not isinstance(size, Variable):
         return size is not None and size == x.type.shape[axis]
     found = _length_of(size)
@@ -124,8 +125,8 @@ def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: 
     return (variable, k) == (x, axis) or (k == axis < axes.get(variable, SUMMED))
 
 
-def _leads_with_rest(sizes: list[int | Variable | None], x: Variable) -> bool:
-    """Whether the target is (-1, ...) with as many numbers after it as an example of x has."""
+def _infers_example_axis(sizes: list[int | Variable | None], x: Variable) -> bool:
+    """Return whether the target shape is (-1, ...), where ... holds exactly one example of x."""
     event, first = x.type.shape[1:], sizes[0]
     if not isinstance(first, Constant) or int(first.data) != -1 or None in event:
         return False

@@ -1,11 +1,12 @@
-"""Proof that a loss is a sum over examples, and how many leading axes enumerate them.
+"""Proof that a loss is a sum over examples, and the number of axes that enumerate them.
 
-Every variable that varies with the parameters gets its *example axes*: the number of
-leading axes that enumerate the examples, or :data:`SUMMED` once the loss has been summed
-over them. Each Op either carries the examples along without mixing them, which its rule
-must prove, or the loss is not a batch loss. A new Op is taught by::
+Each variable that depends on the layers has a state: the number of its *example axes*, the
+leading axes that enumerate the examples; or :data:`SUMMED`, after a sum over the examples; or
+:data:`FLATTENED`. The rule of an Op derives the state of the outputs from those of the inputs.
+It raises :class:`Mixes` unless it can prove that the Op keeps the examples apart. The rule of
+a new Op is registered by::
 
-    @example_axes.register(MyOp)
+    @register_example_axes(MyOp)
     def example_axes_MyOp(op, node, axes): ...
 """
 
@@ -22,11 +23,11 @@ from kfgn_graph.errors import NotABatchLossError
 from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
-#: State of a variable that is already a sum over the examples.
+#: State of a sum over the examples.
 SUMMED = 0
 
 
-#: State of a flattened variable, whose one axis enumerates (example, output) pairs.
+#: State of a vector in which the example axes and the others are flattened into one.
 FLATTENED = -1
 
 
@@ -37,19 +38,26 @@ Rule = Callable[..., int]
 
 
 class Mixes(Exception):
-    """Raised by a rule that cannot prove that its Op keeps the examples apart."""
+    """The error of a rule that cannot prove that its Op keeps the examples apart."""
 
 
 def count_example_axes(loss: Variable, affine_nodes: Sequence[Apply]) -> dict[Variable, int]:
-    """Return the number of example axes of every variable that varies with the layers.
+    """Return the number of example axes of every variable that depends on the layers.
 
-    The largest number of leading axes that no Op mixes is taken: (N, T, d) data whose
-    loss treats each of the N T rows alike have two, so that all rows count as examples.
+    The result has the largest number of leading axes that no Op mixes. For inputs of shape
+    (N, T, d) and a loss that treats all N T rows alike it is two: each row is an example.
+
+    Parameters
+    ----------
+    loss
+        The scalar data loss, in the intermediate representation.
+    affine_nodes
+        The nodes of the layers.
 
     Raises
     ------
     NotABatchLossError
-        If not even the first axis can be shown to enumerate examples that do not mix.
+        If not even the first axis can be shown to enumerate examples.
     """
     most = max(node.inputs[0].type.ndim - 1 for node in affine_nodes)
     for n_axes in range(most, 0, -1):
@@ -58,14 +66,15 @@ def count_example_axes(loss: Variable, affine_nodes: Sequence[Apply]) -> dict[Va
         except Mixes as failure:
             reason = failure
     raise NotABatchLossError(
-        f"the loss {describe(loss)} is not shown to be a sum (or mean) over examples along the "
-        f"leading axis: {reason}. Curvature is defined per example: remove batch statistics "
-        "(such as batch normalisation) from what the parameters feed, keep examples on the "
-        "leading axis, or teach a new Op with kfgn_graph.register_example_axes."
+        f"the loss {describe(loss)} cannot be shown to be a sum (or mean) over examples along "
+        f"the leading axis: {reason}. Curvature is defined per example: keep examples on the "
+        "leading axis, remove batch statistics (such as batch normalisation) that depend on a "
+        "parameter, or register a rule for the Op with kfgn_graph.register_example_axes."
     )
 
 
 def _propagate(loss: Variable, affine_nodes: Sequence[Apply], n_axes: int) -> dict[Variable, int]:
+    """Apply the rules in forward order, given inputs of the layers with ``n_axes`` axes."""
     varying = dependents([loss], [node.outputs[0] for node in affine_nodes])
     axes: dict[Variable, int] = {}
     for node in affine_nodes:
@@ -76,12 +85,12 @@ def _propagate(loss: Variable, affine_nodes: Sequence[Apply], n_axes: int) -> di
             found = example_axes(node.op, node, axes)
             axes.update(dict.fromkeys(outputs, found))
     if axes[loss] != SUMMED:
-        raise Mixes("it is never summed over the examples")
+        raise Mixes("it is not summed over the examples")
     return axes
 
 
 def common_state(node: Apply, axes: Axes) -> int:
-    """Return the common state of the inputs that vary."""
+    """Return the state that all varying inputs share, or raise :class:`Mixes`."""
     states = {axes[v] for v in node.inputs if v in axes}
     if len(states) != 1:
         raise Mixes(
@@ -91,28 +100,34 @@ def common_state(node: Apply, axes: Axes) -> int:
 
 
 def unmixed_state(node: Apply, axes: Axes) -> int:
-    """Return that common state, in which examples must still be apart."""
+    """Return the number of example axes that all varying inputs share, or raise :class:`Mixes`."""
     state = common_state(node, axes)
     if state == SUMMED:
         raise Mixes(
-            f"{node.op} is not linear, but reads a sum over examples, in "
-            f"{describe(node.outputs[0])}"
+            f"{node.op} is nonlinear but reads a sum over examples, in {describe(node.outputs[0])}"
         )
     if state == FLATTENED:
-        raise Mixes(f"{node.op} reads examples and outputs flattened together")
+        raise Mixes(f"{node.op} reads examples and features flattened into one axis")
     return state
 
 
 @singledispatch
 def example_axes(op: Op, node: Apply, axes: Axes) -> int:
-    """Return the number of example axes of ``node``'s outputs, or :data:`SUMMED`.
+    """Return the state of ``node``'s outputs.
 
     Parameters
     ----------
-    op, node
-        The Op, on whose type the rule is chosen, and its Apply node.
-    axes
-        The states of the varying inputs; an input that is missing does not vary.
+    op : Op
+        The Op of ``node``. Its type selects the rule.
+    node : Apply
+        The node.
+    axes : mapping
+        The state of each input that depends on the layers. Other inputs are missing.
+
+    Returns
+    -------
+    int
+        The number of example axes, :data:`SUMMED` or :data:`FLATTENED`.
 
     Raises
     ------
@@ -125,7 +140,7 @@ def example_axes(op: Op, node: Apply, axes: Axes) -> int:
 def register_example_axes(
     *op_types: type[Op],
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register how some Op types carry examples along; used as a decorator.
+    """Register the example-axis rule of Op types; used as a decorator.
 
     Parameters
     ----------
@@ -136,7 +151,7 @@ def register_example_axes(
     -------
     callable
         A decorator for ``rule(op, node, axes) -> int``; see :func:`example_axes`. The rule
-        raises :class:`Mixes` where the Op may mix examples.
+        raises :class:`Mixes` if the Op may mix examples.
     """
 
     def register(rule: Rule) -> Rule:

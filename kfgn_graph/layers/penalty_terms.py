@@ -1,4 +1,4 @@
-"""Setting apart the additive terms of a loss that depend on parameters alone."""
+"""Separation of a loss into its data terms and its penalty terms."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Parts = tuple[TensorVariable | None, TensorVariable | None]
 def split_penalty(
     loss: TensorVariable, from_parameters: Collection[Variable], from_data: Collection[Variable]
 ) -> Parts:
-    """Split ``loss`` into (the terms that read data, the terms that read parameters alone).
+    """Split ``loss`` into the terms that read data and the terms that read parameters alone.
 
     Parameters
     ----------
-    loss
-        A scalar in the intermediate representation.
-    from_parameters
-        The variables that vary with a parameter, directly or through a layer.
-    from_data
-        The variables that vary with data: with a batch input, or with a layer's output.
+    loss : scalar TensorVariable
+        The loss, in the intermediate representation.
+    from_parameters : collection of Variable
+        The variables that depend on a parameter, directly or through a layer.
+    from_data : collection of Variable
+        The variables that depend on data: on a batch input, or on a layer's output.
 
     Returns
     -------
     tuple
-        Data part and penalty; either is None where the loss has no such term. A term that
-        reads neither is counted with the data part. Their sum is ``loss``.
+        The data part and the penalty, which add up to ``loss``; None for a part without terms.
+        A term that reads neither data nor parameters belongs to the data part.
     """
     if loss not in from_parameters or loss not in from_data:
         return (None, loss) if loss in from_parameters else (loss, None)
@@ -44,7 +44,7 @@ def split_penalty(
 def _split(
     loss: TensorVariable, from_parameters: Collection[Variable], from_data: Collection[Variable]
 ) -> Parts:
-    """Split a varying Elemwise result; a part that is None is absent."""
+    """Split a scalar that depends on both, if it is linear in its terms."""
     node = loss.owner
     if node is None or not isinstance(node.op, Elemwise):
         return loss, None
@@ -61,7 +61,7 @@ def _split(
 def _linear_operand(
     scalar_op: object, inputs: list[Variable], varying: Collection[Variable]
 ) -> int | None:
-    """Return the index of the one varying operand in which the operation is linear."""
+    """Return the index of the only varying operand if the operation is linear in it, or None."""
     indices = [i for i, v in enumerate(inputs) if v in varying]
     if len(indices) != 1 or not isinstance(scalar_op, Neg | Mul | TrueDiv | Cast):
         return None

@@ -1,4 +1,4 @@
-"""Which variables depend on which, with derivatives in mind."""
+"""Dependence between the variables of a graph, along differentiable paths."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from kfgn_graph.layers.dtypes import is_float
 
 
 def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> dict[Variable, None]:
-    """Return, in forward order, the real-valued variables that vary with ``sources``.
+    """Return, in forward order, the real-valued variables that depend on ``sources``.
 
-    Integers and booleans (sizes, labels, comparisons) carry no derivative and end a path.
-    The sources themselves are included.
+    A path ends at integers and booleans (sizes, labels, comparisons), which have no derivative.
+    The sources are included.
     """
     found: dict[Variable, None] = dict.fromkeys(sources)
     for node in toposort(outputs):
@@ -24,7 +24,7 @@ def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> di
 
 
 def clients_of(nodes: Iterable[Apply]) -> dict[Variable, list[tuple[Apply, int]]]:
-    """Return, for each variable that the nodes read, the nodes that read it and where."""
+    """Return the clients of each variable among ``nodes``, as pairs (node, input index)."""
     clients: dict[Variable, list[tuple[Apply, int]]] = {}
     for node in nodes:
         for index, variable in enumerate(node.inputs):
@@ -33,9 +33,9 @@ def clients_of(nodes: Iterable[Apply]) -> dict[Variable, list[tuple[Apply, int]]
 
 
 def nodes_between(output: Variable, varying: Collection[Variable]) -> list[Apply]:
-    """Return, in forward order, the nodes whose varying results ``output`` depends on.
+    """Return, in forward order, the nodes on the paths from ``varying`` to ``output``.
 
-    A node that is read for its shape alone is not among them.
+    A node of which only the shape is used is not among them.
     """
     reached: set[Variable] = set()
     pending = [output]
@@ -50,10 +50,10 @@ def nodes_between(output: Variable, varying: Collection[Variable]) -> list[Apply
 def bottlenecks(
     output: Variable, varying: Collection[Variable], stop: Iterable[Apply]
 ) -> list[Variable]:
-    """Return the variables that every path to ``output`` runs through, nearest to it first.
+    """Return the variables that lie on every path to ``output``, nearest to it first.
 
-    Nodes are visited from ``output`` backwards; whenever a single varying variable is left
-    to visit, all of the dependence runs through it. The walk ends at the nodes ``stop``.
+    The nodes are visited backwards from ``output``. Whenever a single varying variable is live,
+    every path runs through it. The traversal ends at the first of the nodes ``stop``.
     """
     stop_nodes = set(stop)
     live = {output}

@@ -1,4 +1,4 @@
-r"""Moving averages of the curvature factors."""
+"""Moving averages of matrices and of iterates."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ def moving_average(
 
 
 class FactorAverage(Op):
-    r"""The moving average of a factor, (d, d); the old one where the new estimate is not finite.
+    """The moving average of a factor, (d, d), which ignores estimates that are not finite.
 
-    Inputs are the old average, the new estimate, the weight of the old one, and whether all before
-    it was sound; the second output is whether that still holds. An estimate is positive
-    semi-definite, so that its diagonal tells whether it is finite.
+    The inputs are the old average, the new estimate, the weight of the old average, and a flag:
+    whether all estimates so far are finite. The outputs are the new average and the flag with
+    this estimate included. If the flag is false the average is the old one. Estimates are
+    positive semi-definite, so the diagonal of one shows whether it is finite.
 
     Parameters
     ----------
     inplace : bool
-        Whether the result takes the old average's memory.
+        Whether the result overwrites the old average.
     declared : bool
-        Whether PyTensor is told so. It would refuse a branch whose alternative passes the old
-        one on: who does not tell it knows that nobody else reads that (``backends/passing.py``).
+        Whether ``destroy_map`` declares this to PyTensor, which rejects it in a branch if the
+        alternative branch returns the old average. With False the caller guarantees that nothing
+        else reads the old average.
     """
 
     __props__ = ("inplace", "declared")
@@ -41,40 +43,47 @@ class FactorAverage(Op):
         self.inplace, self.declared = inplace, declared
         self.destroy_map = {0: [0]} if inplace and declared else {}
 
-    def make_node(self, old: Variable, new: Variable, weight: Variable, sound: Variable) -> Apply:
+    def make_node(self, old: Variable, new: Variable, weight: Variable, finite: Variable) -> Apply:
         """Return the node."""
-        return Apply(self, [old, new, weight, sound], [old.type(), sound.type()])
+        return Apply(self, [old, new, weight, finite], [old.type(), finite.type()])
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return (d, d), and that of a scalar."""
+        """Return the shapes (d, d) and ()."""
         return [shapes[0], ()]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Average where the result is, by BLAS."""
-        old, new, weight, sound = inputs
-        sound = np.asarray(sound and np.isfinite(np.trace(new)))
+        """Compute the average in the output buffer, by BLAS."""
+        old, new, weight, finite = inputs
+        finite = np.asarray(finite and np.isfinite(np.trace(new)))
         average = old if self.inplace else old.copy()
-        if sound:
+        if finite:
             scal, axpy = get_blas_funcs(("scal", "axpy"), (old,))
             numbers = scal(weight, average.reshape(-1))
             numbers = axpy(new.reshape(-1), numbers, a=1 - weight)
-            if not average.flags.c_contiguous:  # a user has set it so: the numbers are a copy
+            if not average.flags.c_contiguous:  # set by a user: `numbers` is a copy, not a view
                 average[:] = numbers.reshape(average.shape)
-        outputs[0][0], outputs[1][0] = average, sound
+        outputs[0][0], outputs[1][0] = average, finite
 
 
-#: The greatest weight of the old average of iterates (Martens and Grosse 2015), and how much
-#: more than an even share the newest iterate has before that (Shamir and Zhang 2013).
+#: The largest weight of the old average of iterates (Martens and Grosse 2015), and the exponent
+#: of polynomial-decay averaging (Shamir and Zhang 2013), which applies until that is reached.
 ITERATE_DECAY, ITERATE_EMPHASIS = 0.99, 8
 
 
 def iterate_average(
     old: TensorVariable, new: TensorVariable, count: TensorVariable
 ) -> TensorVariable:
-    r"""Return the average of iterates, this one included, for reporting.
+    r"""Return the average of the iterates, the newest included.
 
-    The old average weighs :math:`\min(1 - 9 / (k + 8), 0.99)`: early iterates are soon
-    forgotten, and later the average stands still where the iterates wander with the batches.
+    The old average has the weight :math:`\min(1 - 9 / (k + 8), 0.99)`. Early iterates are soon
+    forgotten; later the average smooths the noise of the batches.
+
+    Parameters
+    ----------
+    old, new : TensorVariable
+        The old average and the newest iterate, of one shape.
+    count : scalar TensorVariable
+        k, the number of iterates, the newest included.
     """
     dtype = old.type.dtype
     emphasis, one = np.asarray(ITERATE_EMPHASIS, dtype), np.asarray(1, dtype)

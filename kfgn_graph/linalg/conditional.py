@@ -1,4 +1,4 @@
-"""Lazy choice: only the branch that is chosen is computed."""
+"""Lazy choice: only the chosen branch is computed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from pytensor.tensor.variable import TensorVariable
 def choose(
     condition: TensorVariable, then: Sequence[TensorLike], otherwise: Sequence[TensorLike]
 ) -> list[TensorVariable]:
-    """Return ``then`` where the condition holds, else ``otherwise``, computing one of them.
+    """Return ``then`` if the condition holds, else ``otherwise``; compute only one of them.
 
-    Work that both need, or that is also needed elsewhere, is computed in any case.
+    Nodes that both branches share, or that have clients outside the branches, are computed
+    in either case.
 
     Parameters
     ----------
     condition : scalar TensorVariable
+        The condition, boolean.
     then, otherwise : sequences of TensorVariable
-        Pairs of one type. A constant is chosen apart, since JAX gives a constant that a
-        branch returns a dtype of its own.
+        The branches, whose entries agree in type pair by pair. A pair with a constant is chosen
+        by ``switch`` instead, since JAX may change the dtype of a constant that a branch returns.
     """
     pairs = [(pt.as_tensor(a), pt.as_tensor(b)) for a, b in zip(then, otherwise, strict=True)]
     lazy = [i for i, pair in enumerate(pairs) if not any(isinstance(v, Constant) for v in pair)]

@@ -1,4 +1,4 @@
-"""A copy that is made once, for all that read it."""
+"""A copy as a node of the graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pytensor.graph.op import Op
 
 
 class Materialise(Op):
-    """An array of its own with the same numbers, made once for all that read it."""
+    """The identity, as a copy into a new contiguous buffer.
+
+    The copy of a view lets the array that it is a view of be freed, and is shared by all clients.
+    """
 
     __props__ = ()
 
@@ -18,5 +21,5 @@ class Materialise(Op):
         return Apply(self, [x], [x.type()])
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Copy it."""
+        """Copy the array."""
         outputs[0][0] = inputs[0].copy()

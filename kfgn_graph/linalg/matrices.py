@@ -1,8 +1,8 @@
-r"""Matrices: the identity, diagonal ones, and the inverse of a damped factor.
+r"""Structured matrices: the identity, diagonal matrices, and inverses of shifted matrices.
 
-:math:`(A + s I)^{-1}` is computed by LAPACK's POTRF and POTRI, which take a cube of the width in
-operations where a triangular solve with the identity and a product take 2 1/3. How a backend
-computes it is the backend's affair (``backends/inverses.py``).
+:math:`(A + s I)^{-1}` is computed by LAPACK's POTRF and POTRI, which take :math:`d^3` operations
+together. POTRF, a triangular solve with the identity and a product would take :math:`7 d^3 / 3`.
+Backends may replace this implementation.
 """
 
 from __future__ import annotations
@@ -22,58 +22,59 @@ from pytensor.tensor.basic import Eye
 from pytensor.tensor.variable import TensorVariable
 from scipy.linalg.lapack import get_lapack_funcs
 
-#: Rows and columns that are mirrored at a time.
+#: Rows and columns that :func:`mirror` copies at a time.
 BLOCK = 128
 
 
 class Identity(Eye):
-    """An identity that PyTensor does not fold into a constant.
+    """An identity matrix that PyTensor does not fold into a constant.
 
-    Folded it is an array of d^2 numbers in the compiled program, where it takes memory, is
-    compiled, and keeps Numba from caching the program on disk.
+    A folded identity is an array of d^2 numbers in the compiled program. It takes memory, slows
+    compilation down and prevents Numba from caching the program on disk.
     """
 
     def do_constant_folding(self, fgraph: FunctionGraph, node: Apply) -> bool:
-        """Never fold it."""
+        """Return False."""
         return False
 
 
 def identity(size: Any, dtype: str) -> TensorVariable:
-    """Return the identity, of shape (size, size)."""
+    """Return the identity matrix, of shape (size, size)."""
     return pt.as_tensor(Identity(dtype)(size, size, 0))
 
 
 def identity_like(M: TensorVariable) -> TensorVariable:
-    """Return the identity of a square matrix's size."""
+    """Return the identity matrix of the size and dtype of a square matrix."""
     size = M.type.shape[0]
     return identity(M.shape[0] if size is None else size, M.type.dtype)
 
 
 def diagonal(d: TensorVariable) -> TensorVariable:
-    """Return diag(d): (d,) to (d, d), declared diagonal."""
+    """Return diag(d), of shape (n, n) for d of shape (n,), declared diagonal to PyTensor."""
     return declared_diagonal(d[:, None] * identity(d.shape[0], d.type.dtype))
 
 
 def declared_diagonal(A: TensorVariable) -> TensorVariable:
-    """Return A, (d, d), which is known to be diagonal: PyTensor then scales where A multiplies."""
+    """Declare A, (d, d), diagonal to PyTensor, which then turns products with A into scalings."""
     return DIAGONAL.assume(A)
 
 
 def is_diagonal(A: TensorVariable) -> bool:
-    """Return whether A itself is declared diagonal."""
+    """Return whether A is declared diagonal by its own node."""
     op = A.owner.op if A.owner is not None else None
     return isinstance(op, SpecifyAssumptions) and (DIAGONAL, FactState.TRUE) in op.assumptions
 
 
 class ShiftedInverse(Op):
-    """(A + s I)^-1 of a symmetric A, (d, d), and a scalar s; NaN where it is not definite.
+    """The inverse (A + s I)^-1 for a symmetric A, (d, d), and a scalar s.
 
-    Of A the lower triangle alone is read.
+    The result is NaN if A + s I is not positive definite. Only the lower triangle of A is read.
 
     Parameters
     ----------
     retry : float
-        What s is multiplied with for a second attempt where the first fails; 0 for none.
+        The factor that multiplies s in a second attempt if the first one fails; 0 for no second
+        attempt.
     """
 
     __props__: tuple[str, ...] = ("retry",)
@@ -82,17 +83,17 @@ class ShiftedInverse(Op):
         self.retry = retry
 
     def make_node(self, A: Variable, shift: Variable) -> Apply:
-        """Return the node, whose output has A's type."""
+        """Return the node, whose output has the type of A."""
         return Apply(self, [A, shift], [A.type()])
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return (d, d)."""
+        """Return the shape (d, d)."""
         return [shapes[0]]
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Any
     ) -> list[Variable]:
-        """Return what a cotangent C of X = (A + s I)^-1 becomes: -X C X, and its trace."""
+        """Return the cotangents -X C X of A and tr(-X C X) of s, for C of X = (A + s I)^-1."""
         if self.retry:
             reason = "which attempt succeeds is not differentiable"
             return [grad_not_implemented(self, i, v, reason) for i, v in enumerate(inputs)]
@@ -101,7 +102,7 @@ class ShiftedInverse(Op):
         return [pulled, pt.trace(pulled)]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute one triangle in the result's own memory, and mirror it."""
+        """Compute one triangle in the output buffer and mirror it in place."""
         A, shift = inputs
         inverse = inverse_triangle(A, shift, self.retry)
         if inverse is None:
@@ -111,16 +112,18 @@ class ShiftedInverse(Op):
 
 
 class RefreshedInverse(Op):
-    """The same where it is due and can be computed, else the old one, (d, d).
+    """The inverse of :class:`ShiftedInverse`, recomputed if a refresh is due.
 
-    Its second output is whether it was not due or could be computed.
+    The inputs are the old inverse, (d, d), the matrix A, the shift s and the flag ``due``. The
+    first output is the new inverse, or the old one if no refresh is due or if A + s I is not
+    positive definite. The second output is false in this last case only.
 
     Parameters
     ----------
     retry : float
-        As of :class:`ShiftedInverse`.
+        As in :class:`ShiftedInverse`.
     inplace : bool
-        Whether the new one takes the old one's memory.
+        Whether the result overwrites the old inverse.
     """
 
     __props__ = ("retry", "inplace")
@@ -134,11 +137,11 @@ class RefreshedInverse(Op):
         return Apply(self, [old, A, shift, due], [old.type(), due.type()])
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return (d, d), and that of a scalar."""
+        """Return the shapes (d, d) and ()."""
         return [shapes[0], ()]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute one triangle apart, and mirror it into the result only if it is finite."""
+        """Compute one triangle in a workspace, and mirror it into the output if it is finite."""
         old, A, shift, due = inputs
         kept = old if self.inplace else old.copy()
         fresh = inverse_triangle(A, shift, self.retry) if due else None
@@ -149,28 +152,28 @@ class RefreshedInverse(Op):
 
 
 def shifts_to_try(shift: np.ndarray, retry: float) -> list[np.ndarray]:
-    """Return s of the first attempt, and of the second where there is one."""
+    """Return the shifts of the first and, if there is one, of the second attempt."""
     return [shift, retry * shift] if retry else [shift]
 
 
 def inverse_triangle(A: np.ndarray, shift: np.ndarray, retry: float) -> np.ndarray | None:
-    """Return an array whose lower triangle is that of (A + s I)^-1, or None where it has none."""
+    """Return an array with the lower triangle of (A + s I)^-1, or None if every attempt fails."""
     (potri,) = get_lapack_funcs(("potri",), (A,))
     for s in shifts_to_try(shift, retry):
         inverse = cholesky_triangle(A, s)
         if inverse is None:
             continue
         _, failed = potri(inverse.T, lower=False, overwrite_c=True)
-        # the diagonal bounds the rest of what is positive definite
+        # the diagonal of a positive definite matrix bounds all of its entries
         if not failed and np.isfinite(inverse.diagonal()).all():
             return inverse
     return None
 
 
 def cholesky_triangle(A: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
-    """Return an array whose lower triangle is L with A + s I = L L^T, or None where it has none.
+    """Return an array with the lower triangle L of A + s I = L L^T, or None if POTRF fails.
 
-    LAPACK counts columns first: to it a row-major lower triangle is an upper one.
+    LAPACK is column-major, so that it sees a row-major lower triangle as an upper triangle.
     """
     (potrf,) = get_lapack_funcs(("potrf",), (A,))
     factor = np.array(A, order="C")
@@ -181,7 +184,7 @@ def cholesky_triangle(A: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
 
 
 def mirror(triangle: np.ndarray, into: np.ndarray) -> None:
-    """Make a matrix the symmetric one whose lower triangle is given, perhaps by itself."""
+    """Write the symmetric matrix with a given lower triangle; the two arrays may be the same."""
     for p in range(0, len(triangle), BLOCK):
         rows = slice(p, p + BLOCK)
         left, corner = triangle[rows, :p], np.tril(triangle[rows, rows])
@@ -196,7 +199,7 @@ shifted_inverse = ShiftedInverse()
 def shifted_diagonal_inverse(
     A: TensorVariable, shift: TensorVariable, retry: float = 0.0
 ) -> TensorVariable:
-    """Return what :class:`ShiftedInverse` does of a diagonal A, (d, d), entry by entry."""
+    """Return :class:`ShiftedInverse` of a diagonal A, (d, d), computed entry by entry."""
     d = pt.diagonal(A)
     shifted = d + shift
     if retry:

@@ -1,13 +1,15 @@
-r"""Inverses of symmetric matrices by products alone.
+r"""Inverses of symmetric positive definite matrices by scaled Newton-Schulz iteration.
 
-:math:`X \leftarrow s X (2 I - s A X)` squares the error :math:`E = I - s A X`. The eigenvalues
-of :math:`A X`, all positive, are claimed to lie in :math:`[m, M]`, and :math:`s = 2 / (m + M)`
-centres them on 1: far from the inverse that quarters :math:`M / m` where :math:`s = 1` halves it.
-M bounds them in truth. Where m does not, those below it stay below 1 and the iteration still
-converges; what is left of the error, measured, decides when it ends.
+The iteration :math:`X \leftarrow s X (2 I - s A X)` squares the residual :math:`E = I - s A X`.
+The eigenvalues of :math:`A X` are positive. Given bounds :math:`[m, M]` on them,
+:math:`s = 2 / (m + M)` centres them on 1. Far from the inverse a step then divides :math:`M / m`
+by four, where :math:`s = 1` divides it by two. M is a true upper bound; m may be too large.
+Eigenvalues below m then stay below 1, so that the iteration still converges, and the measured
+residual decides when it stops.
 
-X is left as rounding makes it, not quite symmetric: made symmetric its error, which A X shows
-and the next step corrects, grows from the condition number's rounding to its square's.
+X is not symmetrised. Its asymmetry is a rounding error that shows in A X, and the next step
+corrects it. Symmetrising X would raise its rounding error from the order of the condition number
+to that of its square.
 """
 
 from __future__ import annotations
@@ -19,29 +21,30 @@ import numpy as np
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
-#: A start serves where the mean square of the eigenvalues of A X is within this of their squared
-#: mean: it is 1 at the inverse, or a multiple of it.
+#: A start X is used if the mean square of the eigenvalues of A X is at most this times their
+#: squared mean. The ratio is 1 if X is a multiple of the inverse.
 SPREAD = 1.5
-#: What part of that mean is claimed to be the least eigenvalue.
+#: The fraction of the mean eigenvalue that is taken as their lower bound m for such a start.
 LEAST = 0.5
-#: Rounding lets the iteration come no farther where the error stays above this part of itself.
+#: A step that leaves more than this fraction of the error has reached the level of rounding.
 STALLED = 0.5
 
 
 class IteratedInverses(Op):
-    r"""The inverses of symmetric positive definite matrices, each started from what may be near.
+    r"""The inverses of symmetric positive definite matrices by Newton-Schulz iteration.
 
-    Inputs are the k starts, the k matrices, each (d, d), and k scalars, lower bounds of the
-    matrices' eigenvalues; outputs the k inverses: right ones, A X = I, where they are not quite
-    symmetric. A start is used where it is near enough, else I / bound. NaN where a matrix is not
-    finite.
+    The inputs are k starts and k matrices, each (d, d), and k scalars, lower bounds on the
+    eigenvalues of the matrices. The outputs are the k right inverses X, A X = I, which are
+    symmetric up to rounding. A start that is not near the inverse is replaced by a multiple of
+    the identity. The inverse of a matrix that is not finite is NaN.
 
     Parameters
     ----------
     iterations : int
-        At most, of two products each; two more products are made in any case.
+        The maximal number of iterations, of two matrix products each. Two further products
+        bound the eigenvalues and finish the inverse.
     tolerance : float
-        An iteration whose :math:`\|I - s A X\|_F` squared is at most this is the last.
+        The iteration stops with the step for which :math:`\|I - s A X\|_F^2` is at most this.
     """
 
     __props__ = ("iterations", "tolerance")
@@ -51,65 +54,84 @@ class IteratedInverses(Op):
 
     def make_node(self, *inputs: Variable) -> Apply:
         """Return the node, whose outputs have the types of the matrices."""
-        return Apply(self, list(inputs), [A.type() for A in thirds(inputs)[1]])
+        return Apply(self, list(inputs), [A.type() for A in split_inputs(inputs)[1]])
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return each (d, d)."""
-        return thirds(shapes)[1]
+        """Return the shape (d, d) of each matrix."""
+        return split_inputs(shapes)[1]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute one after another."""
+        """Compute one inverse after another."""
         with np.errstate(all="ignore"):
-            for place, start, A, least in zip(outputs, *thirds(inputs), strict=True):
-                place[0] = self.inverse(start, A, least)
+            for storage, start, A, least in zip(outputs, *split_inputs(inputs), strict=True):
+                storage[0] = self.inverse(start, A, least)
 
     def inverse(self, start: np.ndarray, A: np.ndarray, least: np.ndarray) -> np.ndarray:
         """Return the inverse of one matrix."""
-        X, image, claimed = first_step(np, start, A, least)
+        X, AX, bound = first_step(np, start, A, least)
         last = np.inf
         for _ in range(self.iterations - 1):
-            scale = scale_of(claimed)
-            E = residual(np, image, scale)
-            error, bound = np.sqrt(np.vdot(E, E)), next_claim(claimed)
-            if self.ends(np, error, last, bound):
+            scale = centring_scale(bound)
+            E = residual(np, AX, scale)
+            error, next_bound = np.sqrt(np.vdot(E, E)), bound_after_step(bound)
+            if self.ends(np, error, last, next_bound):
                 break
-            X = better(X, E, scale)
-            image, last, claimed = A @ X, error, bound
-        scale = scale_of(claimed)
-        return better(X, residual(np, image, scale), scale)
+            X = newton_step(X, E, scale)
+            AX, last, bound = A @ X, error, next_bound
+        scale = centring_scale(bound)
+        return newton_step(X, residual(np, AX, scale), scale)
 
-    def ends(self, library: Any, error: Any, last: Any, claimed: Any) -> Any:
-        """Return whether one step more is the last, from the error now, before, and as claimed."""
-        stalled = (claimed <= self.tolerance) & (error >= STALLED * last)
+    def ends(self, library: Any, error: Any, last: Any, bound: Any) -> Any:
+        """Return whether the next step is the last one.
+
+        Parameters
+        ----------
+        library : module
+            ``numpy`` or ``jax.numpy``.
+        error, last : scalar
+            The norm of the residual E now and before the last step.
+        bound : scalar
+            The error bound after the next step.
+        """
+        stalled = (bound <= self.tolerance) & (error >= STALLED * last)
         return (error**2 <= self.tolerance) | stalled | ~library.isfinite(error)
 
 
-def thirds(values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
-    """Return starts, matrices, bounds."""
+def split_inputs(values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """Return the starts, the matrices and the lower bounds."""
     k = len(values) // 3
     return values[:k], values[k : 2 * k], values[2 * k :]
 
 
 def first_step(library: Any, start: Any, A: Any, least: Any) -> tuple[Any, Any, Any]:
-    r"""Return X, A X and the greatest error claimed, after one step from a start or from I.
+    r"""Return X, A X and an error bound after one step from a start or a multiple of I.
 
-    :math:`C = A X / \mu - I`, :math:`\mu` the mean eigenvalue, and its square give both the bound
-    :math:`|\lambda / \mu - 1| \le (\mathrm{tr}\, C^4)^{1/4}` and A times what the step makes of
-    X, so that the bound costs no product.
+    Let :math:`\mu` be the mean eigenvalue of A X, and :math:`C = A X / \mu - I`. The square of C
+    gives the bound :math:`|\lambda / \mu - 1| \le (\mathrm{tr}\, C^4)^{1/4}` on the eigenvalues
+    :math:`\lambda`. It also gives A X after the step, so that the bound takes no extra product.
 
     Parameters
     ----------
     library : module
-        NumPy, or JAX's that has its name.
+        ``numpy`` or ``jax.numpy``.
+    start, A : array
+        The start and the matrix, each (d, d).
+    least : scalar
+        A lower bound on the eigenvalues of A.
+
+    Returns
+    -------
+    tuple
+        X, A X and a bound b: the eigenvalues of A X lie in [1 - b, 1] if the bounds hold.
     """
     n, unit = len(A), library.eye(len(A), dtype=A.dtype)
-    image = A @ start
-    mean, square = image.trace() / n, (image * image.T).sum() / n
+    AX = A @ start
+    mean, square = AX.trace() / n, (AX * AX.T).sum() / n
     near = (mean > 0) & (square <= SPREAD * mean**2)
     bound = abs(A).sum(axis=1).max()
-    X, image = library.where(near, start, unit / bound), library.where(near, image, A / bound)
-    mean = image.trace() / n
-    C = image / mean - unit
+    X, AX = library.where(near, start, unit / bound), library.where(near, AX, A / bound)
+    mean = AX.trace() / n
+    C = AX / mean - unit
     square = C @ C
     farthest = library.maximum((square * square.T).sum(), 0) ** 0.25
     M = mean * (1 + farthest)
@@ -117,25 +139,25 @@ def first_step(library: Any, start: Any, A: Any, least: Any) -> tuple[Any, Any, 
     scale = 2 / (m + M)
     b = scale * mean
     a = 1 - b
-    image = unit - (a**2 * unit - 2 * a * b * C + b**2 * square)
-    return better(X, a * unit - b * C, scale), image, ((M - m) / (M + m)) ** 2
+    AX = unit - (a**2 * unit - 2 * a * b * C + b**2 * square)
+    return newton_step(X, a * unit - b * C, scale), AX, ((M - m) / (M + m)) ** 2
 
 
-def scale_of(claimed: Any) -> Any:
-    """Return what centres eigenvalues of A X in [1 - claimed, 1] on 1."""
-    return 2 / (2 - claimed)
+def centring_scale(bound: Any) -> Any:
+    """Return the scale s that centres eigenvalues of A X in [1 - bound, 1] on 1."""
+    return 2 / (2 - bound)
 
 
-def next_claim(claimed: Any) -> Any:
-    """Return the greatest error after a step, from that before it."""
-    return (claimed / (2 - claimed)) ** 2
+def bound_after_step(bound: Any) -> Any:
+    """Return the error bound after a step, given the bound before it."""
+    return (bound / (2 - bound)) ** 2
 
 
-def residual(library: Any, image: Any, scale: Any) -> Any:
-    """Return I - s A X."""
-    return library.eye(len(image), dtype=image.dtype) - scale * image
+def residual(library: Any, AX: Any, scale: Any) -> Any:
+    """Return the residual E = I - s A X."""
+    return library.eye(len(AX), dtype=AX.dtype) - scale * AX
 
 
-def better(X: Any, E: Any, scale: Any) -> Any:
-    """Return s X (I + E)."""
+def newton_step(X: Any, E: Any, scale: Any) -> Any:
+    """Return s X (I + E) = s X (2 I - s A X)."""
     return scale * (X + X @ E)

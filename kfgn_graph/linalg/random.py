@@ -1,8 +1,8 @@
-"""Random numbers as a pure function of (seed, counter, index).
+"""Random numbers as a pure function of a counter, a stream and an index.
 
-A counter-based generator written with integer Ops: every backend draws the same numbers,
-and the whole state is one integer, which can be saved and restored anywhere. The mixing
-function is the 32-bit ``lowbias32`` (C. Wellons, "Prospecting for hash functions", 2018).
+The counter-based generator consists of integer Ops. All backends therefore draw the same numbers,
+and the state is a single integer that a checkpoint can hold. The mixing function is the 32-bit
+``lowbias32`` (C. Wellons, "Prospecting for hash functions", 2018).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _constant(value: int) -> TensorVariable:
 
 
 def mix(x: TensorVariable) -> TensorVariable:
-    """Return a well-mixed 32-bit integer for each 32-bit integer of ``x``."""
+    """Return the ``lowbias32`` hash of each 32-bit integer of ``x``."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = pt.bitwise_xor(x, x // _constant(1 << shift))
         x = pt.bitwise_and(x * _constant(factor), _constant(0xFFFFFFFF))
@@ -29,12 +29,14 @@ def mix(x: TensorVariable) -> TensorVariable:
 
 
 class Draws:
-    """A source of independent draws at one value of the counter.
+    """A source of independent random numbers for one value of the counter.
+
+    Each call of a method is a stream of its own, numbered in the order of the calls.
 
     Parameters
     ----------
     counter : scalar uint32 variable
-        Which update this is; the same counter gives the same numbers.
+        The number of the update, plus the seed. Equal counters give equal numbers.
     """
 
     def __init__(self, counter: TensorVariable) -> None:
@@ -42,6 +44,7 @@ class Draws:
         self._stream = 0
 
     def _bits(self, shape: Sequence[TensorVariable | int]) -> TensorVariable:
+        """Return 32 random bits for each entry, from the next stream."""
         self._stream += 1
         size = pt.prod(pt.stack(list(shape))) if shape else pt.constant(1)
         stream = mix(self._key + _constant(self._stream))
@@ -49,28 +52,28 @@ class Draws:
         return pt.reshape(mix(pt.bitwise_xor(mix(index), stream)), tuple(shape))
 
     def uniform(self, shape: Sequence[TensorVariable | int], dtype: str) -> TensorVariable:
-        """Return numbers uniform in the open interval (0, 1)."""
+        """Return random numbers that are uniform in the open interval (0, 1)."""
         top = self._bits(shape) // _constant(1 << 8)
         return (top.astype(dtype) + np.asarray(0.5, dtype)) * np.asarray(2.0**-24, dtype)
 
     def signs(self, shape: Sequence[TensorVariable | int], dtype: str) -> TensorVariable:
-        """Return numbers that are +1 or -1 with probability one half each."""
+        """Return random signs: +1 or -1 with probability one half each."""
         half = np.asarray(0.5, dtype)
         return pt.sign(self.uniform(shape, dtype) - half)
 
     def normal(self, shape: Sequence[TensorVariable | int], dtype: str) -> TensorVariable:
-        """Return standard normal numbers, by the transform of Box and Muller (1958)."""
+        """Return standard normal random numbers, by the transform of Box and Muller (1958)."""
         radius = pt.sqrt(np.asarray(-2.0, dtype) * pt.log(self.uniform(shape, dtype)))
         angle = np.asarray(2.0 * np.pi, dtype) * self.uniform(shape, dtype)
         return radius * pt.cos(angle)
 
 
 def self_advancing_counter(seed: int = 0) -> TensorVariable:
-    """Return a shared counter that every call of a compiled function advances by one."""
+    """Return a shared counter that each call of a compiled function advances by one."""
     counter = pytensor.shared(np.uint32(seed), name="kfgn_draw")
     with warnings.catch_warnings():
-        # PyTensor means to replace default updates, and has as yet nothing else that
-        # makes a plain `pytensor.function` advance a state.
+        # PyTensor deprecates default updates, but offers no other way to advance a state in
+        # a plain `pytensor.function`.
         warnings.simplefilter("ignore", DeprecationWarning)
         counter.default_update = counter + _constant(1)
     return counter

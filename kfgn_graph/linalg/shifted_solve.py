@@ -1,4 +1,4 @@
-"""Solves with a damped symmetric matrix, without its inverse."""
+"""Solves with a shifted symmetric matrix, without forming its inverse."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from kfgn_graph.linalg.matrices import (
 
 
 class ShiftedSolve(Op):
-    """(A + s I)^-1 B of a symmetric A, (d, d), and B, (d, m), or B (A + s I)^-1 of B, (m, d).
+    """The product (A + s I)^-1 B for a symmetric A, (d, d), a scalar s and B, (d, m).
 
-    NaN where A + s I is not definite. Where B has fewer than d columns (rows) its two triangular
-    systems are solved; else L is inverted, by a third of a cube of operations, since products
-    with a triangle run much faster than solves, and still a third is saved of what POTRI takes.
+    With ``left=False`` it is B (A + s I)^-1 for B, (m, d). The result is NaN if A + s I is not
+    positive definite. The Cholesky factor L is used in one of two ways. If m < d, TRSM solves two
+    triangular systems. Otherwise TRTRI inverts L, in d^3 / 3 operations, and TRMM multiplies by
+    the inverse twice: TRMM is much faster than TRSM, and the full inverse of A + s I would take
+    another d^3 / 3 operations.
 
     Parameters
     ----------
     retry : float
-        As of :class:`~kfgn_graph.linalg.matrices.ShiftedInverse`.
+        As in :class:`~kfgn_graph.linalg.matrices.ShiftedInverse`.
     left : bool
-        Whether the inverse stands before B.
+        Whether the inverse multiplies B from the left.
     inplace : bool
-        Whether the result takes B's memory.
+        Whether the result overwrites B.
     """
 
     __props__ = ("retry", "left", "inplace")
@@ -40,15 +42,15 @@ class ShiftedSolve(Op):
         self.destroy_map = {0: [2]} if inplace else {}
 
     def make_node(self, A: Variable, shift: Variable, B: Variable) -> Apply:
-        """Return the node, whose output has B's type."""
+        """Return the node, whose output has the type of B."""
         return Apply(self, [A, shift, B], [B.type()])
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return B's shape."""
+        """Return the shape of B."""
         return [shapes[2]]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute it by LAPACK and BLAS, to which a row-major matrix is its transpose."""
+        """Compute the product by LAPACK and BLAS, which see row-major matrices as transposed."""
         A, shift, B = inputs
         X = B if self.inplace and B.flags.c_contiguous else np.array(B, order="C")
         outputs[0][0] = X
@@ -60,7 +62,7 @@ class ShiftedSolve(Op):
             self.solve(L, X)
 
     def solve(self, L: np.ndarray, X: np.ndarray) -> None:
-        """Replace X by what L L^T, of which L's lower triangle is read, makes of it inversely."""
+        """Overwrite X by (L L^T)^-1 X, or by X (L L^T)^-1; only L's lower triangle is read."""
         solve, multiply = get_blas_funcs(("trsm", "trmm"), (L,))
         (invert,) = get_lapack_funcs(("trtri",), (L,))
         if X.size >= len(L) ** 2:

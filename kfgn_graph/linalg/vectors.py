@@ -12,7 +12,7 @@ from pytensor.tensor.variable import TensorVariable
 #: One expression for each shared variable.
 Values = dict[SharedVariable, TensorVariable]
 
-#: What multiplies each parameter's entries: a scalar for each shared variable.
+#: One scalar factor for each shared variable.
 Scalars = Mapping[SharedVariable, TensorVariable]
 
 
@@ -22,12 +22,12 @@ def total(terms: Sequence[TensorVariable]) -> TensorVariable:
 
 
 def dot(a: TensorVariable, b: TensorVariable) -> TensorVariable:
-    """Return the scalar product of two tensors of one shape."""
+    """Return the inner product of two tensors of one shape."""
     return (a * b).sum()
 
 
 def inner(a: Values, b: Values, scales: Scalars | None = None) -> TensorVariable:
-    """Return the scalar product over the parameters of both, each part times its scale."""
+    """Return the inner product over the parameters in both, each part times its scale."""
     both = [p for p in a if p in b]
     if not both:
         return pt.constant(np.asarray(0, next(iter(a.values())).type.dtype))
@@ -41,9 +41,10 @@ def inner(a: Values, b: Values, scales: Scalars | None = None) -> TensorVariable
 
 
 def parts_of_inner(a: Values, b: Values, over: Sequence[SharedVariable]) -> list[TensorVariable]:
-    """Return terms of a scalar product: one for each matrix, and one for all vectors.
+    """Return the terms of an inner product: one for each matrix, and one for all vectors.
 
-    Vectors are short, so that of each its code is what costs: to be compiled, and to be called.
+    Vectors are concatenated because they are short: compiling and calling one kernel for each
+    would cost more than the arithmetic.
     """
     vectors = [p for p in over if a[p].type.ndim == 1]
     if len(vectors) < 2:
@@ -58,7 +59,7 @@ def norm(a: Values) -> TensorVariable:
 
 
 def combined(coefficients: Sequence[TensorVariable], vectors: Sequence[Values]) -> Values:
-    """Return the sum of vectors, each times its coefficient, over the parameters of any."""
+    """Return the linear combination of vectors, over all parameters that occur in any of them."""
     terms: dict[SharedVariable, list[TensorVariable]] = {}
     for c, v in zip(coefficients, vectors, strict=True):
         for p, value in v.items():
@@ -67,6 +68,6 @@ def combined(coefficients: Sequence[TensorVariable], vectors: Sequence[Values]) 
 
 
 def all_finite(values: Iterable[TensorVariable]) -> TensorVariable:
-    """Return whether no entry of any value is infinite or NaN."""
+    """Return whether all entries of all values are finite."""
     checks = [pt.all(~(pt.isnan(v) | pt.isinf(v))) for v in values]
     return checks[0] if len(checks) == 1 else pt.all(pt.stack(checks))

@@ -1,13 +1,13 @@
-r"""How the damped block of a layer is inverted: strategies behind one small interface.
+r"""Strategies for the inverse of a layer's damped block, with a common interface.
 
-A strategy turns factors into *parts* when inverses are refreshed, which is the expensive step, and
-multiplies a gradient by the inverse that the parts represent at every update.
+A refresh computes the *parts* of an inverse from the factors, which is the expensive step. Every
+update multiplies a gradient by the inverse that the parts represent.
 
 ================  ===============================  ==============================================
 strategy          parts                            multiplies V by
 ================  ===============================  ==============================================
 Cholesky          the two inverses                 (Q + pi gamma I)^-1 and (G + gamma / pi I)^-1
-NewtonSchulz      the two inverses                 the same, by products alone
+NewtonSchulz      the two inverses                 the same
 Eigenbasis        eigenvalues and eigenvectors     the same; exact: (Q (x) G + (lambda + eta) I)^-1
 ================  ===============================  ==============================================
 """

@@ -1,4 +1,4 @@
-"""The interface of an inverse strategy."""
+"""The interface of inverse strategies."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from kfgn_graph.curvature.kronecker import (
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import all_finite
 
-#: The variables that a strategy keeps for one layer, by name.
+#: The arrays by which a strategy represents the inverse of one layer's block, by name.
 Parts = dict[str, TensorVariable]
 
 
 @dataclass(frozen=True)
 class BlockDamping:
-    r"""What damps one layer's block at an update.
+    r"""The damping of one layer's block at an update.
 
     Attributes
     ----------
     gamma : scalar TensorVariable
-        Of the factors.
+        The damping :math:`\gamma` of the factors, which damps the block by :math:`\gamma^2`.
     shift : scalar TensorVariable
-        :math:`\lambda + \eta`, of the block.
+        The damping :math:`\lambda + \eta` of the block itself.
     """
 
     gamma: TensorVariable
@@ -39,7 +39,17 @@ class BlockDamping:
 
 @dataclass(frozen=True, eq=False)
 class KeptBlock:
-    """One layer's factors, their gamma, and the old parts of their inverse."""
+    """One layer's factors with the parts of their inverse at the last refresh.
+
+    Attributes
+    ----------
+    factors : KroneckerFactors
+        The factors, which include the newest estimate.
+    gamma : scalar TensorVariable
+        Their damping.
+    old : dict
+        The parts at the last refresh.
+    """
 
     factors: KroneckerFactors
     gamma: TensorVariable
@@ -50,7 +60,7 @@ class Inverse(ABC):
     """A strategy for the inverse of a damped Kronecker block."""
 
     name: ClassVar[str]
-    #: Whether a refresh starts from the last parts, which are then always kept.
+    #: Whether a refresh is warm-started from the old parts, which are then always stored.
     warm: ClassVar[bool] = False
     #: Whether the block is damped by lambda itself, so that gamma has no effect.
     exact: bool = False
@@ -59,23 +69,55 @@ class Inverse(ABC):
 
     @abstractmethod
     def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
-        """Return first values for the parts of a layer with factors of sizes q and g."""
+        """Return the initial parts of a layer.
+
+        Parameters
+        ----------
+        q, g : int
+            The sizes of its factors Q and G.
+        dtype : str
+            The dtype of the parameters.
+        """
 
     @abstractmethod
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
-        """Return new parts; ``old`` is empty where nothing is kept."""
+        """Return the parts of one layer.
+
+        Parameters
+        ----------
+        factors : KroneckerFactors
+            The factors, not damped.
+        gamma : scalar TensorVariable
+            Their damping.
+        old : dict
+            The parts at the last refresh; empty if parts are not stored.
+        """
 
     def all_refreshed(self, blocks: Sequence[KeptBlock]) -> list[Parts]:
-        """Return new parts of every layer."""
+        """Return the parts of all layers, by :meth:`refresh`."""
         return [self.refresh(block.factors, block.gamma, block.old) for block in blocks]
 
     def refreshed(
         self, blocks: Sequence[KeptBlock], due: TensorVariable
     ) -> tuple[list[Parts], TensorVariable]:
-        """Return new parts of every layer where due and finite, else the old; and if none failed.
+        """Return the parts of all layers, refreshed if a refresh is due.
 
-        What is not due is not computed. It is one choice for all layers: what two choices ask for
-        is computed in any case.
+        There is one lazy choice for all layers, since nodes that two choices share are computed
+        even if no refresh is due.
+
+        Parameters
+        ----------
+        blocks : sequence of KeptBlock
+            The layers.
+        due : scalar TensorVariable
+            Whether a refresh is due, boolean.
+
+        Returns
+        -------
+        parts : list of dict
+            New parts if a refresh is due and all of them are finite, else the old ones.
+        finite : scalar TensorVariable
+            False if a refresh is due and not all new parts are finite.
         """
         new: list[TensorVariable] = []
         old: list[TensorVariable] = []
@@ -90,11 +132,26 @@ class Inverse(ABC):
 
     @abstractmethod
     def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
-        """Return the inverse times V, of shape (d_in[+1], d_out)."""
+        """Return the inverse of the damped block times V.
+
+        Parameters
+        ----------
+        parts : dict
+            The parts of the inverse.
+        V : TensorVariable
+            Of shape (d_in[+1], d_out).
+        damping : BlockDamping
+            The damping at this update, for strategies that apply it here.
+
+        Returns
+        -------
+        TensorVariable
+            Of the shape of V.
+        """
 
 
 class PairOfInverses(Inverse):
-    """A strategy whose parts are the two inverses."""
+    """A strategy whose parts are the inverses of the two damped factors."""
 
     def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
         return {"Q": np.eye(q, dtype=dtype), "G": np.eye(g, dtype=dtype)}

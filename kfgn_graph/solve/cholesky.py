@@ -1,4 +1,4 @@
-"""Inverses through Cholesky decompositions."""
+"""Inverses by Cholesky factorisation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
     damped_inverses,
-    shifts_of,
+    factor_shifts,
 )
 from kfgn_graph.linalg.matrices import RefreshedInverse, declared_diagonal
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
 
-#: What a factor's damping is multiplied with where its factorisation failed. An update for which
-#: that is not enough is skipped, which raises lambda, and with it gamma, until one succeeds.
+#: The factor that multiplies a shift if the factorisation with it fails. If the second attempt
+#: fails too the update is skipped, which raises lambda and with it gamma.
 RETRY_GROWTH = 1000.0
 
 
 @dataclass(frozen=True)
 class Cholesky(PairOfInverses):
-    """Inverses through the factors' Cholesky decompositions, NaN where one fails."""
+    """Inverses by Cholesky factorisation of the damped factors, NaN if it fails."""
 
     name = "cholesky"
 
@@ -33,10 +33,10 @@ class Cholesky(PairOfInverses):
     def refreshed(
         self, blocks: Sequence[KeptBlock], due: TensorVariable
     ) -> tuple[list[Parts], TensorVariable]:
-        # each where the old one is: all of the new beside all of the old would be twice the memory
+        # each inverse is refreshed in place; one choice for all would hold both sets in memory
         inverse, parts, finite = RefreshedInverse(RETRY_GROWTH), [], []
         for block in blocks:
-            q, g = shifts_of(block.factors, block.gamma)
+            q, g = factor_shifts(block.factors, block.gamma)
             Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
             G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
             G = declared_diagonal(G) if block.factors.diagonal else G

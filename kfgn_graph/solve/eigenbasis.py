@@ -1,4 +1,4 @@
-"""Inverses in the eigenbasis of the factors, exact damping and EKFAC included."""
+"""Inverses in the eigenbasis of the factors, with factored or exact damping, and EKFAC."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
-    norm_ratio_of,
+    damping_split_of_means,
 )
 from kfgn_graph.solve.base import BlockDamping, Inverse, Parts
 
 
 @dataclass(frozen=True)
 class Eigenbasis(Inverse):
-    r"""Inverses through the factors' eigenvalues and eigenvectors; gamma may change for free.
+    r"""Inverses in the eigenbasis of the factors; a new gamma needs no new factorisation.
 
     Parameters
     ----------
     exact : bool
-        Damp the block exactly, :math:`Q \otimes G + (\lambda + \eta) I`, instead of its factors.
+        Whether to damp the block exactly, :math:`Q \otimes G + (\lambda + \eta) I`, instead of
+        its factors.
     corrected : bool
-        EKFAC: replace the products of the factors' eigenvalues by the block's own second
-        moments in their basis (:func:`corrected_eigenvalues`), a moving average like the
-        factors', and damp exactly. Needs a method that carries a square root: KFLR or KFAC.
+        Whether to replace the products of the factors' eigenvalues by the diagonal of the block
+        in the eigenbasis (EKFAC, :func:`~kfgn_graph.curvature.kronecker.corrected_eigenvalues`),
+        as a moving average, and to damp exactly. Needs a method that propagates a square root:
+        KFLR or KFAC.
     """
 
     exact: bool = False
@@ -61,11 +63,11 @@ class Eigenbasis(Inverse):
         return U @ ((U.T @ V @ W) / self.eigenvalues(parts, damping)) @ W.T
 
     def eigenvalues(self, parts: Parts, damping: BlockDamping) -> TensorVariable:
-        """Return the damped block's eigenvalues, of shape (d_in[+1], d_out)."""
+        """Return the eigenvalues of the damped block, of shape (d_in[+1], d_out)."""
         if self.corrected:
             return parts["corrected"] + damping.shift
         q, g = parts["Q/values"], parts["G/values"]
         if self.exact:
             return q[:, None] * g[None, :] + damping.shift
-        pi = norm_ratio_of(q.mean(), g.mean())
+        pi = damping_split_of_means(q.mean(), g.mean())
         return (q + pi * damping.gamma)[:, None] * (g + damping.gamma / pi)[None, :]

@@ -1,4 +1,4 @@
-"""The strategies by name."""
+"""The names of the inverse strategies."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STRATEGIES: dict[str, Inverse] = {
 
 
 def strategy_of(inverse: str | Inverse) -> Inverse:
-    """Return a strategy by name, or the one given.
+    """Return the strategy of a name; return a strategy unchanged.
 
     Raises
     ------
     SpecError
-        No such strategy.
+        If there is no strategy of this name.
     """
     if isinstance(inverse, Inverse):
         return inverse

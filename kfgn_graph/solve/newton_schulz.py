@@ -1,4 +1,4 @@
-"""Inverses by matrix products alone."""
+"""Inverses by Newton-Schulz iteration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfgn_graph.arguments import positive_count
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
     damped,
-    shifts_of,
+    factor_shifts,
 )
 from kfgn_graph.linalg.newton_schulz import IteratedInverses
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
@@ -21,19 +21,22 @@ from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
 
 @dataclass(frozen=True)
 class NewtonSchulz(PairOfInverses):
-    r"""Inverses by matrix products alone, started from the last ones: what a GPU does fastest.
+    r"""Inverses by Newton-Schulz iteration, warm-started from the last ones.
 
-    Iterates :math:`X \leftarrow s X (2 I - s A X)` from the last inverse where that is near, else
-    from a multiple of the identity, with the least eigenvalue known from the damping
-    (``newton_schulz.py``).
+    The iteration :math:`X \leftarrow s X (2 I - s A X)` consists of matrix products only, which
+    suit a GPU. It starts from the last inverse if that is near, else from a multiple of the
+    identity. The damping of a factor is a lower bound on its eigenvalues
+    (:mod:`kfgn_graph.linalg.newton_schulz`).
 
     Parameters
     ----------
     iterations : int
-        At most; a cold start needs some :math:`\log_4` of the condition number, and three more.
+        The maximal number of iterations. A cold start takes about :math:`\log_4 \kappa + 3`, for
+        the condition number :math:`\kappa`.
     tolerance : float, optional
-        Stops where :math:`\|I - A X\|_F` will be at most this, or where a step no longer
-        halves it; by default the root of the dtype's precision.
+        The iteration stops when :math:`\|I - A X\|_F` is predicted to be at most this, or when
+        rounding prevents a step from halving it. By default it is the root of the machine epsilon
+        of the dtype.
     """
 
     iterations: int = 40
@@ -54,10 +57,11 @@ class NewtonSchulz(PairOfInverses):
         least: list[TensorVariable] = []
         for block in blocks:
             shifted = damped(block.factors, block.gamma)
-            # V stands after a right inverse of Q and before one of G, transposed
+            # X V takes a right inverse X of Q; V Y takes a left inverse Y of G, so that Y^T is a
+            # right inverse of it
             starts += [block.old["Q"], block.old["G"].T]
             matrices += [shifted.Q, shifted.G]
-            least += shifts_of(block.factors, block.gamma)
+            least += factor_shifts(block.factors, block.gamma)
         found = self.inverses(starts, matrices, least)
         return [{"Q": Q, "G": G.T} for Q, G in batched(found, 2)]
 
@@ -67,7 +71,7 @@ class NewtonSchulz(PairOfInverses):
         matrices: Sequence[TensorVariable],
         least: Sequence[TensorVariable],
     ) -> list[TensorVariable]:
-        """Return right inverses of symmetric matrices with eigenvalues of at least so much."""
+        """Return right inverses of symmetric matrices with eigenvalues of at least ``least``."""
         tolerance = self.tolerance or float(np.sqrt(np.finfo(matrices[0].type.dtype).eps))
         op = IteratedInverses(self.iterations, tolerance)
         return op(*starts, *matrices, *least, return_list=True)

@@ -21,12 +21,12 @@ from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.linalg.matrices import RefreshedInverse, ShiftedInverse
 from kfgn_graph.linalg.newton_schulz import (
     IteratedInverses,
-    better,
+    bound_after_step,
+    centring_scale,
     first_step,
-    next_claim,
+    newton_step,
     residual,
-    scale_of,
-    thirds,
+    split_inputs,
 )
 from kfgn_graph.linalg.shifted_solve import ShiftedSolve
 
@@ -156,7 +156,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
 
     def step(A: Any, state: tuple[Any, ...]) -> tuple[Any, ...]:
         X, E, scale, bound, last, done = state
-        Y = better(X, E, scale)
+        Y = newton_step(X, E, scale)
         new = judged(op, Y, A @ Y, bound, last)
         return tuple(jnp.where(done, o, n) for o, n in zip(state, new, strict=True))
 
@@ -165,7 +165,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
         return (count < op.iterations) & ~jnp.concatenate([state[-1] for state in states]).all()
 
     def inverses(*inputs: Any) -> Any:
-        _, matrices, _ = thirds(inputs)
+        _, matrices, _ = split_inputs(inputs)
         groups = groups_of([len(A) for A in matrices])
         with jax.default_matmul_precision(exact(str(matrices[0].dtype))):
             stacks = [stacked(inputs, places, size) for size, places in groups]
@@ -177,7 +177,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
 
             begun = 1, [jax.vmap(begin)(*stack) for stack in stacks]
             _, states = jax.lax.while_loop(going_on, steps, begun)
-            finished = [jax.vmap(better)(*state[:3]) for state in states]
+            finished = [jax.vmap(newton_step)(*state[:3]) for state in states]
         order = [i for _, places in groups for i in places]
         found = dict(zip(order, (X for stack in finished for X in stack), strict=True))
         cut = [found[i][: len(A), : len(A)] for i, A in enumerate(matrices)]
@@ -188,7 +188,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
 
 def judged(op: IteratedInverses, X: Any, image: Any, claimed: Any, last: Any) -> tuple[Any, ...]:
     """Return the state of one matrix: X, E, their scale, the next claim, the error, the end."""
-    scale, bound = scale_of(claimed), next_claim(claimed)
+    scale, bound = centring_scale(claimed), bound_after_step(claimed)
     E = residual(jnp, image, scale)
     error = jnp.sqrt(jnp.vdot(E, E))
     return X, E, scale, bound, error, op.ends(jnp, error, last, bound)
@@ -213,7 +213,7 @@ def groups_of(widths: Sequence[int]) -> list[tuple[int, list[int]]]:
 
 def stacked(inputs: Sequence[Any], places: Sequence[int], size: int) -> list[Any]:
     """Return starts, matrices and bounds at places, widened by a multiple of the identity."""
-    starts, matrices, least = ([values[i] for i in places] for values in thirds(inputs))
+    starts, matrices, least = ([values[i] for i in places] for values in split_inputs(inputs))
     means = [A.trace() / len(A) for A in matrices]
     return [
         jnp.stack([widened(X, size, 1 / mean) for X, mean in zip(starts, means, strict=True)]),

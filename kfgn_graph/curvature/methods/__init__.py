@@ -1,12 +1,12 @@
-"""The curvature methods: where each starts at the output, and what it carries back.
+"""The curvature methods: the quantity at the output, and the quantity that is propagated back.
 
 ============  =======================  ==========================  =====================
-method        starts from              carries back                equations
+method        starts from              propagates                  equations
 ============  =======================  ==========================  =====================
-KFRA          E[H_L]                   its expectation, nested     (26)
-KFLR          exact root of H_L        K columns an example        (23)-(25)
-KFAC          random root of H_L       one column a sample         (24)-(25), sampled
-Block*        H_L of each example      one matrix an example       (7)-(10), (14)-(18), (22)
+KFRA          E[H_L]                   the nested expectation      (26)
+KFLR          exact root of H_L        K columns per example       (23)-(25)
+KFAC          random root of H_L       one column per sample       (24)-(25), sampled
+Block*        H_L of each example      one matrix per example      (7)-(10), (14)-(18), (22)
 ============  =======================  ==========================  =====================
 """
 

@@ -1,4 +1,4 @@
-"""The interfaces of curvature methods."""
+"""The interfaces of the curvature methods."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Method(ABC):
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
-        """Return the block of every layer, symbolically."""
+        """Return the curvature block of every layer."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class KroneckerMethod(Method):
     Parameters
     ----------
     sharing : {'expand', 'reduce'}
-        How a weight that is used at several positions of one example counts: each position
-        as an example of its own, or the positions averaged (inputs) and summed (curvature)
-        first.
+        The treatment of a weight that is used at several positions of one example. 'expand'
+        counts each position as an example. 'reduce' first averages the inputs and sums the
+        curvature over the positions (Eschenhagen et al. 2023).
     """
 
     sharing: Sharing = "expand"
@@ -64,13 +64,13 @@ class KroneckerMethod(Method):
 
     def __post_init__(self) -> None:
         if self.sharing not in ("expand", "reduce"):
-            raise SpecError(f"sharing={self.sharing!r} is not 'expand' or 'reduce'.")
+            raise SpecError(f"sharing={self.sharing!r} must be 'expand' or 'reduce'.")
 
     @abstractmethod
     def preactivation_factors(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> PerLayer:
-        """Return G of every layer, of shape (d_out, d_out)."""
+        """Return G of every layer, summed over the batch, of shape (d_out, d_out)."""
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
@@ -78,7 +78,7 @@ class KroneckerMethod(Method):
         return self.with_inputs(graph, self.preactivation_factors(graph, head, draws))
 
     def with_inputs(self, graph: LayerGraph, factors: PerLayer) -> dict[Layer, KroneckerFactors]:
-        """Return the blocks, given G of every layer."""
+        """Return the blocks, given the factor G of every layer."""
         return {
             layer: KroneckerFactors(self.input_factor(graph, layer), G, is_diagonal(G))
             for layer, G in factors.items()
@@ -87,18 +87,18 @@ class KroneckerMethod(Method):
     def factors(
         self, graph: LayerGraph, draws: Draws | None, head: Head | None = None
     ) -> dict[Layer, KroneckerFactors]:
-        """Return the factors of every layer of a graph, whose head is found where not given."""
+        """Return the named factors of every layer; the head is found if not given."""
         blocks = self.blocks(graph, head or find_head(graph), draws)
         for layer, block in blocks.items():
             block.Q.name, block.G.name = f"{layer.name}_Q", f"{layer.name}_G"
         return blocks
 
     def input_factor(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
-        """Return Q of a layer, Eq. (21)."""
+        """Return the factor Q of a layer, Eq. (21)."""
         return equations.input_factor(self.flat_input(graph, layer), layer.bias is not None)
 
     def flat_input(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
-        """Return a layer's inputs as (R, d_in), where ``sharing`` says what a row is."""
+        """Return a layer's inputs as (rows, d_in); ``sharing`` determines what a row is."""
         a = layer.input
         if self.sharing == "reduce":
             a = positions_of(graph, layer).mean(axis=1)
@@ -106,17 +106,17 @@ class KroneckerMethod(Method):
 
     def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
         """Return the columns of the square root at every layer, of shape (K, R, *event)."""
-        raise SpecError(f"{type(self).__name__} carries no square root.")
+        raise SpecError(f"{type(self).__name__} does not propagate a square root.")
 
     def from_columns(self, columns: PerLayer) -> PerLayer:
-        """Return G of every layer from columns (K, R, *event) at it, Eq. (25)."""
+        """Return G of every layer from its columns, of shape (K, R, *event), Eq. (25)."""
         return {
             layer: equations.expected_from_square_root(self.flat_columns(C))
             for layer, C in columns.items()
         }
 
     def flat_columns(self, C: TensorVariable) -> TensorVariable:
-        """Return a layer's columns as (K, R, d_out), rows like those of :meth:`flat_input`."""
+        """Return a layer's columns as (K, rows, d_out), with the rows of :meth:`flat_input`."""
         if C.type.ndim == 3:
             return C
         if self.sharing == "reduce":
@@ -125,7 +125,7 @@ class KroneckerMethod(Method):
 
 
 def positions_of(graph: LayerGraph, layer: Layer) -> TensorVariable:
-    """Return a layer's inputs as (R, T, d_in): examples, positions that share W, features."""
+    """Return a layer's inputs as (R, T, d_in), where T positions share the weight."""
     a, axes = layer.input, graph.example_axes[layer.preactivation]
     n_positions = 1
     for length in event_lengths(a, axes)[:-1]:

@@ -20,7 +20,7 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True)
 class BlockGaussNewton(Method):
-    """The exact Gauss-Newton block of every layer, Eq. (14)-(18) and (22): for small nets."""
+    """The exact Gauss-Newton block of every layer, Eq. (14)-(18) and (22), for small networks."""
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
@@ -31,7 +31,7 @@ class BlockGaussNewton(Method):
 
 @dataclass(frozen=True)
 class BlockHessian(Method):
-    """The exact Hessian block of every layer, Eq. (7)-(10), D included: for small nets."""
+    """The exact Hessian block of every layer, Eq. (7)-(10) with D, for small networks."""
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None

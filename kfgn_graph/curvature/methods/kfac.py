@@ -1,4 +1,4 @@
-"""KFAC: gradients at sampled targets, carried back as columns."""
+"""KFAC: columns of a random square root, the gradients at sampled targets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from kfgn_graph.linalg.random import Draws
 class KFAC(KroneckerMethod):
     """Kronecker-Factored Approximate Curvature by sampling (Martens and Grosse 2015).
 
-    Carries gradients at targets drawn from the model's own predictive distribution; for a
-    loss that defines none, random +-1 combinations of the columns of H_L's root.
+    The columns are gradients at targets drawn from the predictive distribution of the model. For
+    a loss that defines no distribution, they are combinations of the columns of the square root
+    of H_L with random signs.
 
     Parameters
     ----------
     samples : int
-        Draws for each example.
+        The number of samples, hence of columns, for each example.
     """
 
     samples: int = 1
@@ -46,5 +47,5 @@ class KFAC(KroneckerMethod):
 
     def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
         if draws is None:
-            raise SpecError("KFAC draws random numbers: give it a source of draws.")
+            raise SpecError("KFAC needs random numbers: pass `draws`.")
         return sweep_square_root(graph, head.sampled(draws, self.samples))

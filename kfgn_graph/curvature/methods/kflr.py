@@ -1,4 +1,4 @@
-"""KFLR: the exact square root of the output Hessian, carried column by column."""
+"""KFLR: columns of the exact square root of the output Hessian."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from kfgn_graph.heads import Head
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.linalg.random import Draws
 
-#: Columns of the square root carried at once where KFLR's chunk size is left open.
+#: The number of columns in a chunk if ``chunk_size`` is None.
 DEFAULT_CHUNK = 32
 
 
 @dataclass(frozen=True)
 class KFLR(KroneckerMethod):
-    """Kronecker-Factored Low Rank, Eq. (23)-(25): carries the exact root, K columns an example.
+    """Kronecker-Factored Low Rank, Eq. (23)-(25): propagates the exact square root.
 
     Parameters
     ----------
     chunk_size : int, optional
-        How many columns are carried at once, which bounds the memory to that many copies of
-        the activations. By default all, or 32 where there are more.
+        The number of columns that are propagated at once, which limits memory to as many copies
+        of the activations. By default all K columns, or 32 if K is larger or unknown.
     """
 
     chunk_size: int | None = None
@@ -68,7 +68,10 @@ class KFLR(KroneckerMethod):
     def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
         n_columns = head.n_outputs
         if not isinstance(n_columns, int):
-            raise SpecError("KFLR's columns are wanted at once, but their number is not known.")
+            raise SpecError(
+                "KFLR cannot propagate all columns at once, since their number is unknown: give "
+                "the network's output a static width."
+            )
         return sweep_square_root(graph, head.square_root(0, n_columns))
 
     def _chunk(

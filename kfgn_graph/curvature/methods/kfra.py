@@ -1,4 +1,4 @@
-"""KFRA: one expected matrix, carried from the output to every layer."""
+"""KFRA: one expected matrix, propagated from the output to every layer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True)
 class KFRA(KroneckerMethod):
-    """Kronecker-Factored Recursive Approximation, Eq. (26): carries one expected matrix.
+    """Kronecker-Factored Recursive Approximation, Eq. (26): propagates one expected matrix.
 
-    Deterministic, at a cost that depends on the batch only through products of activations.
+    The method is deterministic. The matrix has no example axis, so that the batch size enters the
+    cost only through products of activations.
     """
 
     equations = "(21), (26)"
