@@ -23,7 +23,7 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "literal"
 
-myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # A public name is documented once, as kfgn_graph.NAME; the page of its module points there.
@@ -36,6 +36,8 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"kfgn_graph {version}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 pygments_style = "friendly"
 
 
