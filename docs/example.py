@@ -9,11 +9,10 @@ import kfgn_graph as kfgn
 rng = np.random.default_rng(0)
 x, y = pt.matrix("x", shape=(None, 1)), pt.matrix("y", shape=(None, 1))
 W = pytensor.shared(rng.normal(size=(1, 20)), name="W", shape=(1, 20))
-b = pytensor.shared(rng.normal(size=20), name="b", shape=(20,))
 V = pytensor.shared(rng.normal(size=(20, 1)), name="V", shape=(20, 1))
-loss = pt.sqr(pt.tanh(x @ W + b) @ V - y).mean()
+loss = pt.sqr(pt.tanh(x @ W) @ V - y).mean()
 
-update = kfgn.compile_update(loss, [W, b, V], [x, y], method=kfgn.KFLR())
+update = kfgn.compile_update(loss, [W, V], [x, y], method=kfgn.KFLR())
 
 points = rng.uniform(-3, 3, size=(500, 1))
 for k in range(61):
