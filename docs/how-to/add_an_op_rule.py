@@ -1,4 +1,4 @@
-"""Teach the compiler an Op: the cumulative sum along an axis of each example."""
+"""Add rules for an Op, the cumulative sum along an axis of each example."""
 
 import numpy as np
 import pytensor
