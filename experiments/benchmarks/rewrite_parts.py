@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from kfgn_graph.backends import resolve_backend
+
 BACKENDS = "kfgn_graph.backends"
 NOTHING: Callable[..., None] = lambda *_: None  # noqa: E731
 
@@ -22,22 +24,24 @@ class Part:
     remove : callable or None
         Replaces functions of the package when the part is left out, for parts that are no
         rewrites.
-    own_cache : bool
-        Whether compiled code on disk depends on the part in a way that its key does not show.
+    compiles : bool
+        Whether the part is there for the sake of first calls: these are measured, with a cache
+        of compiled code for this part alone.
     """
 
     name: str
     tags: tuple[str, ...] = ()
     remove: Callable[[], None] | None = None
-    own_cache: bool = False
+    compiles: bool = False
 
-    def leave_out(self, backend: type) -> None:
-        """Leave the part out of all that a backend class compiles from here on."""
+    def leave_out(self, backend: str) -> None:
+        """Leave the part out of all that a backend compiles from here on."""
+        kind = type(resolve_backend(backend))
         if self.remove is not None:
             self.remove()
         if self.tags:
-            mode = backend.mode  # type: ignore[attr-defined]
-            backend.mode = lambda this: mode(this).excluding(*self.tags)  # type: ignore[attr-defined]
+            mode = kind.mode
+            kind.mode = lambda this: mode(this).excluding(*self.tags)  # type: ignore[method-assign]
 
 
 def replace(module: str, name: str, value: Any) -> Callable[[], None]:
@@ -139,7 +143,7 @@ SYRK = Part("SYRK", ("kfgn_symmetric_products",))
 FAST = Part("fast activations", ("kfgn_fast_elementary",))
 ROWS = Part("leading rows", ("kfgn_few_rows",))
 INVERSES = Part("inverses and averages in place", ("kfgn_inverses_in_place",))
-TRYING = Part("elementwise in place, fewer tries", remove=in_place_by_trying)
+TRYING = Part("elementwise in place, fewer tries", remove=in_place_by_trying, compiles=True)
 
 PARTS: dict[str, tuple[Part, ...]] = {
     "jax": (
@@ -161,7 +165,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
         TRYING,
         ROWS,
         Part("joined parts", ("kfgn_read_joined",)),
-        Part("inlined expressions", ("kfgn_inline_expressions",)),
+        Part("inlined expressions", ("kfgn_inline_expressions",), compiles=True),
         INVERSES,
         Part("aliased branches", remove=replace("numba.codegen", "passed_on", lambda *_: {})),
         Part(
@@ -169,43 +173,59 @@ PARTS: dict[str, tuple[Part, ...]] = {
             remove=replace("numba.codegen", "averages_in_place", lambda *_: ()),
         ),
         Part("freeing", remove=replace("numba.codegen", "Writer._let_go", NOTHING)),
-        Part("whole linker", remove=numba_linker),
-        Part("kernels", remove=replace("numba.codegen", "is_small", lambda _: True)),
+        Part("whole linker", remove=numba_linker, compiles=True),
+        Part(
+            "kernels", remove=replace("numba.codegen", "is_small", lambda _: True), compiles=True
+        ),
         Part("small as one", remove=replace("numba.codegen", "is_small", lambda _: False)),
-        Part("views by NumPy", remove=register_in_python(["AT_ONCE", "DimShuffle"], None)),
-        Part("numbers by Python", remove=register_in_python(["ScalarOp"], None)),
-        Part("GEMM of SciPy", remove=register_in_python(["Dot"], None)),
-        Part("one function a kind", remove=every_kernel_apart),
+        Part(
+            "views by NumPy",
+            remove=register_in_python(["AT_ONCE", "DimShuffle"], None),
+            compiles=True,
+        ),
+        Part("numbers by Python", remove=register_in_python(["ScalarOp"], None), compiles=True),
+        Part("GEMM of SciPy", remove=register_in_python(["Dot"], None), compiles=True),
+        Part("one function a kind", remove=every_kernel_apart, compiles=True),
         Part(
             "inverse kernels",
             remove=register_in_python(["ShiftedInverse", "RefreshedInverse"], "performed"),
+            compiles=True,
         ),
-        Part("SYRK kernel", remove=register_in_python(["Syrk"], "performed")),
-        Part("average kernel", remove=register_in_python(["FactorAverage"], "performed")),
+        Part("SYRK kernel", remove=register_in_python(["Syrk"], "performed"), compiles=True),
+        Part(
+            "average kernel",
+            remove=register_in_python(["FactorAverage"], "performed"),
+            compiles=True,
+        ),
     ),
     "c": (
         SYRK,
         SOLVES,
         Part("DOT", ("kfgn_inner_products",)),
         FAST,
-        Part("scalar expressions", ("kfgn_scalar_expressions",)),
+        Part("scalar expressions", ("kfgn_scalar_expressions",), compiles=True),
         RECOMPUTED,
         TRYING,
         ROWS,
         Part("kept lazy", ("kfgn_kept_lazy",)),
         Part("aliased branches", ("kfgn_passed_on",)),
-        Part("left to NumPy", ("kfgn_left_to_numpy",)),
-        Part("numbers left to NumPy", ("kfgn_numbers_left_to_numpy",)),
-        Part("views left to NumPy", ("kfgn_views_left_to_numpy",)),
+        Part("left to NumPy", ("kfgn_left_to_numpy",), compiles=True),
+        Part("numbers left to NumPy", ("kfgn_numbers_left_to_numpy",), compiles=True),
+        Part("views left to NumPy", ("kfgn_views_left_to_numpy",), compiles=True),
         INVERSES,
         Part("freeing", remove=pytensors_freeing),
-        Part("compiled side by side", remove=replace("c.linker", "compile_missing", NOTHING)),
+        Part(
+            "compiled side by side",
+            remove=replace("c.linker", "compile_missing", NOTHING),
+            compiles=True,
+        ),
         Part(
             "precompiled headers",
             remove=replace("c.compilation", "precompiled_headers", lambda *_: []),
+            compiles=True,
         ),
-        Part("-g0", remove=c_options("-g0"), own_cache=True),
-        Part("vectorised loops", remove=c_options("-fno", "--param"), own_cache=True),
+        Part("-g0", remove=c_options("-g0"), compiles=True),
+        Part("vectorised loops", remove=c_options("-fno", "--param"), compiles=True),
     ),
 }
 """By backend, each part as it may be left out."""

@@ -30,47 +30,55 @@ from experiments.benchmarks.measuring import compiling_in
 from experiments.benchmarks.rewrite_parts import NONE, PARTS, Part
 from kfgn_graph.program.machine import machine_record, write_json
 
-BETWEEN = 3
+BETWEEN = 4
 """Parts that are timed between two times of the update with all of them."""
 PAUSE = 0.15
 """Seconds after each timed run, in which threads of its BLAS fall asleep."""
-SLICE = 60.0
+SLICE = 70.0
 """Seconds after which a lock that others wait for is released, at the end of a step."""
-TOGETHER = 8
+TOGETHER = 11
 """Parts whose processes are there at once."""
 LEAST = 0.2
 """Seconds that a timed run takes, about, at least."""
 PERIODS = {"default": 10, "fresh": 1}
+"""Updates after which a schedule repeats."""
 
 
 class Process:
-    """A process of ``rewrite_worker.py``; made, it has taken its first update."""
+    """A process of ``rewrite_worker.py``; made, it has compiled its updates.
 
-    def __init__(self, backend: str, net: str, schedule: str, part: Part, caches: Path) -> None:
+    Attributes
+    ----------
+    first_calls : list of float
+        Seconds, one for each schedule.
+    """
+
+    def __init__(
+        self, backend: str, net: str, part: Part, caches: Path, schedules: Sequence[str]
+    ) -> None:
         script = Path(__file__).with_name("rewrite_worker.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script), backend, net, schedule, part.name],
+            [sys.executable, str(script), backend, net, part.name, *schedules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**environ, **compiling_in(caches)},
         )
-        self.first_call: float = self._answer()["first_call"]
+        self.first_calls = [self._answer() for _ in schedules]
 
-    def _answer(self) -> dict[str, float]:
+    def _answer(self) -> float:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._process.args} ended, see its last words above")
-        found: dict[str, float] = json.loads(line)
-        return found
+        (value,) = json.loads(line).values()
+        return float(value)
 
     def ask(self, command: str) -> float:
         """Give a command; return the answer."""
         assert self._process.stdin is not None
         print(command, file=self._process.stdin, flush=True)
-        (value,) = self._answer().values()
-        return value
+        return self._answer()
 
     def close(self) -> None:
         """End the process."""
@@ -109,15 +117,15 @@ class Turns:
 
 def first_calls(
     backend: str, net: str, part: Part, caches: Path, runs: int, turns: Turns
-) -> dict[str, Any]:
+) -> dict[str, list[float]]:
     """Return the seconds of first calls: with an empty cache, and from what that has left."""
     found = []
     for _ in range(1 + runs):
         with turns:
-            process = Process(backend, net, "default", part, caches)
+            process = Process(backend, net, part, caches, ["default"])
             process.close()
-        found.append(process.first_call)
-    return {"cold": found[0], "disk": found[1:]}
+        found += process.first_calls
+    return {"cold": found[:1], "disk": found[1:]}
 
 
 def timed(
@@ -126,8 +134,8 @@ def timed(
     """Return by part the milliseconds of an update, and ratios of those with it to without."""
     whole, period = processes[NONE.name], PERIODS[schedule]
     with turns:
-        taken = min(whole.ask(f"time {period}") for _ in range(3))
-    command = f"time {period * ceil(LEAST / (taken * period))}"
+        taken = min(whole.ask(f"time {schedule} {period}") for _ in range(2))
+    command = f"time {schedule} {period * ceil(LEAST / (taken * period))}"
 
     def measured(process: Process) -> float:
         time.sleep(PAUSE)
@@ -150,10 +158,7 @@ def timed(
                     seconds[name].append(t)
                 before = after
     return {
-        name: {
-            "ms": 1e3 * statistics.median(seconds[name]),
-            "ratios": ratios.get(name, []),
-        }
+        name: {"ms": 1e3 * statistics.median(seconds[name]), "ratios": ratios.get(name, [])}
         for name in processes
     }
 
@@ -164,35 +169,41 @@ def measure(
     """Measure an update with all parts, and without each."""
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folders = {part.name: Path(name) / str(i) for i, part in enumerate([NONE, *parts])}
+        caches = {part.name: Path(name) / "shared" for part in [NONE, *parts]}
+        caches |= {p.name: Path(name) / str(i) for i, p in enumerate(parts) if p.compiles}
         for part in [NONE, *parts]:
-            try:
-                calls = first_calls(backend, net, part, folders[part.name], runs, turns)
-            except RuntimeError as error:
-                print(backend, net, part.name, error, flush=True)
-                continue
-            found[part.name] = calls
-            print(backend, net, part.name, found[part.name], flush=True)
-        parts = [part for part in parts if part.name in found]
+            found[part.name] = {"cold": [], "disk": []}
+            if part is NONE or part.compiles:
+                calls = first_calls(backend, net, part, caches[part.name], runs, turns)
+                found[part.name] = calls
+                print(backend, net, part.name, calls, flush=True)
+        for start in range(0, len(parts), TOGETHER):
+            group = [NONE, *parts[start : start + TOGETHER]]
+            with ExitStack() as stack:
+                processes = {}
+                for part in group:
+                    with turns:
+                        process = Process(backend, net, part, caches[part.name], list(PERIODS))
+                        stack.callback(process.close)
+                        for schedule in PERIODS:
+                            found[part.name][f"{schedule} MiB"] = process.ask(f"memory {schedule}")
+                    found[part.name]["first calls"] = process.first_calls
+                    processes[part.name] = process
+                for schedule in PERIODS:
+                    count = rounds if schedule == "default" else 2 * rounds
+                    for part_name, times in timed(processes, schedule, count, turns).items():
+                        found[part_name][schedule] = times
+                        row = found[part_name]
+                        memory, calls = row[f"{schedule} MiB"], row["first calls"]
+                        print(backend, net, part_name, schedule, summary(times), memory, calls)
+                sys.stdout.flush()
+            turns.release()
         again = Path(name) / "again"
         for _ in range(2):
             shutil.rmtree(again, ignore_errors=True)
             calls = first_calls(backend, net, NONE, again, runs, turns)
-            found[NONE.name]["disk"] += calls["disk"]
-            found[NONE.name].setdefault("cold again", []).append(calls["cold"])
-        for schedule, start in product(PERIODS, range(0, len(parts), TOGETHER)):
-            with ExitStack() as stack:
-                processes = {}
-                for part in [NONE, *parts[start : start + TOGETHER]]:
-                    with turns:
-                        process = Process(backend, net, schedule, part, folders[part.name])
-                        stack.callback(process.close)
-                        found[part.name][f"{schedule} MiB"] = process.ask("memory")
-                    processes[part.name] = process
-                for part_name, times in timed(processes, schedule, rounds, turns).items():
-                    found[part_name][schedule] = times
-                    print(backend, net, part_name, schedule, summary(times), flush=True)
-            turns.release()
+            for kind, seconds in calls.items():
+                found[NONE.name][kind] += seconds
     return found
 
 
@@ -217,8 +228,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for schedule in PERIODS:
             ms, _, ratio = summary(row[schedule]).partition(", ")
             cells += [ms.removesuffix(" ms"), ratio, f"{row[f'{schedule} MiB']:.1f}"]
-        cold = [row["cold"], *row.get("cold again", [])]
-        cells += [", ".join(f"{s:.1f}" for s in cold), f"{statistics.median(row['disk']):.2f}"]
+        cells += [", ".join(f"{s:.2f}" for s in row[kind]) for kind in ("cold", "disk")]
         yield " | ".join(["", *cells, ""]).strip()
 
 

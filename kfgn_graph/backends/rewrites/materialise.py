@@ -1,4 +1,4 @@
-"""A copy that is made once, for all that read it."""
+"""An Op that copies an array, so that the array it is a part of can be freed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytensor.graph.op import Op
 
 
 class Materialise(Op):
-    """An array of its own with the same numbers, made once for all that read it."""
+    """A copy of an array, made once for all clients and not fused with any of them."""
 
     __props__ = ()
 
@@ -18,5 +18,5 @@ class Materialise(Op):
         return Apply(self, [x], [x.type()])
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Copy it."""
+        """Copy the array."""
         outputs[0][0] = inputs[0].copy()
