@@ -12,7 +12,7 @@ import pytensor
 import pytensor.link.jax.dispatch  # sets the precision that is corrected below
 import pytest
 
-from kfgn_graph.backends.rewrites import network_size as sizes
+from kfgn_graph.backends.rewrites import graph_size as sizes
 
 jax.config.update("jax_enable_x64", True)  # the judges compute in float64
 

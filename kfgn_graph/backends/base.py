@@ -13,10 +13,17 @@ from pytensor.compile.sharedvalue import SharedVariable
 
 
 class Backend(ABC):
-    """How to compile an update, and what the compiled function wants."""
+    """How functions are compiled, and where their arguments have to lie.
+
+    Attributes
+    ----------
+    name : str
+        The name by which the backend is chosen.
+    static_batch : bool
+        Whether the batch size has to be known when a function is compiled.
+    """
 
     name: str
-    #: Whether the number of examples must be known when the update is compiled.
     static_batch: bool
 
     @abstractmethod
@@ -24,29 +31,29 @@ class Backend(ABC):
         """Return the PyTensor mode to compile with."""
 
     def place(self, batch: list[Any]) -> list[Any]:
-        """Return the batch where the compiled function wants it."""
+        """Return a batch on the device, or devices, of the compiled function."""
         return batch
 
     def place_state(self, variables: Iterable[SharedVariable]) -> None:
-        """Put the values that persist where the compiled function wants them: here, leave them."""
+        """Move the values of shared variables to the devices; by default nothing is moved."""
         return
 
     def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
-        """Call a function once for each batch, drawn from data by index.
+        """Call a function once for each batch.
 
         Parameters
         ----------
         function : Function
-            Compiled for batches of this size.
+            A function compiled for this batch size.
         data : sequence of arrays
-            One for each input; scalars are passed as they are.
-        batches : (T, B) array of integers
-            Rows of the data, for each of T calls.
+            One array for each input, with an example in each row; scalars are passed unchanged.
+        batches : integer array, shape (T, B)
+            The rows of each batch.
 
         Returns
         -------
-        list
-            What the calls returned, output by output, of shape (T, ...).
+        list of ndarray
+            The results of all calls, one array of shape (T, ...) for each output.
         """
         results = [
             function(*self.place([a[rows] if a.ndim else a for a in data])) for rows in batches

@@ -1,4 +1,8 @@
-"""Rules of our Ops for Numba and JAX, loaded when a function that holds such an Op is compiled."""
+"""Registration of the package's Ops with Numba and JAX.
+
+PyTensor's dispatch for the Ops is imported when a function that contains one of them is compiled,
+so that neither Numba nor JAX is imported otherwise.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,24 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 
 from kfgn_graph.linalg.averages import FactorAverage
-from kfgn_graph.linalg.matrices import (
-    RefreshedInverse,
-    ShiftedInverse,
-)
+from kfgn_graph.linalg.matrices import RefreshedInverse, ShiftedInverse
 from kfgn_graph.linalg.newton_schulz import IteratedInverses
 
-#: Before a lazy choice hides what its branches hold.
+#: Position: before lazy branches become graphs of their own, which hide their Ops.
 FIRST = 0.1
 
 
 @node_rewriter([ShiftedInverse, RefreshedInverse, FactorAverage])
-def numba_rules(fgraph: FunctionGraph, node: Apply) -> None:
-    """Let Numba know our Ops wherever one of them is compiled."""
-    import kfgn_graph.backends.numba.dispatch  # noqa: F401
+def import_numba_dispatch(fgraph: FunctionGraph, node: Apply) -> None:
+    """Import the Numba implementations."""
+    import kfgn_graph.backends.numba.dispatch  # noqa: F401  for its registration
 
 
 @node_rewriter([ShiftedInverse, RefreshedInverse, IteratedInverses, FactorAverage])
-def jax_rules(fgraph: FunctionGraph, node: Apply) -> None:
-    """Let JAX know our Ops wherever one of them is compiled."""
-    import kfgn_graph.backends.jax.dispatch  # noqa: F401
+def import_jax_dispatch(fgraph: FunctionGraph, node: Apply) -> None:
+    """Import the JAX implementations."""
+    import kfgn_graph.backends.jax.dispatch  # noqa: F401  for its registration
 
 
-optdb.register("kfgn_numba_rules", dfs_rewriter(numba_rules), "numba", position=FIRST)
-
-
-optdb.register("kfgn_jax_rules", dfs_rewriter(jax_rules), "jax", position=FIRST)
+optdb.register("kfgn_numba_dispatch", dfs_rewriter(import_numba_dispatch), "numba", position=FIRST)
+optdb.register("kfgn_jax_dispatch", dfs_rewriter(import_jax_dispatch), "jax", position=FIRST)

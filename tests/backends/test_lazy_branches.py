@@ -18,7 +18,7 @@ from pytensor.scalar import basic as scalars
 from pytensor.tensor.elemwise import Elemwise
 
 import kfgn_graph as kfgn
-from kfgn_graph.backends.c.branches import Unwritten
+from kfgn_graph.backends.c.branches import Protected
 from tests.cases import Case, build
 from tests.losses import LOSSES
 from tests.nets import NETS, Net, chain
@@ -175,7 +175,7 @@ def test_after_a_replacement_that_is_refused_the_graph_is_as_sound_as_before() -
     x, y = pt.dvector("x"), pt.dvector("y")
     over_y = Elemwise(scalars.exp, {0: 0})(y)
     fgraph = FunctionGraph([x, y], [pt.exp(x), over_y], clone=False)
-    for feature in (ReplaceValidate(), DestroyHandler(), Unwritten({x})):
+    for feature in (ReplaceValidate(), DestroyHandler(), Protected({x})):
         fgraph.attach_feature(feature)
     with pytest.raises(InconsistencyError):
         fgraph.replace_all_validate([(x, y)])  # y would be read by two, and is written into
@@ -187,7 +187,7 @@ def test_what_has_been_replaced_before_stays_kept_when_a_further_replacement_is_
     over_z = Elemwise(scalars.exp, {0: 0})(z)
     first, second = pt.exp(x), pt.cos(x)
     fgraph = FunctionGraph([x, y, z], [first, second, over_z], clone=False)
-    for feature in (ReplaceValidate(), DestroyHandler(), Unwritten({x})):
+    for feature in (ReplaceValidate(), DestroyHandler(), Protected({x})):
         fgraph.attach_feature(feature)
     fgraph.change_node_input(first.owner, 0, y)
     with pytest.raises(InconsistencyError):

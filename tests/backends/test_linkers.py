@@ -18,7 +18,7 @@ from pytensor.link.c.exceptions import CompileError
 from pytensor.link.c.op import COp
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.numba.codegen import program_of
+from kfgn_graph.backends.numba.codegen import function_of
 from tests.harness import printed_apart
 
 pytestmark = pytest.mark.thorough
@@ -64,7 +64,7 @@ def test_numba_takes_the_branch_that_is_due(
 def test_numba_has_one_kernel_for_all_nodes_that_are_computed_alike() -> None:
     x, v = pt.dmatrix("x"), pt.dvector("v")
     graph = FunctionGraph([x, v], [pt.sin(pt.sin(pt.sin(x))), pt.sin(v), pt.cos(v)], clone=False)
-    program = program_of(graph, graph.toposort())
+    program = function_of(graph, graph.toposort())
     kernels = [f for f in unwrap(program).__globals__.values() if isinstance(f, Dispatcher)]
     assert len(graph.apply_nodes) == 5
     assert len(kernels) == 3  # of a matrix's sine, and of a vector's sine and cosine

@@ -17,8 +17,8 @@ from pytensor.tensor.elemwise import Elemwise
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.c.numpy_ops import LONG
-from kfgn_graph.backends.rewrites.network_size import is_small
+from kfgn_graph.backends.c.numpy_ops import MANY
+from kfgn_graph.backends.rewrites.graph_size import is_small
 from kfgn_graph.linalg.matrices import (
     RefreshedInverse,
     ShiftedInverse,
@@ -259,7 +259,7 @@ def test_c_has_no_long_elementwise_op_of_numbers() -> None:
     for node in nodes_within(step_graph("c", refresh_every=10)):
         operands = [*node.inputs, *node.outputs]
         numbers = not any(getattr(v.type, "ndim", 0) for v in operands)
-        assert not (isinstance(node.op, Elemwise) and numbers and len(operands) >= LONG)
+        assert not (isinstance(node.op, Elemwise) and numbers and len(operands) >= MANY)
 
 
 COMPILE = """

@@ -1,1 +1,1 @@
-"""What compiling with C needs."""
+"""The C backend."""

@@ -1,4 +1,4 @@
-"""C: PyTensor's virtual machine over compiled C Ops, which must have a BLAS to link."""
+"""The C backend: PyTensor's virtual machine and C Ops, linked to a BLAS."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.c.blas_flags import blas_configured
-from kfgn_graph.backends.c.branches import KEPT_LAZY, PASSED_ON
-from kfgn_graph.backends.c.linker import SideBySideLinker
-from kfgn_graph.backends.c.numpy_ops import LEFT_TO_NUMPY, SCALAR_EXPRESSIONS
-from kfgn_graph.backends.rewrites.dot import INNER_PRODUCTS
-from kfgn_graph.backends.rewrites.fast_activations import FAST_ELEMENTARY
-from kfgn_graph.backends.rewrites.in_place import IN_PLACE, PYTENSORS
-from kfgn_graph.backends.rewrites.inverses import FACTORED_SOLVES
-from kfgn_graph.backends.rewrites.leading_rows import FEW_ROWS
-from kfgn_graph.backends.rewrites.rematerialise import LESS_KEPT
-from kfgn_graph.backends.rewrites.syrk import SYMMETRIC_PRODUCTS
+from kfgn_graph.backends.c.branches import ALIAS_BRANCHES, KEEP_LAZY
+from kfgn_graph.backends.c.linker import ParallelCLinker
+from kfgn_graph.backends.c.numpy_ops import BY_NUMPY, SCALAR_OPS
+from kfgn_graph.backends.inverses import FACTORED_SOLVES
+from kfgn_graph.backends.rewrites.dot import DOT
+from kfgn_graph.backends.rewrites.fast_activations import FAST_ACTIVATIONS
+from kfgn_graph.backends.rewrites.in_place import IN_PLACE, PYTENSOR_IN_PLACE
+from kfgn_graph.backends.rewrites.leading_rows import COPY_FEW_ROWS
+from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
+from kfgn_graph.backends.rewrites.syrk import SYRK
 from kfgn_graph.errors import BackendError
 
 
@@ -51,7 +51,7 @@ class WithBlas(GraphRewriter):
 
 
 class CBackend(Backend):
-    """PyTensor's C mode, with symmetric products by SYRK, refused where it would be silently slow.
+    """PyTensor's C mode; refused where it would be slow for want of a compiler or a BLAS.
 
     Raises
     ------
@@ -71,17 +71,17 @@ class CBackend(Backend):
             pass  # raises if there is none
 
     def mode(self) -> Mode:
-        mode = BlasMode(SideBySideLinker(use_cloop=True), CVM._optimizer)
-        return mode.excluding(PYTENSORS).including(
-            SYMMETRIC_PRODUCTS,
+        mode = BlasMode(ParallelCLinker(use_cloop=True), CVM._optimizer)
+        return mode.excluding(PYTENSOR_IN_PLACE).including(
+            SYRK,
             FACTORED_SOLVES,
-            INNER_PRODUCTS,
-            FAST_ELEMENTARY,
-            SCALAR_EXPRESSIONS,
-            LESS_KEPT,
+            DOT,
+            FAST_ACTIVATIONS,
+            SCALAR_OPS,
+            REMATERIALISE,
             IN_PLACE,
-            FEW_ROWS,
-            KEPT_LAZY,
-            PASSED_ON,
-            LEFT_TO_NUMPY,
+            COPY_FEW_ROWS,
+            KEEP_LAZY,
+            ALIAS_BRANCHES,
+            BY_NUMPY,
         )

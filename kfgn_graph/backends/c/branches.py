@@ -1,7 +1,11 @@
-"""Conditionals of C: what is not due is passed on without a copy, and truly not computed.
+"""Lazy conditionals of PyTensor's virtual machine: no needless evaluation, no needless copy.
 
-PyTensor's virtual machine computes what is asked for, and before an Op that writes into its
-argument all else that reads it. Where that is a branch, the branch is computed at every call.
+The virtual machine evaluates an in-place Op after all other clients of the variable that it
+overwrites. If one of these clients belongs to a lazy branch, that branch is evaluated in every
+call, even if it is not taken. :data:`KEEP_LAZY` forbids such in-place Ops.
+
+A conditional copies the value of the branch that it takes. :data:`ALIAS_BRANCHES` leaves the copy
+out if the value only replaces a shared variable.
 """
 
 from __future__ import annotations
@@ -20,37 +24,43 @@ from pytensor.graph.utils import InconsistencyError
 
 from kfgn_graph.backends.rewrites.accumulation import LATE
 from kfgn_graph.backends.rewrites.aliasing import Buffers, updates_of
-from kfgn_graph.backends.rewrites.averages import average_of, over_the_old
-from kfgn_graph.backends.rewrites.branch_conditions import guards_of_nodes, guards_of_readers
+from kfgn_graph.backends.rewrites.branch_conditions import (
+    conditions_of_clients,
+    conditions_of_nodes,
+)
+from kfgn_graph.backends.rewrites.undeclared_in_place import (
+    overwriter_of,
+    undeclared_in_place,
+)
 
-#: The rewrites' names, for ``Mode.including``.
-KEPT_LAZY, PASSED_ON = "kfgn_kept_lazy", "kfgn_passed_on"
+#: The tags of the rewrites, for ``Mode.including``.
+KEEP_LAZY, ALIAS_BRANCHES = "kfgn_keep_lazy", "kfgn_alias_branches"
 
-#: Before all that decides what is written where; what comes after that is ``LATE``.
-EARLY = 49.9
+#: Position: before all rewrites that make Ops work in place; ``LATE`` is after all of them.
+BEFORE_IN_PLACE = 49.9
 
 
-class PassingIfElse(IfElse):
-    """A conditional that returns some values of its branches themselves, not copies.
+class AliasingIfElse(IfElse):
+    """A conditional some of whose results are aliases of a branch's values, not copies.
 
     Parameters
     ----------
     n_outs, as_view
-        As PyTensor's has them.
-    passed : tuple of int
-        Which results of the second branch are passed on.
+        As of :class:`~pytensor.conditional.op.IfElse`.
+    aliased : tuple of int
+        The results that alias their values where the second branch is taken.
     """
 
-    __props__ = ("as_view", "n_outs", "passed")
+    __props__ = ("as_view", "n_outs", "aliased")
 
-    def __init__(self, n_outs: int, as_view: bool, passed: tuple[int, ...]) -> None:
+    def __init__(self, n_outs: int, as_view: bool, aliased: tuple[int, ...]) -> None:
         super().__init__(n_outs, as_view)
-        self.passed = passed
+        self.aliased = aliased
 
     def make_thunk(
         self, node: Apply, storage_map: Any, compute_map: Any, no_recycling: Any, impl: Any = None
     ) -> Callable[[], list[int]]:
-        """Return what computes the node, asking for a branch's values before."""
+        """Return a thunk that requests the values of one branch before it returns them."""
         condition, computed = node.inputs[0], compute_map[node.inputs[0]]
         branches = node.inputs[1 : 1 + self.n_outs], node.inputs[1 + self.n_outs :]
 
@@ -59,13 +69,13 @@ class PassingIfElse(IfElse):
                 return [0]
             second = not storage_map[condition][0]
             branch = branches[second]
-            wanted = [k for k, v in enumerate(branch) if not compute_map[v][0]]
-            if wanted:
-                return [1 + second * self.n_outs + k for k in wanted]
+            missing = [k for k, v in enumerate(branch) if not compute_map[v][0]]
+            if missing:
+                return [1 + second * self.n_outs + k for k in missing]
             for k, (value, result) in enumerate(zip(branch, node.outputs, strict=True)):
-                alike = k in self.passed if second else self.as_view
+                alias = k in self.aliased if second else self.as_view
                 found = storage_map[value][0]
-                storage_map[result][0] = found if alike else found.copy()
+                storage_map[result][0] = found if alias else found.copy()
                 compute_map[result][0] = 1
             return []
 
@@ -75,8 +85,14 @@ class PassingIfElse(IfElse):
         return thunk
 
 
-class Unwritten(Feature):
-    """Refuses that what some readers need under other conditions than others is written into."""
+class Protected(Feature):
+    """Forbid in-place Ops to overwrite some variables.
+
+    Parameters
+    ----------
+    protected : set of Variable
+        The variables, and those that replace them.
+    """
 
     def __init__(self, protected: set[Variable]) -> None:
         self._reasons = Counter(protected)
@@ -84,60 +100,63 @@ class Unwritten(Feature):
     def on_change_input(
         self, fgraph: Any, node: Apply, i: int, r: Variable, new_r: Variable, reason: Any = None
     ) -> None:
-        """Protect what takes the place of something protected, until that is taken back."""
+        """Protect the replacement of a protected variable, until the replacement is reverted."""
         if isinstance(reason, tuple) and reason[0] == "Revert":
             self._reasons[r] -= self._reasons[new_r] > 0
         else:
             self._reasons[new_r] += self._reasons[r] > 0
 
     def on_validate(self, fgraph: Any) -> None:
-        """Raise if anything protected is written into."""
+        """Raise if a protected variable is overwritten."""
         protected = [v for v, reasons in self._reasons.items() if reasons > 0]
         if hasattr(fgraph, "destroyers") and any(map(fgraph.destroyers, protected)):
             raise InconsistencyError(
-                "A lazy branch would be computed before this is written into."
+                "a lazy branch would have to be evaluated before this variable is overwritten."
             )
 
 
 class KeepLazy(GraphRewriter):
-    """Keep from being written into what the branches of conditionals read."""
+    """Forbid in-place Ops that would force the evaluation of lazy branches."""
 
     def apply(self, fgraph: FunctionGraph) -> None:
-        """Protect each variable whose readers are computed under different conditions."""
-        guards = guards_of_nodes(fgraph)
+        """Protect the variables whose clients are evaluated under different conditions."""
+        conditions = conditions_of_nodes(fgraph)
         computed = [v for node in fgraph.apply_nodes for v in node.outputs]
         protected = {
             v
             for v in [*fgraph.inputs, *computed]
-            if len(set(guards_of_readers(fgraph, v, guards))) > 1
+            if len(set(conditions_of_clients(fgraph, v, conditions))) > 1
         }
-        fgraph.attach_feature(Unwritten(protected))
+        fgraph.attach_feature(Protected(protected))
 
 
-class PassOn(GraphRewriter):
-    """Let conditionals pass on state that is not due, where nobody would notice."""
+class AliasBranches(GraphRewriter):
+    """Leave out copies of values that only replace shared variables."""
 
     def apply(self, fgraph: FunctionGraph) -> None:
-        """Replace each conditional for which that is so."""
+        """Replace the conditionals that make such copies."""
         buffers = Buffers(fgraph.toposort(), fgraph.inputs, fgraph.outputs, updates_of(fgraph))
         for node in [n for n in fgraph.apply_nodes if type(n.op) is IfElse]:
             second = node.inputs[1 + node.op.n_outs :]
-            passed = tuple(k for k, v in enumerate(second) if buffers.replaced(v, node.outputs[k]))
-            for k in passed:
-                average = average_of(second[k], node.inputs[1 + k])
-                # the conditional and the average read the old one, and nobody else
-                if average is not None and buffers.reads(second[k]) == 2:
-                    pairs = zip(average.outputs, over_the_old(average).outputs, strict=True)
-                    fgraph.replace_all_validate(list(pairs), reason=PASSED_ON)
-            if passed:
-                self._replace(fgraph, node, passed)
+            aliased = tuple(
+                k for k, v in enumerate(second) if buffers.only_replaces(v, node.outputs[k])
+            )
+            for k in aliased:
+                overwriter = overwriter_of(second[k], node.inputs[1 + k])
+                # its clients are this conditional and the node that overwrites it
+                if overwriter is not None and buffers.uses(second[k]) == 2:
+                    new = undeclared_in_place(overwriter).outputs
+                    pairs = list(zip(overwriter.outputs, new, strict=True))
+                    fgraph.replace_all_validate(pairs, reason=ALIAS_BRANCHES)
+            if aliased:
+                self._replace(fgraph, node, aliased)
 
-    def _replace(self, fgraph: FunctionGraph, node: Apply, passed: tuple[int, ...]) -> None:
-        op = PassingIfElse(node.op.n_outs, node.op.as_view, passed)
+    def _replace(self, fgraph: FunctionGraph, node: Apply, aliased: tuple[int, ...]) -> None:
+        op = AliasingIfElse(node.op.n_outs, node.op.as_view, aliased)
         results: list[Variable] = op(*node.inputs, return_list=True)
         pairs = list(zip(node.outputs, results, strict=True))
-        fgraph.replace_all_validate(pairs, reason=PASSED_ON)
+        fgraph.replace_all_validate(pairs, reason=ALIAS_BRANCHES)
 
 
-optdb.register(KEPT_LAZY, KeepLazy(), position=EARLY)
-optdb.register(PASSED_ON, PassOn(), position=LATE)
+optdb.register(KEEP_LAZY, KeepLazy(), position=BEFORE_IN_PLACE)
+optdb.register(ALIAS_BRANCHES, AliasBranches(), position=LATE)

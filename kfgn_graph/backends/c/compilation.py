@@ -1,8 +1,9 @@
-"""Compilation of a graph's C modules side by side, where PyTensor's linker takes one at a time.
+"""Parallel compilation of the C modules of a graph.
 
-PyTensor makes a module of every kind of node that its cache on disk does not have, and waits for
-each. Here what is missing is compiled first, by as many processes as there are processors, with
-precompiled headers and without symbols for a debugger; the linker then finds all in the cache.
+PyTensor compiles a module for each kind of node that is not in its cache on disk, one after
+another. :func:`compile_missing` compiles all missing modules first, one process for each
+processor, with precompiled headers and without debug symbols. PyTensor's linker then finds them
+in the cache.
 """
 
 from __future__ import annotations
@@ -31,14 +32,13 @@ from pytensor.link.c.cmodule import (
 )
 from pytensor.link.c.op import COp
 
-#: What every module includes, in the order in which it may be.
+#: Headers that every module includes, in a valid order.
 HEADERS = ["Python.h", "iostream", "math.h", "numpy/arrayobject.h", "pytensor_mod_helper.h"]
 
-
-#: PyTensor asks for debugging symbols, which a quarter of the time would go to. Loops are to be
-#: vectorised without branches for exceptions that nobody asks for; and though g++ takes those of
-#: many operands for cold, since every check of one is a coin's toss to it, and gives them up
-#: where telling the operands' memories apart takes more than ten comparisons.
+#: Options added to those of PyTensor. The first omits debug symbols, which take a quarter of the
+#: time. The others let g++ vectorise elementwise loops: floating-point traps are not observed;
+#: loops over many operands are not taken for cold, although each check of an operand halves their
+#: estimated frequency; and up to 100 run-time comparisons may show that operands do not alias.
 OPTIONS = (
     "-g0",
     "-fno-trapping-math",
@@ -48,12 +48,12 @@ OPTIONS = (
 
 
 def compile_missing(nodes: Iterable[Apply]) -> None:
-    """Compile the modules of nodes that PyTensor's cache has not, and put them there.
+    """Compile the modules of nodes that are missing in PyTensor's cache, and add them.
 
     Raises
     ------
     pytensor.link.c.exceptions.CompileError
-        If the compiler does not take the code.
+        If the compiler fails.
     """
     cache = get_module_cache()
     begun: dict[str, tuple[Any, Module, Future[None]]] = {}
@@ -75,7 +75,7 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
 
 
 def linkers(nodes: Iterable[Apply]) -> Iterator[tuple[Any, CLinker]]:
-    """Yield the cache's key and a linker for every kind of node of C Ops; no code is made yet."""
+    """Yield a cache key and a linker for every kind of node of a C Op, without generating code."""
     seen = set()
     for node in nodes:
         kind = node.op, *(v.type for v in (*node.inputs, *node.outputs))
@@ -87,13 +87,13 @@ def linkers(nodes: Iterable[Apply]) -> Iterator[tuple[Any, CLinker]]:
         try:
             key = linker.cmodule_key()
         except (NotImplementedError, MethodNotDefined, KeyError):
-            continue  # PyTensor computes it by Python, or compiles it without the cache
+            continue  # PyTensor evaluates it by Python, or compiles it without the cache
         if key is not None:
             yield key, linker
 
 
 def has_code(linker: CLinker) -> bool:
-    """Return whether there is C code for a linker's node, else PyTensor uses Python."""
+    """Return whether a linker's node has C code; PyTensor evaluates other nodes by Python."""
     try:
         linker.get_dynamic_module()
     except (NotImplementedError, MethodNotDefined):
@@ -103,21 +103,21 @@ def has_code(linker: CLinker) -> bool:
 
 @dataclass(frozen=True)
 class Module:
-    """A module to be compiled: what PyTensor's cache takes in place of a linker.
+    """A module to be compiled, with the interface of a linker that PyTensor's cache calls.
 
     Attributes
     ----------
     linker : CLinker
-        Of a single node.
+        The linker of a single node.
     folder : Path
-        Of this module alone, named by the hash of its code.
+        A folder for this module, named by the hash of its code.
     """
 
     linker: CLinker
     folder: Path
 
     def build(self, headers: Future[list[str]]) -> None:
-        """Compile the library in its folder, in a process that this thread waits for."""
+        """Compile the shared library in its folder, in a separate process."""
         self.folder.mkdir()
         GCC_compiler.compile_str(
             self.folder.name,
@@ -136,7 +136,7 @@ class Module:
         return source
 
     def compile_cmodule(self, location: str) -> ModuleType:
-        """Move what was compiled to where the cache wants it, and import it."""
+        """Move the compiled library to a folder of the cache, and import it."""
         for file in self.folder.iterdir():
             shutil.move(file, location)
         place = Path(location)
@@ -146,9 +146,10 @@ class Module:
 
 
 def precompiled_headers(folder: Path, options: Sequence[str]) -> list[str]:
-    """Return options that bring in precompiled headers, none if this compiler makes none.
+    """Precompile the headers, and return the options that use them.
 
-    The compiler itself falls back on the headers where a module's options are others.
+    If the compiler cannot precompile headers, no options are returned. A compiler that is called
+    with other options than here uses the headers themselves.
     """
     header = folder / "headers.h"
     header.write_text("".join(f"#include <{name}>\n" for name in HEADERS))

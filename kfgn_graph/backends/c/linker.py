@@ -1,4 +1,4 @@
-"""PyTensor's linker of C, with parallel compilation and early freeing of unused branches."""
+"""PyTensor's C linker with parallel compilation and early release of memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pytensor.link.vm import VMLinker
 
 from kfgn_graph.backends.c.blas_flags import blas_configured
 from kfgn_graph.backends.c.compilation import compile_missing
-from kfgn_graph.backends.rewrites.branch_conditions import awaited, guards_of_nodes
+from kfgn_graph.backends.rewrites.branch_conditions import conditions_of_nodes, freed_after
 
 
-class SideBySideLinker(VMLinker):
-    """PyTensor's linker of C, with its modules compiled side by side.
+class ParallelCLinker(VMLinker):
+    """PyTensor's virtual machine; C modules are compiled in parallel.
 
-    What only a branch that is not taken would read is freed once that is known.
+    A value that is only used by a branch is freed when another branch is taken.
     """
 
     def make_all(self, *args: Any, **kwargs: Any) -> Any:
@@ -28,6 +28,6 @@ class SideBySideLinker(VMLinker):
     def compute_gc_dependencies(
         self, variables: Iterable[Variable]
     ) -> dict[Variable, list[Variable]]:
-        """Return for each variable those that have to be computed before it is freed."""
-        guards = guards_of_nodes(self.fgraph)
-        return {v: awaited(self.fgraph, v, guards) if v.owner else [] for v in variables}
+        """Return for each variable those that have to be evaluated before it is freed."""
+        conditions = conditions_of_nodes(self.fgraph)
+        return {v: freed_after(self.fgraph, v, conditions) if v.owner else [] for v in variables}

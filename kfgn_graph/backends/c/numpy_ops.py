@@ -1,11 +1,9 @@
-"""What C leaves to NumPy, so that g++ has less to compile.
+"""Ops that the C backend evaluates by NumPy or Python, so that fewer C modules are compiled.
 
-Every kind of node is a module of half a second. In a large network views, joins and single numbers
-take no time whoever computes them (:data:`LEFT_TO_NUMPY`). In a small one C computes them, long
-expressions of single numbers by scalar Ops (:data:`SCALAR_EXPRESSIONS`): PyTensor fuses what is
-computed of single numbers into elementwise Ops with dozens of operands, and the C of such an Op
-has loops and checks for every operand: of lambda, gamma, the quadratic model and the statistics
-half a megabyte.
+The C compiler takes about half a second for each kind of node. In a large graph, views, joins and
+scalar arithmetic take no noticeable time by NumPy (:data:`BY_NUMPY`). In a small graph C
+evaluates them. There, fused elementwise Ops of scalars with dozens of operands are replaced by
+scalar Ops (:data:`SCALAR_OPS`), whose C code has no loops and no checks of shapes.
 """
 
 from __future__ import annotations
@@ -25,28 +23,28 @@ from pytensor.tensor.basic import scalar_from_tensor, tensor_from_scalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from kfgn_graph.backends.rewrites.accumulation import LATE
-from kfgn_graph.backends.rewrites.network_size import InLargeNetworks
-from kfgn_graph.backends.rewrites.scalar_source import AT_ONCE, python_function
+from kfgn_graph.backends.rewrites.graph_size import LargeGraphRewriter
+from kfgn_graph.backends.rewrites.scalar_source import NUMPY_OPS, python_function
 
 #: The tags of the rewrites, for ``Mode.including``.
-SCALAR_EXPRESSIONS, LEFT_TO_NUMPY = "kfgn_scalar_expressions", "kfgn_left_to_numpy"
+SCALAR_OPS, BY_NUMPY = "kfgn_scalar_ops", "kfgn_by_numpy"
 
-#: After elementwise Ops are fused.
+#: Position: after elementwise Ops are fused.
 AFTER_FUSION = 49.2
 
-#: Operands and results from which on an Op of numbers is long.
-LONG = 12
+#: Number of operands and results from which an elementwise Op of scalars is replaced.
+MANY = 12
 
 
-class Numbers(Op):
-    """A scalar Op of 0-d arrays, by Python's expressions of NumPy's numbers.
+class PythonScalarOp(Op):
+    """A scalar Op of 0-d arrays, evaluated by a Python function.
 
     Parameters
     ----------
     scalar_op : ScalarOp
-        The other one.
+        The scalar Op.
     function : callable
-        What computes it of numbers.
+        Evaluates it for NumPy scalars.
     """
 
     __props__ = ("scalar_op",)
@@ -55,12 +53,12 @@ class Numbers(Op):
         self.scalar_op, self._function = scalar_op, function
 
     def make_node(self, *inputs: Variable) -> Apply:
-        """Make a node."""
+        """Return the node."""
         outputs = Elemwise(self.scalar_op).make_node(*inputs).outputs
         return Apply(self, inputs, [v.type() for v in outputs])
 
     def perform(self, node: Apply, inputs: Any, storages: Any) -> None:
-        """Compute the numbers."""
+        """Call the function."""
         with np.errstate(all="ignore"):
             results = self._function(*[x[()] for x in inputs])
         if len(storages) == 1:
@@ -69,13 +67,13 @@ class Numbers(Op):
             storage[0] = np.asarray(result)
 
 
-class Performed(Op):
-    """Another Op, of whose C code no use is made.
+class PerformOp(Op):
+    """Another Op without its C code.
 
     Parameters
     ----------
     op : Op
-        The other one.
+        The other Op.
     """
 
     __props__ = ("op",)
@@ -84,38 +82,38 @@ class Performed(Op):
         self.op, self.view_map, self.destroy_map = op, op.view_map, op.destroy_map
 
     def make_node(self, *inputs: Variable) -> Apply:
-        """Make a node."""
+        """Return the node."""
         node = self.op.make_node(*inputs)
         return Apply(self, node.inputs, [v.type() for v in node.outputs])
 
     def perform(self, node: Apply, inputs: Any, storages: Any) -> None:
-        """Compute what the other computes."""
+        """Call the other Op's ``perform``."""
         self.op.perform(node, inputs, storages)
 
 
 @node_rewriter([Elemwise])
-def numbers_left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute an elementwise Op of 0-d arrays by expressions, if all of it has some."""
+def scalars_by_python(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Replace an elementwise Op of 0-d arrays, if there is Python source for all of it."""
     if any(v.type.ndim for v in [*node.inputs, *node.outputs]):
         return None
     op, types = node.op.scalar_op, [v.type.to_scalar_type() for v in node.inputs]
     function = python_function(op, types)
     if function is None:
         return None
-    return list(Numbers(op, function)(*node.inputs, return_list=True))
+    return list(PythonScalarOp(op, function)(*node.inputs, return_list=True))
 
 
-@node_rewriter([*AT_ONCE, DimShuffle, ViewOp])
-def left_to_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
-    """Compute a node by its Op's NumPy code."""
-    return list(Performed(node.op)(*node.inputs, return_list=True))
+@node_rewriter([*NUMPY_OPS, DimShuffle, ViewOp])
+def views_by_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
+    """Replace an Op by one without C code."""
+    return list(PerformOp(node.op)(*node.inputs, return_list=True))
 
 
 @node_rewriter([Elemwise])
-def scalar_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute a long elementwise Op of 0-d arrays by its scalar Op."""
+def scalar_op(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Replace an elementwise Op of many 0-d arrays by its scalar Op."""
     operands = [*node.inputs, *node.outputs]
-    if len(operands) < LONG or any(v.type.ndim for v in operands):
+    if len(operands) < MANY or any(v.type.ndim for v in operands):
         return None
     inputs = [scalar_from_tensor(v) for v in node.inputs]
     outputs = node.op.scalar_op(*inputs, return_list=True)
@@ -123,19 +121,19 @@ def scalar_expression(fgraph: FunctionGraph, node: Apply) -> list[Variable] | No
 
 
 optdb.register(
-    "kfgn_numbers_left_to_numpy",
-    InLargeNetworks(numbers_left_to_numpy, ignore_newtrees=True),
-    LEFT_TO_NUMPY,
+    "kfgn_scalars_by_python",
+    LargeGraphRewriter(scalars_by_python, ignore_newtrees=True),
+    BY_NUMPY,
     position=AFTER_FUSION,
 )
 optdb.register(
-    SCALAR_EXPRESSIONS,
-    dfs_rewriter(scalar_expression, ignore_newtrees=True),
+    SCALAR_OPS,
+    dfs_rewriter(scalar_op, ignore_newtrees=True),
     position=AFTER_FUSION + 0.05,
 )
 optdb.register(
-    "kfgn_views_left_to_numpy",
-    InLargeNetworks(left_to_numpy, ignore_newtrees=True),
-    LEFT_TO_NUMPY,
+    "kfgn_views_by_numpy",
+    LargeGraphRewriter(views_by_numpy, ignore_newtrees=True),
+    BY_NUMPY,
     position=LATE + 5,
 )

@@ -1,1 +1,1 @@
-"""What compiling with JAX needs."""
+"""The JAX backend."""

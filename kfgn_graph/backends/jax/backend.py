@@ -1,4 +1,4 @@
-"""JAX: static shapes, and buffers of updated variables donated to the call."""
+"""The JAX backend: static shapes, donated buffers, one or several devices."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pytensor.compile.sharedvalue import SharedVariable
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.jax.linker import DonatingJAXLinker, options_of
 from kfgn_graph.backends.rewrites.accumulation import OWN_DTYPE
-from kfgn_graph.backends.rewrites.leading_rows import SHARED_ROWS
-from kfgn_graph.backends.rewrites.rematerialise import LESS_KEPT
+from kfgn_graph.backends.rewrites.leading_rows import COPY_SHARED_ROWS
+from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
 from kfgn_graph.errors import BackendError, BatchError
 
@@ -25,8 +25,8 @@ class JAXBackend(Backend):
     Parameters
     ----------
     devices : int, optional
-        Over how many devices each batch is divided; parameters and state are copied to each,
-        and XLA adds the sums over devices that the factors and gradients need.
+        The number of devices over which each batch is divided. Parameters and state are
+        replicated, and XLA inserts the reductions over devices.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class JAXBackend(Backend):
     def __init__(self, devices: int | None = None) -> None:
         import jax
 
-        import kfgn_graph.backends.jax.dispatch  # noqa: F401  registers them
+        import kfgn_graph.backends.jax.dispatch  # noqa: F401  for its registration
 
         self._devices = devices
         self._loops: dict[Function, Callable[..., Any]] = {}
@@ -55,7 +55,7 @@ class JAXBackend(Backend):
 
     def mode(self) -> Mode:
         mode = Mode(DonatingJAXLinker(), JAX._optimizer)
-        return mode.including(OWN_DTYPE, LESS_KEPT, SHARED_ROWS, STRIDED_DIAGONALS)
+        return mode.including(OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS, STRIDED_DIAGONALS)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:
@@ -92,24 +92,24 @@ class JAXBackend(Backend):
 
 
 def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
-    """Return one compiled function that calls a JAX function for batch after batch.
+    """Return a compiled loop that calls a JAX function once for each batch.
 
     Parameters
     ----------
     function : Function
-        Compiled by :class:`DonatingJAXLinker`.
+        A function compiled by :class:`DonatingJAXLinker`.
     n_inputs : int
-        How many of its inputs are given; those after them are shared variables.
+        The number of explicit inputs; the inputs after them are shared variables.
 
     Returns
     -------
     callable
-        (data, batches, values of the shared variables) to (their new values, outputs). The
-        values given are donated.
+        From (data, batches, values of the shared variables) to (their new values, outputs). The
+        given values are donated.
     """
     import jax
 
-    # options are for what is compiled by itself, which a function within another is not
+    # compiler options apply to the outermost function: the step is unwrapped, the loop has them
     call, fgraph = unwrap(function.vm.jit_fn), function.maker.fgraph
     updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
     n_outputs = len(fgraph.outputs) - len(updated)

@@ -1,9 +1,10 @@
-r"""JAX's rules for Ops of ours; imported where JAX compiles.
+r"""JAX implementations of the package's Ops; imported when JAX compiles a function.
 
-Products that invert are as exact as the dtype wherever others may be less: their errors grow with
-the matrix's condition. XLA compiles each branch of a choice, so that a second attempt is to
-factorise alone: what makes an inverse of the Cholesky factor stands after both. LAPACK counts
-columns first: what is given to it transposed and taken from it transposed is not copied for that.
+Products within an inverse have the full precision of the dtype, whatever precision JAX is set to,
+because their errors grow with the condition number. XLA compiles both branches of a conditional;
+therefore only the second Cholesky factorisation is in a branch, and the inverse is computed from
+the factor after it. LAPACK's arrays are column-major: arguments are passed transposed, and results
+are transposed back, so that XLA makes no copies to change the layout.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import jax
 import jax.numpy as jnp
 from pytensor.link.jax.dispatch import jax_funcify
 
+from kfgn_graph.backends.rewrites.materialise import Materialise
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
-from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.linalg.matrices import RefreshedInverse, ShiftedInverse
 from kfgn_graph.linalg.newton_schulz import (
     IteratedInverses,
@@ -30,21 +31,22 @@ from kfgn_graph.linalg.newton_schulz import (
 )
 from kfgn_graph.linalg.shifted_solve import ShiftedSolve
 
-#: A matrix of at most so many rows is inverted entry by entry.
-FEW = 4
-#: Of what a GPU's widths are made a multiple, where many products are taken.
+#: The largest matrix that is inverted by scalar arithmetic.
+SMALL = 4
+#: On a GPU, matrices that are multiplied many times are padded to a multiple of this width.
 ALIGNED = 32
-THRICE = "TF32_TF32_F32_X3"
-#: Passes on what it is given, all of it computed before anything goes on.
+#: Three products in TF32, with the accuracy of one in float32.
+THREE_TF32 = "TF32_TF32_F32_X3"
+#: Returns its argument; all arrays of the argument are computed before any is used.
 barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
 
 @cache
-def exact(dtype: str) -> str:
-    """Return JAX's name of products as exact as the dtype's: what a GPU has that is fastest.
+def full_precision(dtype: str) -> str:
+    """Return the fastest of JAX's matmul precisions that has the full precision of a dtype.
 
-    Three products in TF32, of what that holds of the numbers and of what it leaves. A CPU's own
-    are exact.
+    On a GPU that is three products in TF32: of the leading bits of both factors, and of the
+    leading bits of each with the remaining bits of the other.
     """
     if jax.default_backend() == "cpu":
         return "default"
@@ -52,21 +54,21 @@ def exact(dtype: str) -> str:
         return "highest"
     unit = jnp.eye(2, dtype=dtype)
     try:
-        with jax.default_matmul_precision(THRICE):
+        with jax.default_matmul_precision(THREE_TF32):
             jax.jit(jnp.matmul).lower(unit, unit).compile()
     except jax.errors.JaxRuntimeError:  # a GPU that has no TF32
         return "highest"
-    return THRICE
+    return THREE_TF32
 
 
-def exact_product(A: Any, B: Any) -> Any:
-    """Return a product as exact as the dtype's."""
-    with jax.default_matmul_precision(exact(str(A.dtype))):
+def precise_product(A: Any, B: Any) -> Any:
+    """Return A B at the full precision of the dtype."""
+    with jax.default_matmul_precision(full_precision(str(A.dtype))):
         return A @ B
 
 
 def cholesky(A: Any, shift: Any, retry: float) -> Any:
-    """Return L with A + s I = L L^T, by the second attempt where the first fails."""
+    """Return L with A + s I = L L^T; if that fails, L of A + retry s I."""
 
     def attempt(s: Any) -> Any:
         damped = A + s * jnp.eye(len(A), dtype=A.dtype)
@@ -79,19 +81,19 @@ def cholesky(A: Any, shift: Any, retry: float) -> Any:
 
 
 def inverse(A: Any, shift: Any, retry: float) -> Any:
-    r"""Return :math:`L^{-T} L^{-1}`: a second solve would take longer than the product."""
-    if len(A) <= FEW and not retry:
-        return swept(A, shift)
+    r"""Return :math:`(A + s I)^{-1} = L^{-T} L^{-1}`, by one triangular solve and a product."""
+    if len(A) <= SMALL and not retry:
+        return small_inverse(A, shift)
     L = cholesky(A, shift, retry)
     unit = jnp.eye(len(A), dtype=A.dtype).T
     root = jax.lax.linalg.triangular_solve(L, unit, left_side=True, lower=True).T
-    return exact_product(root, root.T)
+    return precise_product(root, root.T)
 
 
-def swept(A: Any, shift: Any) -> Any:
-    """Return the inverse of few entries by Gauss and Jordan's sweeps, NaN at a pivot below 0.
+def small_inverse(A: Any, shift: Any) -> Any:
+    """Return (A + s I)^-1 by Gauss-Jordan sweeps, unrolled; NaN if a pivot is not positive.
 
-    XLA makes one kernel of them, where a GPU's LAPACK takes several and waits between.
+    XLA fuses the sweeps to one kernel. A GPU's factorisations take several kernels.
     """
     places = range(len(A))
     M = {(i, j): A[max(i, j), min(i, j)] + shift * (i == j) for i in places for j in places}
@@ -106,12 +108,12 @@ def swept(A: Any, shift: Any) -> Any:
 
 @jax_funcify.register(ShiftedSolve)
 def jax_funcify_solve(op: ShiftedSolve, **kwargs: Any) -> Callable[..., Any]:
-    """Return two triangular solves of what LAPACK takes B for, its transpose."""
+    """Return a function that solves two triangular systems for the transpose of B."""
 
     def solve(A: Any, shift: Any, B: Any) -> Any:
-        if len(A) <= FEW and not op.retry:
-            X = swept(A, shift)
-            return exact_product(X, B) if op.left else exact_product(B, X)
+        if len(A) <= SMALL and not op.retry:
+            X = small_inverse(A, shift)
+            return precise_product(X, B) if op.left else precise_product(B, X)
         L, X = cholesky(A, shift, op.retry), B.T
         for transposed in (True, False) if op.left else (False, True):
             X = jax.lax.linalg.triangular_solve(
@@ -124,13 +126,13 @@ def jax_funcify_solve(op: ShiftedSolve, **kwargs: Any) -> Callable[..., Any]:
 
 @jax_funcify.register(ShiftedInverse)
 def jax_funcify_inverse(op: ShiftedInverse, **kwargs: Any) -> Callable[..., Any]:
-    """Return the inversion."""
+    """Return a function that inverts."""
     return lambda A, shift: inverse(A, shift, op.retry)
 
 
 @jax_funcify.register(RefreshedInverse)
 def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., Any]:
-    """Return the inversion where it is due."""
+    """Return a function that inverts if it is due."""
 
     def refreshed(old: Any, A: Any, shift: Any, due: Any) -> Any:
         def renewed(old: Any) -> tuple[Any, Any]:
@@ -145,9 +147,10 @@ def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., 
 
 @jax_funcify.register(IteratedInverses)
 def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., Any]:
-    """Return one loop for all matrices, which on a GPU waits for the host once an iteration.
+    """Return a function that iterates all matrices in one loop.
 
-    A matrix that has come to its end waits for the others.
+    A GPU then synchronises with the host once for each iteration, not once for each iteration of
+    each matrix. A matrix that has converged is no longer changed.
     """
 
     def begin(start: Any, A: Any, least: Any) -> tuple[Any, ...]:
@@ -167,7 +170,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
     def inverses(*inputs: Any) -> Any:
         _, matrices, _ = split_inputs(inputs)
         groups = groups_of([len(A) for A in matrices])
-        with jax.default_matmul_precision(exact(str(matrices[0].dtype))):
+        with jax.default_matmul_precision(full_precision(str(matrices[0].dtype))):
             stacks = [stacked(inputs, places, size) for size, places in groups]
 
             def steps(carry: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -187,7 +190,7 @@ def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., A
 
 
 def judged(op: IteratedInverses, X: Any, image: Any, claimed: Any, last: Any) -> tuple[Any, ...]:
-    """Return the state of one matrix: X, E, their scale, the next claim, the error, the end."""
+    """Return the state of one matrix: X, E, scale, bound of the next error, error, finished."""
     scale, bound = centring_scale(claimed), bound_after_step(claimed)
     E = residual(jnp, image, scale)
     error = jnp.sqrt(jnp.vdot(E, E))
@@ -195,15 +198,20 @@ def judged(op: IteratedInverses, X: Any, image: Any, claimed: Any, last: Any) ->
 
 
 def multiple() -> int:
-    """Return of what widths are made a multiple: on a GPU of a power of two, which is faster."""
+    """Return the width to whose multiples matrices are padded: 1 on a CPU."""
     return 1 if jax.default_backend() == "cpu" else ALIGNED
 
 
 def groups_of(widths: Sequence[int]) -> list[tuple[int, list[int]]]:
-    """Return which matrices are multiplied in one call, and to what width they are made.
+    """Group the matrices that are multiplied in one batched product.
 
-    A GPU multiplies several matrices of one width in little more time than one, a CPU one after
-    another.
+    On a GPU a batch of products takes little longer than one product. On a CPU every matrix has
+    a group of one.
+
+    Returns
+    -------
+    list of (int, list of int)
+        The padded width of each group, and the positions of its matrices.
     """
     wider = [-(-width // multiple()) * multiple() for width in widths]
     if multiple() == 1:
@@ -212,18 +220,18 @@ def groups_of(widths: Sequence[int]) -> list[tuple[int, list[int]]]:
 
 
 def stacked(inputs: Sequence[Any], places: Sequence[int], size: int) -> list[Any]:
-    """Return starts, matrices and bounds at places, widened by a multiple of the identity."""
+    """Return the padded starts, matrices and bounds at the given positions, each stacked."""
     starts, matrices, least = ([values[i] for i in places] for values in split_inputs(inputs))
     means = [A.trace() / len(A) for A in matrices]
     return [
-        jnp.stack([widened(X, size, 1 / mean) for X, mean in zip(starts, means, strict=True)]),
-        jnp.stack([widened(A, size, mean) for A, mean in zip(matrices, means, strict=True)]),
+        jnp.stack([padded(X, size, 1 / mean) for X, mean in zip(starts, means, strict=True)]),
+        jnp.stack([padded(A, size, mean) for A, mean in zip(matrices, means, strict=True)]),
         jnp.stack(least),
     ]
 
 
-def widened(A: Any, size: int, value: Any) -> Any:
-    """Return A, (d, d), with so many rows and columns, the value on the diagonal of those new."""
+def padded(A: Any, size: int, value: Any) -> Any:
+    """Return A, (d, d), padded to (size, size), with a value on the new part of the diagonal."""
     d = len(A)
     if d == size:
         return A
@@ -233,9 +241,11 @@ def widened(A: Any, size: int, value: Any) -> Any:
 
 @jax_funcify.register(FactorAverage)
 def jax_funcify_average(op: FactorAverage, **kwargs: Any) -> Callable[..., Any]:
-    """Return the average, which is made before anything goes on with whether it is sound.
+    """Return a function that averages.
 
-    The sum of all tells it: unlike the diagonal's it is none of XLA's own kernels.
+    The barrier completes the average before its flag is used, so that XLA does not hold several
+    new estimates at once. The sum of all entries, which XLA fuses with the average, shows whether
+    the estimate is finite.
     """
 
     def average(old: Any, new: Any, weight: Any, sound: Any) -> Any:
@@ -248,6 +258,6 @@ def jax_funcify_average(op: FactorAverage, **kwargs: Any) -> Callable[..., Any]:
 
 
 @jax_funcify.register(Materialise)
-def jax_funcify_held(op: Materialise, **kwargs: Any) -> Callable[..., Any]:
-    """Return what XLA does not look through."""
+def jax_funcify_materialise(op: Materialise, **kwargs: Any) -> Callable[..., Any]:
+    """Return a function that XLA does not fuse with the consumers of its result."""
     return barrier

@@ -1,4 +1,4 @@
-"""A JAX linker that donates updated variables, and XLA's options for it."""
+"""A JAX linker that donates the buffers of updated variables, and compiler options for XLA."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kfgn_graph.linalg.matrices import RefreshedInverse
 Options = dict[str, str | bool]
 
 
-#: XLA's order of computation for little memory; by default its CPU's order is for concurrency.
-SPARING: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+#: On a CPU: schedule operations for a low peak of memory, not for concurrency.
+LOW_MEMORY: Options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
-#: A GPU takes products from its library alone, since XLA else compiles many of its own for each,
-#: to time them; and runs side by side what does not wait for one another, most of it small.
+#: On a GPU: use the vendor's GEMM library, since XLA would otherwise compile and time many kernels
+#: of its own for each product; and run independent kernels concurrently.
 ON_GPU: Options = {
     "xla_gpu_enable_triton_gemm": False,
     "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
@@ -27,10 +27,10 @@ ON_GPU: Options = {
 
 
 class DonatingJAXLinker(JAXLinker):
-    """A JAX linker whose functions reuse the memory of the variables that they update."""
+    """A JAX linker whose functions reuse the buffers of the variables that they update."""
 
     def jit_compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Compile ``fn``, donating each input that an output replaces."""
+        """Compile ``fn``; each input that an output replaces is donated."""
         import jax
 
         if self.scalar_shape_inputs:
@@ -42,26 +42,26 @@ class DonatingJAXLinker(JAXLinker):
 def options_of(fgraph: FunctionGraph) -> Options:
     """Return XLA's options for a graph.
 
-    On a CPU, where inverses are kept from update to update, what an update needs besides is kept
-    small. Where all is computed at every update, it has to be there at once anyway, and
-    factorisations, which use one processor, are best computed beside something else.
+    On a CPU, the low-memory schedule is used if inverses are stored between calls. If everything
+    is computed in every call, the default schedule runs factorisations, which use one core, beside
+    other operations.
     """
     import jax
 
     if jax.default_backend() != "cpu":
         return known(ON_GPU)
     keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
-    return known(SPARING) if keeps else {}
+    return known(LOW_MEMORY) if keeps else {}
 
 
 def known(options: Options) -> Options:
-    """Return options if this XLA, whose options are not part of its interface, has them."""
+    """Return the options if this version of XLA has them, otherwise none."""
     return options if has(*options.items()) else {}
 
 
 @cache
 def has(*options: tuple[str, str | bool]) -> bool:
-    """Return whether XLA compiles with options."""
+    """Return whether XLA accepts the options."""
     import jax
 
     try:

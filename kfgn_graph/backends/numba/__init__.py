@@ -1,1 +1,1 @@
-"""What compiling with Numba needs."""
+"""The Numba backend."""

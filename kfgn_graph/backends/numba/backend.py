@@ -1,38 +1,38 @@
-"""Numba: PyTensor's mode for it, for any number of examples."""
+"""The Numba backend."""
 
 from __future__ import annotations
 
 from pytensor.compile.mode import NUMBA, Mode
 
 from kfgn_graph.backends.base import Backend
-from kfgn_graph.backends.numba.linker import ProgramLinker
-from kfgn_graph.backends.rewrites.fast_activations import FAST_ELEMENTARY
-from kfgn_graph.backends.rewrites.in_place import IN_PLACE, PYTENSORS
-from kfgn_graph.backends.rewrites.inverses import FACTORED_SOLVES
-from kfgn_graph.backends.rewrites.joined_parts import READ_JOINED
-from kfgn_graph.backends.rewrites.leading_rows import FEW_ROWS
-from kfgn_graph.backends.rewrites.rematerialise import LESS_KEPT
-from kfgn_graph.backends.rewrites.syrk import SYMMETRIC_PRODUCTS
+from kfgn_graph.backends.inverses import FACTORED_SOLVES
+from kfgn_graph.backends.numba.linker import KernelLinker
+from kfgn_graph.backends.rewrites.fast_activations import FAST_ACTIVATIONS
+from kfgn_graph.backends.rewrites.in_place import IN_PLACE, PYTENSOR_IN_PLACE
+from kfgn_graph.backends.rewrites.joined_parts import VIEW_JOINED
+from kfgn_graph.backends.rewrites.leading_rows import COPY_FEW_ROWS
+from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
+from kfgn_graph.backends.rewrites.syrk import SYRK
 
 
 class NumbaBackend(Backend):
-    """PyTensor's Numba mode, with symmetric products by SYRK and inverses by POTRI."""
+    """PyTensor's Numba mode, compiled kernel by kernel, for any batch size."""
 
     name = "numba"
     static_batch = False
 
     def mode(self) -> Mode:
-        import kfgn_graph.backends.numba.dispatch  # noqa: F401  registers them
+        import kfgn_graph.backends.numba.dispatch  # noqa: F401  for its registration
         from kfgn_graph.backends.numba.scalar_dispatch import INLINE_EXPRESSIONS
 
-        mode = Mode(ProgramLinker(), NUMBA._optimizer)
-        return mode.excluding(PYTENSORS).including(
-            SYMMETRIC_PRODUCTS,
+        mode = Mode(KernelLinker(), NUMBA._optimizer)
+        return mode.excluding(PYTENSOR_IN_PLACE).including(
+            SYRK,
             FACTORED_SOLVES,
-            FAST_ELEMENTARY,
-            LESS_KEPT,
+            FAST_ACTIVATIONS,
+            REMATERIALISE,
             IN_PLACE,
-            FEW_ROWS,
-            READ_JOINED,
+            COPY_FEW_ROWS,
+            VIEW_JOINED,
             INLINE_EXPRESSIONS,
         )

@@ -1,4 +1,4 @@
-"""A graph as one Python function that calls kernels, lazy branches being branches of its code."""
+"""Python source of a function that evaluates a graph: calls of kernels, and ``if`` statements."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from pytensor.link.numba.dispatch.basic import (
 )
 
 from kfgn_graph.backends.numba.kernels import kernel_of
-from kfgn_graph.backends.rewrites.aliasing import Buffers, passed_on, updates_of
-from kfgn_graph.backends.rewrites.averages import averages_in_place, over_the_old
-from kfgn_graph.backends.rewrites.network_size import is_small
+from kfgn_graph.backends.rewrites.aliasing import Buffers, unneeded_copies, updates_of
+from kfgn_graph.backends.rewrites.graph_size import is_small
+from kfgn_graph.backends.rewrites.undeclared_in_place import safe_overwriters, undeclared_in_place
 
 INDENT = "    "
 
 
-def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callable[..., Any]:
-    """Return a Python function of a graph's inputs that calls a kernel for each node.
+def function_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callable[..., Any]:
+    """Return a function of a graph's inputs that calls a kernel for each node.
 
-    PyTensor compiles the whole graph, with all kernels in it, once more. That takes as long as the
-    kernels, for every network anew, and saves the microseconds that a call takes: it is done
-    for small graphs alone.
+    For a large graph it is a Python function. For a small graph, where calls from Python would
+    take most of the time, Numba compiles the function with its kernels, which takes longer and has
+    to be done for each graph.
 
     Parameters
     ----------
     fgraph : FunctionGraph
-        After rewriting.
+        The rewritten graph.
     order : sequence of Apply
-        Its nodes, as they are to be computed.
+        Its nodes in the order of evaluation.
     """
-    writer = WholeWriter() if is_small(fgraph) else Writer()
+    writer = JittedWriter() if is_small(fgraph) else Writer()
     names = Names(writer)
     arguments = [names[v] for v in fgraph.inputs]
     buffers = Buffers(order, fgraph.inputs, fgraph.outputs, updates_of(fgraph))
@@ -53,10 +53,10 @@ def program_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callabl
 
 
 class Names(dict[Variable, str]):
-    """Names of a graph's variables, each given when it is first asked for.
+    """Names of a graph's variables; a variable is named when it is first looked up.
 
-    A branch has names of its own, for its variables may be those of the graph around it, which
-    there are others.
+    Each branch has its own names, because a variable may belong to the graph of a branch and to
+    the graph around it, with different values.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -72,14 +72,14 @@ class Names(dict[Variable, str]):
 
 
 class Writer:
-    """Collects the statements of a program and what they refer to.
+    """Collects the statements of a function and the values that they refer to.
 
     Attributes
     ----------
     lines : list of str
         The statements.
     values : dict
-        Functions and constants by their names.
+        Kernels and constants by name.
     """
 
     def __init__(self) -> None:
@@ -88,21 +88,21 @@ class Writer:
         self._names = 0
         self._constants: dict[Variable, str] = {}
         self._functions: dict[Any, str] = {}
-        self._memo: dict[Any, Any] = {}  # PyTensor's, of Ops that are graphs
+        self._memo: dict[Any, Any] = {}  # PyTensor's memo of Ops that contain graphs
 
     def compiled(self, source: str) -> Callable[..., Any]:
-        """Return the function ``program`` of a source that was written."""
+        """Return the function ``program`` that the source defines."""
         exec(source, self.values)
         program: Callable[..., Any] = np.errstate(all="ignore")(self.values["program"])
         return program
 
     def new_name(self) -> str:
-        """Return a name that nothing has."""
+        """Return an unused name."""
         self._names += 1
         return f"v{self._names}"
 
     def constant(self, constant: Constant) -> str:
-        """Return the name of a constant, the same wherever it is referred to."""
+        """Return the name of a constant, the same at each use."""
         if constant not in self._constants:
             data = numba_typify(constant.data, variable=constant)
             self._constants[constant] = self._refer(data, cache_key_for_constant(constant.data))
@@ -122,35 +122,49 @@ class Writer:
         kept: Collection[Variable],
         in_place: Collection[Apply] = (),
     ) -> None:
-        """Add the statements of nodes, averages among them perhaps over the old ones.
+        """Append the statements of nodes, and ``del`` statements that free their inputs.
 
-        Whatever is not to be kept is let go after its last reader.
+        Parameters
+        ----------
+        nodes : sequence of Apply
+            The nodes, in the order of evaluation.
+        names : Names
+            The names of their variables.
+        margin : str
+            The indentation.
+        buffers : Buffers
+            Of the graph that holds the nodes.
+        kept : collection of Variable
+            The variables that are not freed after their last use.
+        in_place : collection of Apply
+            The nodes that work in place undeclared.
         """
-        last = last_readers(nodes)
+        last = last_uses(nodes)
         for node in nodes:
             done = [v for v in last[node] if v not in kept]
             if isinstance(node.op, LazyIfElse):
                 done = self._write_branches(node, names, margin, buffers, done)
             else:
-                computed = over_the_old(node) if node in in_place else node
+                computed = undeclared_in_place(node) if node in in_place else node
                 self._write_call(computed, node.outputs, names, margin)
-            self._let_go((names[v] for v in done), margin)
+            self._free((names[v] for v in done), margin)
 
-    def _let_go(self, names: Iterable[str], margin: str) -> None:
-        gone = ", ".join(names)
-        if gone:
-            self.lines.append(f"{margin}del {gone}")
+    def _free(self, names: Iterable[str], margin: str) -> None:
+        """Append a statement that frees variables."""
+        freed = ", ".join(names)
+        if freed:
+            self.lines.append(f"{margin}del {freed}")
 
     def _kernel(self, node: Apply) -> tuple[Callable[..., Any], str | None]:
-        """Return what computes a node, and what tells it from others if that is known."""
+        """Return the function that evaluates a node, and its cache key if it has one."""
         return kernel_of(node, self._memo)
 
     def _function(self, node: Apply) -> str:
-        """Return the name of what computes a node: one for all nodes that are computed alike."""
+        """Return the name of the function that evaluates a node, shared by equal nodes."""
         value, key = self._kernel(node)
         if key is None:
             return self._refer(value, None)
-        # what Numba's cache goes by, but for the layouts of arrays, which it specialises for
+        # Numba specialises a function further, for the layouts of its arguments
         signature = (
             key,
             *[
@@ -179,42 +193,52 @@ class Writer:
         buffers: Buffers,
         done: Sequence[Variable],
     ) -> list[Variable]:
-        """Add a choice, whose branches let go of what is then done; return what they have not."""
+        """Append a conditional, and return the variables that its branches have not freed.
+
+        Parameters
+        ----------
+        node : Apply
+            A lazy conditional.
+        names, margin, buffers
+            As of :meth:`write`.
+        done : sequence of Variable
+            The variables that the conditional is the last to use.
+        """
         condition, *arguments = node.inputs
         within = margin + INDENT
         branches = node.op.true_branch.fgraph, node.op.false_branch.fgraph
-        copies = [passed_on(node, branch, buffers) for branch in branches]
-        averages = averages_in_place(node, copies[1], buffers)
-        gone = {v for v in done if node.inputs.count(v) == 1} - {condition, *node.outputs}
+        copies = [unneeded_copies(node, branch, buffers) for branch in branches]
+        in_place = safe_overwriters(node, copies[1], buffers)
+        freed = {v for v in done if node.inputs.count(v) == 1} - {condition, *node.outputs}
         lines = f"if {names[condition]}:", "else:"
-        for line, branch, passed in zip(lines, branches, copies, strict=True):
+        for line, branch, aliased in zip(lines, branches, copies, strict=True):
             inner = Names(self)
             inner.update(zip(branch.inputs, (names[v] for v in arguments), strict=True))
-            inner.update({copy: inner[v] for copy, v in passed.items()})
-            own = {v for v, given in zip(branch.inputs, arguments, strict=True) if given in gone}
+            inner.update({copy: inner[v] for copy, v in aliased.items()})
+            own = {v for v, given in zip(branch.inputs, arguments, strict=True) if given in freed}
             self.lines.append(margin + line)
-            order = [n for n in branch.toposort() if n.outputs[0] not in passed]
-            returned = {*branch.outputs, *passed.values()}
-            read = {v for n in order for v in n.inputs}
-            self._let_go((inner[v] for v in branch.inputs if v in own - read - returned), within)
+            order = [n for n in branch.toposort() if n.outputs[0] not in aliased]
+            returned = {*branch.outputs, *aliased.values()}
+            used = {v for n in order for v in n.inputs}
+            self._free((inner[v] for v in branch.inputs if v in own - used - returned), within)
             within_branch = Buffers(order, branch.inputs, branch.outputs, {})
             kept = ({*branch.inputs} - own) | returned
-            self.write(order, inner, within, within_branch, kept, averages)
+            self.write(order, inner, within, within_branch, kept, in_place)
             results = ", ".join(names[v] for v in node.outputs)
             self.lines.append(f"{within}{results} = {', '.join(inner[v] for v in branch.outputs)}")
-            self._let_go((inner[v] for v in branch.inputs if v in own & returned), within)
-        return [v for v in done if v not in gone]
+            self._free((inner[v] for v in branch.inputs if v in own & returned), within)
+        return [v for v in done if v not in freed]
 
 
-class WholeWriter(Writer):
-    """Writes a program that Numba compiles as a whole, and lets go of arrays by itself."""
+class JittedWriter(Writer):
+    """A writer of a function that Numba compiles as a whole, and in which it frees arrays."""
 
     def __init__(self) -> None:
         super().__init__()
         self._keys: list[str | None] = []
 
     def compiled(self, source: str) -> Callable[..., Any]:
-        """Return the function, which is kept on disk if all that it refers to can be told."""
+        """Return the function, cached on disk if all values that it refers to have cache keys."""
         key = None
         if None not in self._keys:
             parts = [source, *map(str, self._keys), f"fastmath {config.numba__fastmath}"]
@@ -234,12 +258,12 @@ class WholeWriter(Writer):
         kernel, key = numba_funcify_ensure_cache(node.op, node=node, ofg_memo=self._memo)
         return kernel, key
 
-    def _let_go(self, names: Iterable[str], margin: str) -> None:
+    def _free(self, names: Iterable[str], margin: str) -> None:
         return
 
 
-def last_readers(nodes: Sequence[Apply]) -> dict[Apply, list[Variable]]:
-    """Return what each of a graph's nodes is the last to read, or makes and nobody reads."""
+def last_uses(nodes: Sequence[Apply]) -> dict[Apply, list[Variable]]:
+    """Return for each node the variables that it is the last to use, or that nothing uses."""
     last = {}
     for node in nodes:
         last.update(dict.fromkeys(node.outputs, node))

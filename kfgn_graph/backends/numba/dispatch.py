@@ -1,4 +1,4 @@
-"""Numba's rules for Ops of ours, by SciPy's BLAS and LAPACK; imported where Numba compiles."""
+"""Numba implementations of the package's Ops, which call SciPy's BLAS and LAPACK."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from pytensor.link.numba.dispatch.basic import (
 )
 from pytensor.link.numba.dispatch.scalar import register_scalar_funcify, scalar_op_cache_key
 
-from kfgn_graph.backends.rewrites.blas_op import BLAS_LETTERS
-from kfgn_graph.backends.rewrites.fast_activations import Halved
+from kfgn_graph.backends.rewrites.blas_op import BLAS_PREFIXES
+from kfgn_graph.backends.rewrites.fast_activations import NegativePowerOfTwo
+from kfgn_graph.backends.rewrites.materialise import Materialise
 from kfgn_graph.backends.rewrites.syrk import Syrk
 from kfgn_graph.linalg.averages import FactorAverage
-from kfgn_graph.linalg.materialise import Materialise
 from kfgn_graph.linalg.matrices import RefreshedInverse, ShiftedInverse
 
-#: Of the code below, a part of the key of compiled code on disk.
+#: Version of the code below; part of the key under which Numba caches compiled code.
 VERSION = 2
 
-#: Rows and columns that the mirror copies at a time.
+#: Size of the blocks that are mirrored.
 BLOCK = 32
 
-#: How BLAS takes whole numbers: by address.
+#: BLAS's type of integer arguments, which are passed by address.
 INTEGER = types.CPointer(types.int32)
 
 
 def scipy_routine(module: str, name: str, *arguments: types.Type) -> types.ExternalFunction:
-    """Return a routine of SciPy's under a name of its own, by which cached code finds it again."""
+    """Return a BLAS or LAPACK routine of SciPy, under a symbol that cached code can resolve."""
     symbol = f"kfgn_{name}"
     address = get_cython_function_address(f"scipy.linalg.cython_{module}", name)
     llvmlite.binding.add_symbol(symbol, address)
@@ -42,27 +42,27 @@ def scipy_routine(module: str, name: str, *arguments: types.Type) -> types.Exter
 
 
 def syrk_routine(letter: str, number: types.Type) -> types.ExternalFunction:
-    """Return SYRK: uplo, trans; n, k; alpha, A, lda; beta, C, ldc."""
+    """Return SYRK(uplo, trans, n, k, alpha, A, lda, beta, C, ldc)."""
     arguments = [*[INTEGER] * 4, number, number, INTEGER, number, number, INTEGER]
     return scipy_routine("blas", f"{letter}syrk", *arguments)
 
 
 def triangle_routine(name: str, number: types.Type) -> types.ExternalFunction:
-    """Return POTRF or POTRI: uplo, n; A, lda; info."""
+    """Return POTRF or POTRI(uplo, n, A, lda, info)."""
     return scipy_routine("lapack", name, INTEGER, INTEGER, number, INTEGER, INTEGER)
 
 
-POINTERS = {dtype: types.CPointer(getattr(types, dtype)) for dtype in BLAS_LETTERS}
-SYRK = {d: syrk_routine(letter, POINTERS[d]) for d, letter in BLAS_LETTERS.items()}
+POINTERS = {dtype: types.CPointer(getattr(types, dtype)) for dtype in BLAS_PREFIXES}
+SYRK = {d: syrk_routine(letter, POINTERS[d]) for d, letter in BLAS_PREFIXES.items()}
 POTRF, POTRI = (
-    {d: triangle_routine(letter + name, POINTERS[d]) for d, letter in BLAS_LETTERS.items()}
+    {d: triangle_routine(letter + name, POINTERS[d]) for d, letter in BLAS_PREFIXES.items()}
     for name in ("potrf", "potri")
 )
 
 
 @numba_njit
 def mirror(triangle: Any, into: Any) -> None:
-    """Make a matrix the symmetric one whose lower triangle is given, perhaps by itself."""
+    """Write the symmetric matrix with this lower triangle to ``into``, which may be the same."""
     d = triangle.shape[0]
     for p in range(0, d, BLOCK):
         for q in range(0, p + 1, BLOCK):
@@ -72,20 +72,22 @@ def mirror(triangle: Any, into: Any) -> None:
                     into[j, i] = triangle[i, j]
 
 
-@register_scalar_funcify(Halved)
-def numba_funcify_halved(op: Halved, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], str]:
-    """Return Numba's way to see whole numbers as float32."""
+@register_scalar_funcify(NegativePowerOfTwo)
+def numba_funcify_negative_power_of_two(
+    op: NegativePowerOfTwo, node: Apply, **kwargs: Any
+) -> tuple[Callable[..., Any], str]:
+    """Return a function that reinterprets the bits of an integer as a float32."""
 
     @numba_njit
-    def halved(k: Any) -> Any:
+    def negative_power_of_two(k: Any) -> Any:
         return np.int32((127 - k) << 23).view(np.float32)
 
-    return halved, scalar_op_cache_key(op, version=VERSION)
+    return negative_power_of_two, scalar_op_cache_key(op, version=VERSION)
 
 
 @register_funcify_default_op_cache_key(Syrk)
 def numba_funcify_syrk(op: Syrk, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], int]:
-    """Return the call of SYRK, for rows or columns that are contiguous without a copy."""
+    """Return a call of SYRK; X is copied only if no axis is contiguous."""
     dtype = node.inputs[0].type.numpy_dtype
     routine = SYRK[node.inputs[0].type.dtype]
 
@@ -103,7 +105,7 @@ def numba_funcify_syrk(op: Syrk, node: Apply, **kwargs: Any) -> tuple[Callable[.
         kept = x if by_rows or by_columns else x.copy()
         transposed = by_columns and not by_rows
         lead = kept.strides[1] // size if transposed else kept.strides[0] // size
-        # BLAS counts columns first: to it a row-major X is its transpose
+        # BLAS is column-major: a row-major X is X^T there
         routine(
             np.array([ord("U")], np.int32).ctypes,
             np.array([ord("T") if transposed else ord("N")], np.int32).ctypes,
@@ -123,9 +125,10 @@ def numba_funcify_syrk(op: Syrk, node: Apply, **kwargs: Any) -> tuple[Callable[.
 
 
 def inverse_triangle_routine(dtype: str, retry: float) -> Callable[..., Any]:
-    """Return what writes the lower triangle of (A + s I)^-1 to z, and tells whether it is finite.
+    """Return a function that writes the lower triangle of (A + s I)^-1 to z.
 
-    Where it is not, s is multiplied with ``retry`` once, unless that is 0.
+    It returns whether the result is finite. If not, it has tried ``retry * s`` as well, unless
+    ``retry`` is 0.
     """
     potrf, potri, number = POTRF[dtype], POTRI[dtype], np.dtype(dtype).type
     growths = (number(1), number(retry)) if retry else (number(1),)
@@ -133,7 +136,7 @@ def inverse_triangle_routine(dtype: str, retry: float) -> Callable[..., Any]:
     @numba_njit
     def inverse_triangle(A: Any, shift: Any, z: Any) -> Any:
         d = A.shape[0]
-        # LAPACK counts columns first: to it a row-major lower triangle is an upper one
+        # LAPACK is column-major: a row-major lower triangle is an upper one there
         upper = np.array([ord("U")], np.int32)
         order, lead = np.array([d], np.int32), np.array([max(d, 1)], np.int32)
         failed = np.zeros(1, np.int32)
@@ -147,7 +150,7 @@ def inverse_triangle_routine(dtype: str, retry: float) -> Callable[..., Any]:
                 potri(upper.ctypes, order.ctypes, z.ctypes, lead.ctypes, failed.ctypes)
             finite = failed[0] == 0
             for i in range(d):
-                # the diagonal bounds the rest of what is positive definite
+                # the entries of a positive definite matrix are bounded by its diagonal
                 finite = finite and np.isfinite(z[i, i])
             if finite:
                 return True
@@ -160,7 +163,7 @@ def inverse_triangle_routine(dtype: str, retry: float) -> Callable[..., Any]:
 def numba_funcify_inverse(
     op: ShiftedInverse, node: Apply, **kwargs: Any
 ) -> tuple[Callable[..., Any], int]:
-    """Return the inversion, NaN where it fails."""
+    """Return a function that inverts; NaN if that fails."""
     inverse_triangle = inverse_triangle_routine(node.inputs[0].type.dtype, op.retry)
 
     @numba_njit
@@ -178,7 +181,7 @@ def numba_funcify_inverse(
 def numba_funcify_refreshed(
     op: RefreshedInverse, node: Apply, **kwargs: Any
 ) -> tuple[Callable[..., Any], int]:
-    """Return the inversion where it is due."""
+    """Return a function that inverts if it is due."""
     inverse_triangle = inverse_triangle_routine(node.inputs[0].type.dtype, op.retry)
     inplace = op.inplace
 
@@ -200,7 +203,7 @@ def numba_funcify_refreshed(
 def numba_funcify_average(
     op: FactorAverage, node: Apply, **kwargs: Any
 ) -> tuple[Callable[..., Any], int]:
-    """Return the average of a factor."""
+    """Return a function that averages."""
     inplace, one = op.inplace, node.inputs[2].type.numpy_dtype.type(1)
 
     @numba_njit
@@ -222,13 +225,13 @@ def numba_funcify_average(
 
 
 @register_funcify_default_op_cache_key(Materialise)
-def numba_funcify_held(
+def numba_funcify_materialise(
     op: Materialise, node: Apply, **kwargs: Any
 ) -> tuple[Callable[..., Any], int]:
-    """Return the copy."""
+    """Return a function that copies."""
 
     @numba_njit
-    def held(x: Any) -> Any:
+    def materialise(x: Any) -> Any:
         return x.copy()
 
-    return held, VERSION
+    return materialise, VERSION

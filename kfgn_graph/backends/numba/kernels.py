@@ -1,7 +1,7 @@
-"""What computes a node of a graph for Numba: a compiled kernel, or Python where that is no slower.
+"""Functions that evaluate single nodes: kernels compiled by Numba, or Python.
 
-Kernels are compiled one by one and kept on disk by what they compute, whatever the sizes of
-arrays, so that networks share them.
+Kernels are compiled one by one. Their cache keys on disk do not depend on the shapes of arrays,
+so that different graphs share them.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
 from scipy.linalg import blas
 
-from kfgn_graph.backends.rewrites.blas_op import BLAS_LETTERS
-from kfgn_graph.backends.rewrites.scalar_source import AT_ONCE, python_function
-from kfgn_graph.linalg.materialise import Materialise
+from kfgn_graph.backends.rewrites.blas_op import BLAS_PREFIXES
+from kfgn_graph.backends.rewrites.materialise import Materialise
+from kfgn_graph.backends.rewrites.scalar_source import NUMPY_OPS, python_function
 from kfgn_graph.linalg.newton_schulz import IteratedInverses
 from kfgn_graph.linalg.shifted_solve import ShiftedSolve
 
 
 def kernel_of(node: Apply, memo: dict[Any, Any]) -> tuple[Callable[..., Any], str | None]:
-    """Return a function of a node's inputs, and what tells it from others if it is compiled.
+    """Return a function that evaluates a node, and the cache key of a compiled function.
 
     Parameters
     ----------
     node : Apply
-        Of the graph.
+        The node.
     memo : dict
-        PyTensor's, of Ops that are graphs.
+        PyTensor's memo of Ops that contain graphs.
     """
     function = in_python(node.op, node)
     if function is not None:
@@ -59,7 +59,7 @@ def kernel_of(node: Apply, memo: dict[Any, Any]) -> tuple[Callable[..., Any], st
 
 
 def typed(kernel: Callable[..., Any], node: Apply) -> Callable[..., Any]:
-    """Return a kernel whose numbers are NumPy's, of a node's dtypes, where Numba has Python's."""
+    """Return a kernel whose scalar results are NumPy scalars of the node's dtypes."""
     types = [
         np.dtype(v.type.dtype).type if isinstance(v.type, ScalarType) else None
         for v in node.outputs
@@ -79,13 +79,13 @@ def typed(kernel: Callable[..., Any], node: Apply) -> Callable[..., Any]:
 
 @singledispatch
 def in_python(op: Op, node: Apply) -> Callable[..., Any] | None:
-    """Return a Python function that computes a node without Numba, None if Numba shall do it."""
+    """Return a Python function that evaluates a node, or None if Numba has to compile it."""
     return None
 
 
-def performed(op: Op, node: Apply) -> Callable[..., Any]:
-    """Return PyTensor's own computation of a node by NumPy."""
-    perform, places = op.perform, len(node.outputs)
+def by_perform(op: Op, node: Apply) -> Callable[..., Any]:
+    """Return a function that evaluates a node by its Op's ``perform``."""
+    perform, count = op.perform, len(node.outputs)
 
     def one(*inputs: Any) -> Any:
         storage = [None]
@@ -93,60 +93,60 @@ def performed(op: Op, node: Apply) -> Callable[..., Any]:
         return storage[0]
 
     def several(*inputs: Any) -> list[Any]:
-        storages: list[list[Any]] = [[None] for _ in range(places)]
+        storages: list[list[Any]] = [[None] for _ in range(count)]
         perform(node, inputs, storages)
         return [storage[0] for storage in storages]
 
-    return one if places == 1 else several
+    return one if count == 1 else several
 
 
-# What NumPy does at once, what is but a view, and what is LAPACK's or BLAS's work.
+# NumPy, LAPACK and BLAS evaluate these Ops as fast as compiled code.
 for kind in (
-    *AT_ONCE,
+    *NUMPY_OPS,
     Materialise,
     ShiftedSolve,
     IteratedInverses,
     ScalarFromTensor,
     TensorFromScalar,
 ):
-    in_python.register(kind, performed)
+    in_python.register(kind, by_perform)
 
 
 @in_python.register(ScalarOp)
-def numbers(op: ScalarOp, node: Apply) -> Callable[..., Any]:
-    """Return the computation of NumPy's numbers by Python's expressions."""
-    return python_function(op, [v.type for v in node.inputs]) or performed(op, node)
+def scalar_expression(op: ScalarOp, node: Apply) -> Callable[..., Any]:
+    """Return a function of NumPy scalars."""
+    return python_function(op, [v.type for v in node.inputs]) or by_perform(op, node)
 
 
 @in_python.register(DimShuffle)
-def view(op: DimShuffle, node: Apply) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the view of an array with other axes."""
+def dimshuffle(op: DimShuffle, node: Apply) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that returns a view with other axes."""
     order = *op.shuffle, *op.drop
-    turned = order != tuple(range(len(order)))
+    permuted = order != tuple(range(len(order)))
     places = [None if axis == "x" else slice(None) for axis in op.new_order]
     index = *places, *[0] * len(op.drop), ...
     if all(place == slice(None) for place in index[:-1]):
-        return (lambda x: x.transpose(order)) if turned else (lambda x: x)
-    return (lambda x: x.transpose(order)[index]) if turned else (lambda x: x[index])
+        return (lambda x: x.transpose(order)) if permuted else (lambda x: x)
+    return (lambda x: x.transpose(order)[index]) if permuted else (lambda x: x[index])
 
 
 @in_python.register(Dot)
-def product_of(op: Dot, node: Apply) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
-    """Return the product of matrices by the BLAS that factorises as well, SciPy's."""
+def matrix_product(op: Dot, node: Apply) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """Return a product of matrices by SciPy's BLAS, whose threads the factorisations use too."""
     types = [v.type for v in node.inputs]
-    letter = BLAS_LETTERS.get(types[0].dtype)
-    if letter is None or types[1].dtype != types[0].dtype or {t.ndim for t in types} != {2}:
+    prefix = BLAS_PREFIXES.get(types[0].dtype)
+    if prefix is None or types[1].dtype != types[0].dtype or {t.ndim for t in types} != {2}:
         return None
-    gemm, dtype = getattr(blas, f"{letter}gemm"), types[0].dtype
+    gemm, dtype = getattr(blas, f"{prefix}gemm"), types[0].dtype
 
     def product(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         if x.shape[1] != y.shape[0]:
-            raise ValueError(f"no product of matrices of shapes {x.shape} and {y.shape}.")
+            raise ValueError(f"matrices of shapes {x.shape} and {y.shape} cannot be multiplied.")
         z = np.empty((y.shape[1], x.shape[0]), dtype, order="F")
         if not (x.size and y.size):
             z[:] = 0
             return z.T
-        # BLAS counts columns first: to it a row-major matrix is its transpose
+        # BLAS is column-major: a row-major matrix is its transpose there
         swapped, after = y.flags.f_contiguous, x.flags.f_contiguous
         left, right = y if swapped else y.T, x if after else x.T
         result: np.ndarray = gemm(1.0, left, right, 0.0, z, swapped, after, 1)

@@ -1,4 +1,4 @@
-"""A Numba linker that compiles a graph kernel by kernel."""
+"""A Numba linker that compiles kernel by kernel."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.link.numba.linker import NumbaLinker
 
 
-class ProgramLinker(NumbaLinker):
-    """A Numba linker whose functions are programs of ours.
+class KernelLinker(NumbaLinker):
+    """A Numba linker that compiles each kind of node separately.
 
-    PyTensor's has a function for every lazy branch and one for the whole, and calls that, to cache
-    it on disk, from another.
+    PyTensor's linker compiles the whole graph as one function, and each lazy branch as another.
     """
 
     def fgraph_convert(self, fgraph: FunctionGraph, *, order: Sequence[Apply], **_: Any) -> Any:
-        """Return the function of a graph."""
-        from kfgn_graph.backends.numba.codegen import program_of
+        """Return a Python function that evaluates a graph."""
+        from kfgn_graph.backends.numba.codegen import function_of
 
-        return program_of(fgraph, order)
+        return function_of(fgraph, order)
 
     def jit_compile(self, function: Callable[..., Any]) -> Any:
-        """Return the function: Numba compiles it, or its kernels, when it is first called."""
+        """Return the function: Numba compiles it, or its kernels, at the first call."""
         return function

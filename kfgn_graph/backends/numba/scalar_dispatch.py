@@ -1,4 +1,4 @@
-"""Elementwise Ops whose expressions Numba is given as such."""
+"""Elementwise Ops whose scalar graph Numba compiles as one function."""
 
 from __future__ import annotations
 
@@ -24,38 +24,41 @@ from kfgn_graph.backends.rewrites.scalar_source import Source, composed, express
 #: The tag of the rewrite, for ``Mode.including``.
 INLINE_EXPRESSIONS = "kfgn_inline_expressions"
 
-#: After elementwise Ops are fused and work in place, before they are fused with reductions.
+#: Position: after elementwise Ops are fused and work in place, before they are fused with
+#: reductions.
 BEFORE_REDUCTIONS = 99.5
 
-#: Of the source of expressions, a part of the key of compiled code on disk.
+#: Version of the generated source; part of the key under which Numba caches compiled code.
 VERSION = 1
 
 
 class InlineComposite(ps.Composite):
-    """A graph of scalar Ops that Numba compiles as one expression."""
+    """A graph of scalar Ops that Numba compiles as one function."""
 
 
 @register_funcify_and_cache_key(InlineComposite)
 def numba_funcify_inline(
     op: InlineComposite, node: Apply | None = None, **kwargs: Any
 ) -> tuple[Callable[..., Any], str | None]:
-    """Return the function of the expressions."""
+    """Return the function, and its cache key."""
     source = Source(op.fgraph, lambda inner: numba_funcify_ensure_cache(inner.op, node=inner))
-    told = None not in source.keys
-    key = sha256(repr((VERSION, source.text, source.keys)).encode()).hexdigest() if told else None
-    function = compile_numba_function_src(source.text, "numbers", source.values)
+    cached = None not in source.keys
+    key = (
+        sha256(repr((VERSION, source.text, source.keys)).encode()).hexdigest() if cached else None
+    )
+    function = compile_numba_function_src(source.text, "scalars", source.values)
     return numba_njit(function, error_model="numpy"), key
 
 
 class InlineExpressions(GraphRewriter):
-    """Lets elementwise Ops compute their expressions at once.
+    """Replace the scalar Ops of elementwise Ops by :class:`InlineComposite`.
 
-    A new Op writes where the old one did, so that the graph, which by now takes long to check,
-    need not be checked again.
+    The new Op overwrites the same inputs, so that the replacements need no validation, which is
+    slow at this stage.
     """
 
     def apply(self, fgraph: FunctionGraph) -> None:
-        """Replace them."""
+        """Rewrite a graph."""
         for node in fgraph.toposort():
             inline = inlined(node)
             if inline is not None:
@@ -64,7 +67,7 @@ class InlineExpressions(GraphRewriter):
 
 
 def inlined(node: Apply) -> Elemwise | None:
-    """Return the Op that computes a node's expression at once; None for any other node."""
+    """Return the replacement of a node's Op, or None."""
     if not isinstance(node.op, Elemwise):
         return None
     op = node.op.scalar_op

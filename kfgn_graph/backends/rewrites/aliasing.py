@@ -1,7 +1,8 @@
-"""Arrays that a lazy branch passes on: a copy is needed only where it could be noticed.
+"""Aliasing analysis: which copies that lazy branches return can be left out.
 
-PyTensor copies whatever a branch returns as it was given, so that nothing written into the result
-is written into the argument. Factors and inverses that are not due are passed on at most updates.
+A branch that returns one of its inputs unchanged returns a copy, because PyTensor cannot exclude
+that the result is later overwritten. The copy is unnecessary if the result only replaces the
+input as the new value of a shared variable, or if nothing else uses the input's memory.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from pytensor.graph.fg import AbstractFunctionGraph
 
 
 class Buffers:
-    """Which variables of a graph share memory, and who writes into it.
+    """The variables of a graph that share memory, and those that are overwritten.
 
     Parameters
     ----------
     nodes : sequence of Apply
-        All of the graph's.
+        All nodes of the graph, in the order of evaluation.
     inputs, outputs : sequences of Variable
-        Of the graph.
+        The inputs and outputs of the graph.
     updates : mapping of Variable to Variable
-        Outputs to the inputs that they replace when the graph has been computed.
+        From outputs to the inputs that they replace after the evaluation.
     """
 
     def __init__(
@@ -37,70 +38,67 @@ class Buffers:
     ) -> None:
         self._inputs, self._outputs, self._updates = set(inputs), list(outputs), updates
         self._sources: dict[Variable, Variable] = {}
-        self._written: set[Variable] = set()
-        self._last_readers: dict[Variable, Apply] = {}
-        self._reads: Counter[Variable] = Counter()
+        self._overwritten: set[Variable] = set()
+        self._last_clients: dict[Variable, Apply] = {}
+        self._uses: Counter[Variable] = Counter()
         for node in nodes:
-            self._reads.update(node.inputs)
-            self._last_readers |= {self._chain(v)[-1]: node for v in node.inputs}
-            for i, read in (node.op.view_map | node.op.destroy_map).items():
-                for k in read:
+            self._uses.update(node.inputs)
+            self._last_clients |= {self._chain(v)[-1]: node for v in node.inputs}
+            for i, shared in (node.op.view_map | node.op.destroy_map).items():
+                for k in shared:
                     self._sources[node.outputs[i]] = node.inputs[k]
             for k in chain.from_iterable(node.op.destroy_map.values()):
-                self._written.update(self._chain(node.inputs[k]))
+                self._overwritten.update(self._chain(node.inputs[k]))
         self._returned = {self._chain(v)[-1] for v in outputs}
 
     def _chain(self, variable: Variable) -> list[Variable]:
-        """Return a variable and those whose memory it has, to the one that it is allocated for."""
+        """Return a variable and its aliases up to the one for which memory is allocated."""
         links = [variable]
         while links[-1] in self._sources:
             links.append(self._sources[links[-1]])
         return links
 
-    def replaced(self, argument: Variable, result: Variable) -> bool:
-        """Return whether a result is but an input's next value, and neither is written into."""
-        unwritten = not {argument, result} & self._written
-        alone = self._outputs.count(result) == 1
-        return unwritten and alone and self._updates.get(result) is argument
+    def only_replaces(self, argument: Variable, result: Variable) -> bool:
+        """Return whether a result only replaces an input, and neither is overwritten."""
+        intact = not {argument, result} & self._overwritten
+        once = self._outputs.count(result) == 1
+        return intact and once and self._updates.get(result) is argument
 
-    def reads(self, variable: Variable) -> int:
-        """Return how often nodes of the graph read a variable."""
-        return self._reads[variable]
+    def uses(self, variable: Variable) -> int:
+        """Return how many times the variable is an input of a node."""
+        return self._uses[variable]
 
-    def handed_over(self, argument: Variable, reader: Apply) -> bool:
-        """Return whether an argument is but the reader's, which is the last to need its memory.
-
-        The graph's nodes have to be computed in the order in which they were given.
-        """
-        own = argument not in self._sources and not isinstance(argument, Constant)
+    def is_last_use(self, argument: Variable, client: Apply) -> bool:
+        """Return whether a client is the last to use an argument, which is no alias."""
+        allocated = argument not in self._sources and not isinstance(argument, Constant)
         needed = argument in self._inputs or argument in self._returned
-        return own and not needed and self._last_readers[argument] is reader
+        return allocated and not needed and self._last_clients[argument] is client
 
 
 def updates_of(fgraph: AbstractFunctionGraph) -> dict[Variable, Variable]:
-    """Return the outputs of a compiled function that replace inputs, with those."""
+    """Return a compiled function's outputs that replace inputs, each with its input."""
     mapping = getattr(fgraph, "update_mapping", None) or {}
     return {fgraph.outputs[o]: fgraph.inputs[i] for o, i in mapping.items()}
 
 
-def passed_on(
+def unneeded_copies(
     node: Apply, branch: AbstractFunctionGraph, buffers: Buffers
 ) -> dict[Variable, Variable]:
-    """Return the copies of its own inputs that a branch returns and nobody would miss.
+    """Return the copies of its own inputs that a branch need not make.
 
     Parameters
     ----------
     node : Apply
-        Of the choice between branches.
+        A lazy conditional.
     branch : FunctionGraph
-        One of them.
+        One of its branches.
     buffers : Buffers
-        Of the graph around the choice.
+        Of the graph that holds the conditional.
 
     Returns
     -------
     dict
-        Copies in the branch to the inputs of the branch.
+        From copies in the branch to the branch's inputs.
     """
     arguments = dict(zip(branch.inputs, node.inputs[1:], strict=True))
     copies = [
@@ -114,5 +112,7 @@ def passed_on(
         for result, copy, v in copies
         if v in arguments
         and returned[v] == 1
-        and (buffers.replaced(arguments[v], result) or buffers.handed_over(arguments[v], node))
+        and (
+            buffers.only_replaces(arguments[v], result) or buffers.is_last_use(arguments[v], node)
+        )
     }

@@ -1,4 +1,4 @@
-"""What Ops that call BLAS from C have in common."""
+"""Base class of Ops whose C code calls BLAS."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pytensor.link.c.op import COp
 from pytensor.tensor.blas._core import ldflags
 from pytensor.tensor.blas.c_code.blas_headers import blas_header_text
 
-#: BLAS's letter for the dtypes that it has.
-BLAS_LETTERS = {"float32": "s", "float64": "d"}
+#: The prefix of BLAS routines for each supported dtype.
+BLAS_PREFIXES = {"float32": "s", "float64": "d"}
 
-#: Where rewrites to such Ops come: after canonicalisation and its merges, before PyTensor's own
-#: choice of BLAS products.
+#: Position of the rewrites that introduce such Ops: after canonicalisation and its merges, before
+#: PyTensor's choice of BLAS products.
 BEFORE_BLAS = 1.6
 
 
@@ -20,25 +20,25 @@ class BlasOp(COp):
     """An Op whose C code calls the BLAS that PyTensor links."""
 
     def c_support_code(self, **kwargs: Any) -> str:
-        """Return BLAS's declarations."""
+        """Return the declarations of BLAS."""
         return str(blas_header_text())
 
     def c_libraries(self, **kwargs: Any) -> list[str]:
-        """Return the BLAS that PyTensor links."""
+        """Return the names of the linked libraries."""
         return ldflags()
 
     def c_compile_args(self, **kwargs: Any) -> list[str]:
-        """Return its flags."""
+        """Return the compiler flags."""
         return ldflags(libs=False, flags=True)
 
     def c_lib_dirs(self, **kwargs: Any) -> list[str]:
-        """Return where it is."""
+        """Return the folders of the libraries."""
         return ldflags(libs=False, libs_dir=True)
 
     def c_header_dirs(self, **kwargs: Any) -> list[str]:
-        """Return where its headers are."""
+        """Return the folders of the headers."""
         return ldflags(libs=False, include_dir=True)
 
     def c_names(self, dtype: str, sub: dict[str, str]) -> dict[str, str]:
-        """Return what C code calls a dtype, and how it gives up."""
+        """Return the C names of a dtype, and the code that reports a failure."""
         return {"ctype": f"npy_{dtype}", "typenum": f"NPY_{dtype.upper()}", "fail": sub["fail"]}

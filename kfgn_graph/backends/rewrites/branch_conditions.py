@@ -1,4 +1,4 @@
-"""What has to be so for a node of a graph to be computed: which branches of conditionals."""
+"""Conditions under which the nodes of a graph with lazy branches are evaluated."""
 
 from __future__ import annotations
 
@@ -8,45 +8,52 @@ from pytensor.conditional.op import IfElse
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph, Output
 
-#: Where a node is computed: conditionals, each with whether it takes its second branch.
-Guards = frozenset[tuple[Apply, bool]]
+#: A conjunction: ``(conditional, False)`` stands for "it takes its first branch", and
+#: ``(conditional, True)`` for "it takes its second branch". The empty set is always true.
+Conditions = frozenset[tuple[Apply, bool]]
 
 
-def guards_of_nodes(fgraph: FunctionGraph) -> dict[Apply, Guards]:
-    """Return the guards of every node: what all that read its results have in common."""
-    guards: dict[Apply, Guards] = {}
+def conditions_of_nodes(fgraph: FunctionGraph) -> dict[Apply, Conditions]:
+    """Return for each node the conditions that all clients of its results share."""
+    conditions: dict[Apply, Conditions] = {}
     for node in reversed(fgraph.toposort()):
-        readers = [of_one for v in node.outputs for of_one in guards_of_readers(fgraph, v, guards)]
-        guards[node] = frozenset.intersection(*readers)
-    return guards
+        of_clients = [
+            condition
+            for v in node.outputs
+            for condition in conditions_of_clients(fgraph, v, conditions)
+        ]
+        conditions[node] = frozenset.intersection(*of_clients)
+    return conditions
 
 
-def guards_of_readers(
-    fgraph: FunctionGraph, v: Variable, guards: Mapping[Apply, Guards]
-) -> list[Guards]:
-    """Return for each reader of a variable what has to be so for it to be needed."""
-    return [guards_of(reader, i, guards) for reader, i in fgraph.clients[v]]
+def conditions_of_clients(
+    fgraph: FunctionGraph, v: Variable, conditions: Mapping[Apply, Conditions]
+) -> list[Conditions]:
+    """Return the conditions under which each client of a variable needs it."""
+    return [conditions_of(client, i, conditions) for client, i in fgraph.clients[v]]
 
 
-def guards_of(reader: Apply, index: int, guards: Mapping[Apply, Guards]) -> Guards:
-    """Return what has to be so for a reader to need its input of that index."""
-    if isinstance(reader.op, Output):
+def conditions_of(client: Apply, index: int, conditions: Mapping[Apply, Conditions]) -> Conditions:
+    """Return the conditions under which a client needs its input number ``index``."""
+    if isinstance(client.op, Output):
         return frozenset()
-    if isinstance(reader.op, IfElse) and index > 0:
-        return guards[reader] | {(reader, index > reader.op.n_outs)}
-    return guards[reader]
+    if isinstance(client.op, IfElse) and index > 0:
+        return conditions[client] | {(client, index > client.op.n_outs)}
+    return conditions[client]
 
 
-def awaited(fgraph: FunctionGraph, v: Variable, guards: Mapping[Apply, Guards]) -> list[Variable]:
-    """Return those variables with all of which computed nobody will need v.
+def freed_after(
+    fgraph: FunctionGraph, v: Variable, conditions: Mapping[Apply, Conditions]
+) -> list[Variable]:
+    """Return the variables after whose evaluation nothing needs ``v`` any more.
 
-    They are the results of its readers, or for what is in a branch that may not be taken, of the
-    conditional that decides.
+    A client that is evaluated whenever ``v`` is contributes its results. A client within a
+    branch that may not be taken contributes the results of the conditional that decides.
     """
-    own = guards[v.owner]
+    own = conditions[v.owner]
     found: list[Variable] = []
-    for reader, index in fgraph.clients[v]:
-        deciding = [node for node, _ in guards_of(reader, index, guards) - own]
-        outermost = [node for node in deciding if guards[node] <= own]
-        found += (outermost[0] if outermost else reader).outputs
+    for client, index in fgraph.clients[v]:
+        deciding = [node for node, _ in conditions_of(client, index, conditions) - own]
+        outermost = [node for node in deciding if conditions[node] <= own]
+        found += (outermost[0] if outermost else client).outputs
     return found

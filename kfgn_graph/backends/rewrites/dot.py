@@ -1,8 +1,7 @@
-r"""Scalar products by BLAS's DOT, which writes nothing but the number.
+r"""A rewrite of inner products :math:`\sum_i a_i b_i` over whole arrays to BLAS's DOT.
 
-Norms, slopes and curvatures are sums :math:`\sum_i a_i b_i` over whole arrays. PyTensor multiplies
-first, and so writes an array as large as the operands to read it once more. Modes that include
-:data:`INNER_PRODUCTS` compute them in one pass; XLA does so by itself.
+Otherwise an elementwise Op writes the products to an array, which a sum then reads. DOT reads the
+operands once and writes a scalar. Modes that include :data:`DOT` use it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Sum
 from pytensor.tensor.type import scalar
 
-from kfgn_graph.backends.rewrites.blas_op import BEFORE_BLAS, BLAS_LETTERS, BlasOp
+from kfgn_graph.backends.rewrites.blas_op import BEFORE_BLAS, BLAS_PREFIXES, BlasOp
 
 #: The tag of the rewrite, for ``Mode.including``.
-INNER_PRODUCTS = "kfgn_inner_products"
+DOT = "kfgn_dot"
 
-#: Numbers that are added up in their own dtype; sums of so many are added up in float64.
+#: Length of the blocks that are summed in the dtype of the operands; the sums of the blocks are
+#: accumulated in float64.
 BLOCK = 4096
 
 CODE = """
@@ -32,7 +32,7 @@ CODE = """
     PyArrayObject *x, *y;
     if (PyArray_NDIM({x}) != PyArray_NDIM({y})
         || !PyArray_CompareLists(PyArray_DIMS({x}), PyArray_DIMS({y}), PyArray_NDIM({x}))) {{
-        PyErr_SetString(PyExc_ValueError, "scalar product of arrays of different shapes");
+        PyErr_SetString(PyExc_ValueError, "inner product of arrays of different shapes");
         {fail}
     }}
     x = PyArray_GETCONTIGUOUS({x});
@@ -56,34 +56,34 @@ CODE = """
 
 
 class Inner(BlasOp):
-    """The sum of the products of two arrays' entries, both of one shape and dtype."""
+    """The inner product of two arrays of the same shape and dtype."""
 
     __props__ = ()
 
     def make_node(self, x: Variable, y: Variable) -> Apply:
-        """Return the node of a scalar of their dtype."""
+        """Return the node, whose output is a scalar of the same dtype."""
         return Apply(self, [x, y], [scalar(dtype=x.type.dtype)])
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
-        """Return that of a scalar."""
+        """Return the shape of a scalar."""
         return [()]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute it with NumPy."""
+        """Evaluate by NumPy."""
         x, y = inputs
         outputs[0][0] = np.asarray(np.vdot(x, y), x.dtype)
 
     def c_code(
         self, node: Apply, name: str, inputs: list[str], outputs: list[str], sub: dict[str, str]
     ) -> str:
-        """Return the calls of DOT, a block each."""
+        """Return C code that calls DOT for each block."""
         dtype = node.inputs[0].type.dtype
         return CODE.format(
             x=inputs[0],
             y=inputs[1],
             z=outputs[0],
             block=BLOCK,
-            dot=f"{BLAS_LETTERS[dtype]}dot_",
+            dot=f"{BLAS_PREFIXES[dtype]}dot_",
             **self.c_names(dtype, sub),
         )
 
@@ -97,14 +97,14 @@ inner = Inner()
 
 @node_rewriter([Sum])
 def inner_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute the sum of all entries of a product, or of a square, by DOT."""
+    """Replace the sum of all entries of a product or a square."""
     (product,) = node.inputs
     factors = factors_of(product)
     whole = node.op.axis is None or len(node.op.axis) == product.type.ndim
     if factors is None or not whole or product.type.ndim == 0:
         return None
     types = {(v.type.dtype, v.type.broadcastable) for v in [*factors, product]}
-    if len(types) > 1 or product.type.dtype not in BLAS_LETTERS:
+    if len(types) > 1 or product.type.dtype not in BLAS_PREFIXES:
         return None
     if node.outputs[0].type.dtype != product.type.dtype:
         return None
@@ -112,7 +112,7 @@ def inner_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 
 def factors_of(product: Variable) -> tuple[Variable, Variable] | None:
-    """Return the two arrays whose entries' products a variable holds."""
+    """Return the operands of an elementwise product, or None."""
     if product.owner is None or not isinstance(product.owner.op, Elemwise):
         return None
     operation, inputs = product.owner.op.scalar_op, product.owner.inputs
@@ -123,6 +123,4 @@ def factors_of(product: Variable) -> tuple[Variable, Variable] | None:
     return None
 
 
-optdb.register(
-    INNER_PRODUCTS, dfs_rewriter(inner_product, ignore_newtrees=True), position=BEFORE_BLAS
-)
+optdb.register(DOT, dfs_rewriter(inner_product, ignore_newtrees=True), position=BEFORE_BLAS)

@@ -1,7 +1,8 @@
-"""Elementwise Ops that write into what they read, found without trying what cannot be.
+"""In-place elementwise Ops, with fewer failed attempts than by PyTensor's rewrite.
 
-PyTensor tries each argument that might be written into, and looks for a cycle in the order of the
-whole graph: it has to find one where something reads the argument that needs the result.
+PyTensor tries to overwrite each suitable operand and then validates the graph, which fails if the
+order of evaluation has a cycle. There is a cycle whenever another client of the operand depends on
+the result. Such candidates are dropped here before they are tried.
 """
 
 from __future__ import annotations
@@ -14,32 +15,32 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.rewriting.elemwise import InplaceElemwiseOptimizer
 
-#: The tag of the rewrite, for ``Mode.including``; it takes the place of PyTensor's.
-IN_PLACE, PYTENSORS = "kfgn_elementwise_in_place", "inplace_elemwise"
+#: The tag of the rewrite, for ``Mode.including``, and the name of PyTensor's, which it replaces.
+IN_PLACE, PYTENSOR_IN_PLACE = "kfgn_elementwise_in_place", "inplace_elemwise"
 
 
 class ElementwiseInPlace(InplaceElemwiseOptimizer):
-    """PyTensor's rewrite, with fewer pairs of a result and an argument to try."""
+    """PyTensor's rewrite, with fewer candidates."""
 
     def filter_candidate_pairs(
         self, fgraph: FunctionGraph, node: Apply, protected_inputs: Sequence[Variable]
     ) -> list[Any]:
-        """Return the pairs of which no argument is read by what needs the node's results."""
+        """Return the pairs of a result and an operand that can be valid."""
         pairs = super().filter_candidate_pairs(fgraph, node, protected_inputs)
         later = descendants(fgraph, node) if pairs else set()
         return [
             (result, (i, argument))
             for result, (i, argument) in pairs
             if not any(
-                reader in later
+                client in later
                 for alias in aliases(fgraph, argument)
-                for reader, _ in fgraph.clients[alias]
+                for client, _ in fgraph.clients[alias]
             )
         ]
 
 
 def aliases(fgraph: FunctionGraph, variable: Variable) -> list[Variable]:
-    """Return what shares a variable's memory, itself included."""
+    """Return the variables that share a variable's memory, itself included."""
     views = fgraph.destroy_handler
     root = variable
     while root in views.view_i:
@@ -51,12 +52,12 @@ def aliases(fgraph: FunctionGraph, variable: Variable) -> list[Variable]:
 
 
 def descendants(fgraph: FunctionGraph, node: Apply) -> set[Apply]:
-    """Return what needs a node's results."""
+    """Return the nodes that depend on a node's results."""
     found: set[Apply] = set()
     waiting = [node]
     while waiting:
         for out in waiting.pop().outputs:
-            new = {reader for reader, _ in fgraph.clients[out]} - found
+            new = {client for client, _ in fgraph.clients[out]} - found
             found |= new
             waiting += new
     return found

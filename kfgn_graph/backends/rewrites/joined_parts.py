@@ -1,4 +1,4 @@
-"""Matrices read where they have been joined to further rows, so that a copy can be freed."""
+"""Views of joined matrices in place of their parts, so that the parts can be freed."""
 
 from __future__ import annotations
 
@@ -9,43 +9,42 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.traversal import applys_between
 from pytensor.tensor.basic import Join
 
-from kfgn_graph.backends.rewrites.branch_conditions import guards_of, guards_of_nodes
+from kfgn_graph.backends.rewrites.branch_conditions import conditions_of, conditions_of_nodes
 from kfgn_graph.backends.rewrites.rematerialise import BEFORE_BRANCHES
-from kfgn_graph.linalg.shifted_solve import ShiftedSolve
 
-#: The tag of what reads a gradient where it is joined: for Numba. C has its peak elsewhere.
-READ_JOINED = "kfgn_read_joined"
+#: The tag of the rewrite, for ``Mode.including``.
+VIEW_JOINED = "kfgn_view_joined"
 
 
-class ReadJoined(GraphRewriter):
-    """Let what reads a matrix read it where it has been joined to further rows, a copy of it.
+class ViewJoined(GraphRewriter):
+    """Replace the first part of a join by a view of the result, for all other clients.
 
-    Not where the copy has another type, nor where a solution takes its memory.
+    A part is not replaced if the view has another type, or if an Op may overwrite the result.
     """
 
     def apply(self, fgraph: FunctionGraph) -> None:
-        """Replace the first part for all that need it where it is joined."""
-        guards = guards_of_nodes(fgraph)
+        """Rewrite a graph."""
+        conditions = conditions_of_nodes(fgraph)
         for node in fgraph.toposort():
-            view = copied_part(fgraph, node)
+            view = view_of_part(fgraph, node)
             if view is not None:
                 before = {*applys_between([], node.inputs), node}
-                for reader, index in list(fgraph.clients[node.inputs[0]]):
-                    needed = guards[node] <= guards_of(reader, index, guards)
-                    if needed and reader not in before:
-                        fgraph.change_node_input(reader, index, view, reason=READ_JOINED)
+                for client, index in list(fgraph.clients[node.inputs[0]]):
+                    computed = conditions[node] <= conditions_of(client, index, conditions)
+                    if computed and client not in before:
+                        fgraph.change_node_input(client, index, view, reason=VIEW_JOINED)
 
 
-def copied_part(fgraph: FunctionGraph, node: Apply) -> Variable | None:
-    """Return the rows of a join that are a computed matrix, its first part, and stay so."""
+def view_of_part(fgraph: FunctionGraph, node: Apply) -> Variable | None:
+    """Return the rows of a join that equal its first part, or None if they cannot replace it."""
     if not isinstance(node.op, Join) or node.op.axis != 0 or node.outputs[0].type.ndim != 2:
         return None
     part, out = node.inputs[0], node.outputs[0]
     if part.owner is None or part.type.shape[0] is None or len(fgraph.clients[part]) < 2:
         return None
     view = out[: part.type.shape[0]]
-    taken = any(isinstance(reader.op, ShiftedSolve) for reader, _ in fgraph.clients[out])
-    return view if part.type.is_super(view.type) and not taken else None
+    overwritten = any(hasattr(client.op, "inplace") for client, _ in fgraph.clients[out])
+    return view if part.type.is_super(view.type) and not overwritten else None
 
 
-optdb.register(READ_JOINED, ReadJoined(), position=BEFORE_BRANCHES)
+optdb.register(VIEW_JOINED, ViewJoined(), position=BEFORE_BRANCHES)

@@ -1,12 +1,8 @@
-"""What is computed again where it is read, and what is not, so that less has to be kept.
+"""Rematerialisation of cheap arrays in lazy branches.
 
-The slopes of a network's activations are read by the gradient and, where factors are due, by
-theirs. If the branch makes them of the activations, which it reads anyway, the gradient's are no
-arrays: they are fused with what reads them.
-
-Of a batch's first rows it is the other way round: as a view, or where XLA takes them anew in each
-Op that reads them, they would keep the whole array for the last one. And a gradient that has been
-copied, to stand beside its bias's, is read there.
+An elementwise result with a client outside a lazy branch and another inside it is stored until
+the branch is evaluated. If the branch uses the operands anyway, it can compute the result itself:
+the result of the outer node is then fused with its other clients and is never stored.
 """
 
 from __future__ import annotations
@@ -21,100 +17,117 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.scalar import basic as scalars
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-from kfgn_graph.backends.rewrites.branch_conditions import Guards, guards_of, guards_of_nodes
+from kfgn_graph.backends.rewrites.branch_conditions import (
+    Conditions,
+    conditions_of,
+    conditions_of_nodes,
+)
 
 #: The tag of the rewrite, for ``Mode.including``.
-LESS_KEPT = "kfgn_less_kept"
+REMATERIALISE = "kfgn_rematerialise"
 
-
-#: After what merges nodes that are alike, and before branches are taken out of the graph.
+#: Position: after equal nodes are merged, and before branches become graphs of their own.
 BEFORE_BRANCHES = 48.85
 
-
-#: What takes next to no time where its arguments have been read.
+#: Scalar Ops that take little time once their operands have been read.
 CHEAP = (scalars.Add, scalars.Sub, scalars.Mul, scalars.Sqr, scalars.Neg, scalars.Cast)
 
 
-class Recompute(GraphRewriter):
-    """Give guarded readers of a cheap array one of their own."""
+class Rematerialise(GraphRewriter):
+    """Compute cheap arrays again in the branches that use them."""
 
     def apply(self, fgraph: FunctionGraph) -> None:
-        """Replace every such array for the readers in each branch."""
-        guards = guards_of_nodes(fgraph)
+        """Rewrite a graph."""
+        conditions = conditions_of_nodes(fgraph)
         for node in fgraph.toposort():
-            for guard, readers in self._guarded(fgraph, node, guards).items():
-                again = Again(fgraph, guards, guard)
-                if again.is_cheap(node.outputs[0]):
-                    new = again.computed(node.outputs[0])
-                    for reader, index in readers:
-                        fgraph.change_node_input(reader, index, new, reason=LESS_KEPT)
-
-    def _guarded(
-        self, fgraph: FunctionGraph, node: Apply, guards: Mapping[Apply, Guards]
-    ) -> dict[Guards, list[tuple[Apply, int]]]:
-        """Return the readers of a matrix that are needed more seldom than it, by their guards."""
-        found: dict[Guards, list[tuple[Apply, int]]] = {}
-        if is_simple(node) and node.outputs[0].type.ndim > 1:
-            for reader, index in fgraph.clients[node.outputs[0]]:
-                guard = guards_of(reader, index, guards)
-                if guard != guards[node]:
-                    found.setdefault(guard, []).append((reader, index))
-        return found
+            for condition, clients in clients_in_branches(fgraph, node, conditions).items():
+                branch = Branch(fgraph, conditions, condition)
+                if branch.can_compute(node.outputs[0]):
+                    new = branch.computed(node.outputs[0])
+                    for client, index in clients:
+                        fgraph.change_node_input(client, index, new, reason=REMATERIALISE)
 
 
-class Again:
-    """What the nodes behind a guard can compute again of what they read anyway.
+def clients_in_branches(
+    fgraph: FunctionGraph, node: Apply, conditions: Mapping[Apply, Conditions]
+) -> dict[Conditions, list[tuple[Apply, int]]]:
+    """Return the clients of a cheap array that are evaluated less often, by their conditions."""
+    found: dict[Conditions, list[tuple[Apply, int]]] = {}
+    if is_cheap(node) and node.outputs[0].type.ndim > 1:
+        for client, index in fgraph.clients[node.outputs[0]]:
+            condition = conditions_of(client, index, conditions)
+            if condition != conditions[node]:
+                found.setdefault(condition, []).append((client, index))
+    return found
 
-    The guards of what is added are added to those of the graph's nodes.
+
+class Branch:
+    """The nodes of a graph that are evaluated under a condition.
+
+    Parameters
+    ----------
+    fgraph : FunctionGraph
+        The graph.
+    conditions : dict
+        The conditions of its nodes; those of new nodes are added.
+    condition : frozenset
+        The condition of the branch.
     """
 
-    def __init__(self, fgraph: FunctionGraph, guards: dict[Apply, Guards], guard: Guards) -> None:
-        self._fgraph, self._guards, self._guard = fgraph, guards, guard
+    def __init__(
+        self,
+        fgraph: FunctionGraph,
+        conditions: dict[Apply, Conditions],
+        condition: Conditions,
+    ) -> None:
+        self._fgraph, self._conditions, self._condition = fgraph, conditions, condition
 
-    def is_cheap(self, v: Variable) -> bool:
-        """Return whether a variable is made of such by arithmetic."""
+    def can_compute(self, v: Variable) -> bool:
+        """Return whether cheap Ops compute a variable from values that the branch has."""
         node = v.owner
         return (
             node is not None
-            and is_simple(node)
-            and all(self._is_at_hand(u) or self.is_cheap(u) for u in node.inputs)
+            and is_cheap(node)
+            and all(self._is_available(u) or self.can_compute(u) for u in node.inputs)
         )
 
-    def _is_at_hand(self, v: Variable) -> bool:
-        """Return whether a variable is a number, or read behind the guard anyway."""
-        if is_number(v):
+    def _is_available(self, v: Variable) -> bool:
+        """Return whether a variable is a scalar or used within the branch."""
+        if is_scalar(v):
             return True
-        readers = self._fgraph.clients[v]
-        return any(self._guard <= guards_of(r, i, self._guards) for r, i in readers)
+        clients = self._fgraph.clients[v]
+        return any(self._condition <= conditions_of(c, i, self._conditions) for c, i in clients)
 
     def computed(self, v: Variable) -> Variable:
-        """Return the variable, computed again.
+        """Return a copy of a variable's node within the branch.
 
-        Of views, since elementwise Ops that read the same array would be fused to one.
+        The copy reads views: elementwise Ops that read the same array would be fused, within the
+        branch and outside it.
         """
         inputs = [
-            u if is_number(u) else self._view(u) if self._is_at_hand(u) else self.computed(u)
+            u
+            if is_scalar(u)
+            else self._added(view_op(u))
+            if self._is_available(u)
+            else self.computed(u)
             for u in v.owner.inputs
         ]
         return self._added(v.owner.clone_with_new_inputs(inputs).outputs[0])
 
-    def _view(self, v: Variable) -> Variable:
-        return self._added(view_op(v))
-
     def _added(self, v: Variable) -> Variable:
-        self._guards[v.owner] = self._guard
+        self._conditions[v.owner] = self._condition
         return v
 
 
-def is_number(v: Variable) -> bool:
-    """Return whether a variable is a constant, or a single number."""
+def is_scalar(v: Variable) -> bool:
+    """Return whether a variable is a constant or has a single entry."""
     return isinstance(v, Constant) or all(v.type.broadcastable)
 
 
-def is_simple(node: Apply) -> bool:
-    """Return whether a node is a transposition, or cheap arithmetic entry by entry."""
+def is_cheap(node: Apply) -> bool:
+    """Return whether a node permutes axes, or is cheap elementwise arithmetic."""
     arithmetic = isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, CHEAP)
     return arithmetic or isinstance(node.op, DimShuffle)
 
 
-optdb.register("kfgn_recomputed", Recompute(), LESS_KEPT, position=BEFORE_BRANCHES)
+optdb.register("kfgn_rematerialised", Rematerialise(), REMATERIALISE, position=BEFORE_BRANCHES)

@@ -1,8 +1,8 @@
-"""What needs no compiler, and scalar Ops as Python source, which runs for single numbers.
+"""Python source of scalar Ops: one function for a whole expression.
 
-Numba compiles the same source at once for arrays. PyTensor compiles a function for every scalar Op
-of an expression, one that casts its result, one for the whole and one that casts that; and runs
-them in Python by a call for every Op.
+The source runs in Python for NumPy scalars, and Numba can compile it for elementwise Ops.
+PyTensor itself makes a function for every scalar Op of an expression and for every cast of a
+result, each called from the next.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pytensor.tensor.basic import Alloc, AllocEmpty, ExtractDiag, Eye, Join, Mak
 from pytensor.tensor.shape import Reshape, Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
 
-#: Ops that NumPy computes at once, or whose results are but views.
-AT_ONCE = (
+#: Ops for which compiled code is no faster than NumPy: views, shapes, joins and allocation.
+NUMPY_OPS = (
     Alloc,
     AllocEmpty,
     CheckAndRaise,
@@ -36,7 +36,7 @@ AT_ONCE = (
     Subtensor,
 )
 
-#: Expressions of numbers that have the dtype of the result.
+#: Expressions of operands that have the dtype of the result.
 ARITHMETIC = {
     ps.Sub: "{0} - {1}",
     ps.TrueDiv: "{0} / {1}",
@@ -53,10 +53,10 @@ ARITHMETIC = {
     ps.ScalarMinimum: "minimum({0}, {1})",
 }
 
-#: Of any number of them.
-JOINED = {ps.Add: " + ", ps.Mul: " * "}
+#: Operators of Ops with any number of operands.
+VARIADIC = {ps.Add: " + ", ps.Mul: " * "}
 
-#: Expressions that are true or false.
+#: Expressions with a Boolean result.
 CONDITIONS = {
     ps.LT: "{0} < {1}",
     ps.GT: "{0} > {1}",
@@ -68,10 +68,10 @@ CONDITIONS = {
     ps.IsInf: "isinf({0})",
 }
 
-#: Expressions of what is true or false.
+#: Expressions of Boolean operands.
 LOGIC = {ps.AND: "{0} & {1}", ps.OR: "{0} | {1}", ps.Invert: "not {0}"}
 
-#: What expressions may refer to.
+#: Names that the expressions refer to.
 FUNCTIONS = {
     name: getattr(np, name)
     for name in (
@@ -82,12 +82,12 @@ FUNCTIONS = {
 
 
 def expression(node: Apply, operands: Sequence[str]) -> str | None:
-    """Return the source of a scalar Op, None if it has none here.
+    """Return the source of a scalar Op's node, or None if the Op is not supported.
 
     Parameters
     ----------
     node : Apply
-        Of the Op.
+        The node.
     operands : sequence of str
         The names of its inputs.
     """
@@ -118,42 +118,49 @@ def expression(node: Apply, operands: Sequence[str]) -> str | None:
 
 
 def arithmetic(kind: type[ps.ScalarOp], operands: Sequence[str]) -> str | None:
-    """Return the source of an Op of numbers, None if it has none here."""
-    if kind in JOINED:
-        return JOINED[kind].join(operands)
+    """Return the source of an arithmetic Op, or None if the Op is not supported."""
+    if kind in VARIADIC:
+        return VARIADIC[kind].join(operands)
     return ARITHMETIC[kind].format(*operands) if kind in ARITHMETIC else None
 
 
-#: What returns the function and the key of a scalar Op that has no source here.
-Other = Callable[[Apply], tuple[Callable[..., Any], str | None]]
+#: Returns a function and its cache key for the node of an Op without source.
+Fallback = Callable[[Apply], tuple[Callable[..., Any], str | None]]
 
 
 class Source:
-    """The source of a graph of scalar Ops, as a function named ``numbers``.
+    """The source of a function named ``scalars`` that evaluates a graph of scalar Ops.
+
+    Parameters
+    ----------
+    graph : FunctionGraph
+        The scalar graph.
+    fallback : callable
+        Returns a function and its cache key for the node of an Op without source.
 
     Attributes
     ----------
     text : str
-        The function.
+        The source.
     values : dict
-        What it refers to.
-    keys : list
-        What tells those values from all others; None of what cannot be told.
+        The global names that it refers to.
+    keys : list of str or None
+        A cache key for each function or constant among ``values``; None where there is none.
     """
 
-    def __init__(self, graph: AbstractFunctionGraph, other: Other) -> None:
+    def __init__(self, graph: AbstractFunctionGraph, fallback: Fallback) -> None:
         self.values: dict[str, Any] = dict(FUNCTIONS, __name__=__name__)
         self.keys: list[str | None] = []
-        self._other = other
-        self._numbers = 0
+        self._fallback = fallback
+        self._count = 0
         self._lines: list[str] = []
         inputs = [f"x{i}" for i in range(len(graph.inputs))]
         results = self._write(graph, inputs)
-        lines = [f"def numbers({', '.join(inputs)}):", *self._lines, f"return {results}"]
+        lines = [f"def scalars({', '.join(inputs)}):", *self._lines, f"return {results}"]
         self.text = "\n    ".join(lines)
 
     def _write(self, graph: AbstractFunctionGraph, inputs: Sequence[str]) -> str:
-        """Add the statements of a graph, and return its outputs."""
+        """Append the statements of a graph, and return the names of its outputs."""
         names = dict(zip(graph.inputs, inputs, strict=True))
 
         def name(v: Variable) -> str:
@@ -164,20 +171,20 @@ class Source:
         for node in graph.toposort():
             text = self._text(node, [name(v) for v in node.inputs])
             for v in node.outputs:
-                names[v] = f"t{self._numbers}"
-                self._numbers += 1
+                names[v] = f"t{self._count}"
+                self._count += 1
             self._lines.append(f"{', '.join(names[v] for v in node.outputs)} = {text}")
         return ", ".join(name(v) for v in graph.outputs)
 
     def _text(self, node: Apply, operands: Sequence[str]) -> str:
-        """Return the source of a node."""
+        """Return the source of a node, after statements of a composite Op."""
         if isinstance(node.op, ps.Composite):
             return self._write(node.op.fgraph, operands)
         text = expression(node, operands)
-        return text or f"{self._refer(*self._other(node))}({', '.join(operands)})"
+        return text or f"{self._refer(*self._fallback(node))}({', '.join(operands)})"
 
     def _refer(self, value: Any, key: str | None) -> str:
-        """Return a new name for a value."""
+        """Bind a value to a new global name, and return the name."""
         name = f"c{len(self.keys)}"
         self.values[name] = value
         self.keys.append(key)
@@ -185,36 +192,36 @@ class Source:
 
 
 class NoSourceError(Exception):
-    """A scalar Op has no source here."""
+    """A scalar Op is not supported."""
 
 
 def python_function(op: ps.ScalarOp, types: Sequence[ps.ScalarType]) -> Callable[..., Any] | None:
-    """Return a Python function of NumPy's numbers for a scalar Op, None if it has no source.
+    """Return a Python function of NumPy scalars for a scalar Op, or None if it is not supported.
 
     Parameters
     ----------
     op : ScalarOp
-        Perhaps of many.
+        The Op, perhaps a composite one.
     types : sequence of ScalarType
-        Of its inputs.
+        The types of its inputs.
     """
 
-    def other(node: Apply) -> Any:
+    def refuse(node: Apply) -> Any:
         raise NoSourceError
 
     try:
-        source = Source(composed(op, types).fgraph, other)
+        source = Source(composed(op, types).fgraph, refuse)
     except NoSourceError:
         return None
     exec(source.text, source.values)
-    function: Callable[..., Any] = source.values["numbers"]
+    function: Callable[..., Any] = source.values["scalars"]
     return function
 
 
 def composed(
     op: ps.ScalarOp, types: Sequence[ps.ScalarType], kind: type[ps.Composite] = ps.Composite
 ) -> ps.Composite:
-    """Return a scalar Op as a composite one."""
+    """Return a composite Op that equals a scalar Op."""
     inputs = op.inputs if isinstance(op, ps.Composite) else [t() for t in types]
     outputs = op.outputs if isinstance(op, ps.Composite) else op(*inputs, return_list=True)
     return kind(inputs, outputs)

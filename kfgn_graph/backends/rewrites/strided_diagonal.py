@@ -1,7 +1,7 @@
-"""A square matrix's diagonal as every so manieth of its entries, which XLA reads where it is used.
+"""A rewrite of the diagonal of a square matrix to a strided view.
 
-JAX gathers a diagonal by indices that it makes: three kernels on a GPU, at every update for every
-factor's trace.
+XLA fuses a strided slice with its consumer. The gather that JAX uses for a diagonal takes three
+kernels on a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STRIDED_DIAGONALS = "kfgn_strided_diagonals"
 
 @node_rewriter([ExtractDiag])
 def strided(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Read the diagonal of a matrix of known size by its stride."""
+    """Replace the diagonal of a matrix of known size."""
     (A,), op = node.inputs, node.op
     n = A.type.shape[0]
     if A.type.ndim != 2 or op.offset != 0 or n is None or A.type.shape != (n, n):

@@ -1,8 +1,7 @@
-r"""Products of a matrix with its own transpose, by BLAS's SYRK: half the operations.
+r"""A rewrite of :math:`X^T X` and :math:`X X^T` to BLAS's SYRK.
 
-:math:`X^T X` is what the factors Q, and KFRA's :math:`E[b\,b^T]`, are made of. Modes that include
-:data:`SYMMETRIC_PRODUCTS` have these products computed for one triangle and mirrored. XLA has no
-such product; there they stay general ones.
+SYRK computes one triangle of the symmetric product, which takes half the operations of a general
+product; the other triangle is then copied from it. Modes that include :data:`SYRK` use it.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
 from pytensor.tensor.type import matrix
 
-from kfgn_graph.backends.rewrites.blas_op import BEFORE_BLAS, BLAS_LETTERS, BlasOp
+from kfgn_graph.backends.rewrites.blas_op import BEFORE_BLAS, BLAS_PREFIXES, BlasOp
 
 #: The tag of the rewrite, for ``Mode.including``.
-SYMMETRIC_PRODUCTS = "kfgn_symmetric_products"
+SYRK = "kfgn_syrk"
 
 SUPPORT_CODE = """
 template <typename T>
@@ -77,12 +76,12 @@ CODE = """
 
 
 class Syrk(BlasOp):
-    """X^T X of a matrix X, (n, d): one triangle by BLAS's SYRK, the other its mirror image."""
+    """X^T X of a matrix X, (n, d), by BLAS's SYRK."""
 
     __props__ = ()
 
     def make_node(self, x: Variable) -> Apply:
-        """Return the node of X^T X, of shape (d, d)."""
+        """Return the node, whose output has shape (d, d)."""
         d = x.type.shape[1]
         return Apply(self, [x], [matrix(dtype=x.type.dtype, shape=(d, d))])
 
@@ -92,23 +91,23 @@ class Syrk(BlasOp):
         return [(d, d)]
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        """Compute it with NumPy, which calls SYRK for a product of this form."""
+        """Evaluate by NumPy, which calls SYRK for a product of this form."""
         (x,) = inputs
         outputs[0][0] = np.ascontiguousarray(x.T @ x)
 
     def c_support_code(self, **kwargs: Any) -> str:
-        """Return BLAS's declarations and the mirror."""
+        """Return the declarations of BLAS and the function that copies a triangle."""
         return super().c_support_code() + SUPPORT_CODE
 
     def c_code(
         self, node: Apply, name: str, inputs: list[str], outputs: list[str], sub: dict[str, str]
     ) -> str:
-        """Return the call of SYRK, for rows or columns that are contiguous without a copy."""
+        """Return C code that calls SYRK; X is copied only if no axis is contiguous."""
         dtype = node.inputs[0].type.dtype
         return CODE.format(
             x=inputs[0],
             z=outputs[0],
-            syrk=f"{BLAS_LETTERS[dtype]}syrk_",
+            syrk=f"{BLAS_PREFIXES[dtype]}syrk_",
             **self.c_names(dtype, sub),
         )
 
@@ -121,7 +120,7 @@ syrk = Syrk()
 
 
 def is_transpose(v: Variable, of: Variable) -> bool:
-    """Return whether v is the matrix ``of``, transposed."""
+    """Return whether ``v`` is the transpose of the matrix ``of``."""
     if v.owner is None or not isinstance(v.owner.op, DimShuffle):
         return False
     return bool(v.owner.op.is_matrix_transpose and v.owner.inputs[0] is of)
@@ -129,9 +128,9 @@ def is_transpose(v: Variable, of: Variable) -> bool:
 
 @node_rewriter([Dot])
 def symmetric_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Compute X^T X and X X^T by SYRK."""
+    """Replace X^T X and X X^T by SYRK."""
     left, right = node.inputs
-    if node.outputs[0].type.dtype not in BLAS_LETTERS or left.type.ndim != 2:
+    if node.outputs[0].type.dtype not in BLAS_PREFIXES or left.type.ndim != 2:
         return None
     if is_transpose(left, of=right) or is_transpose(right, of=left):
         return [syrk(right)]
@@ -139,7 +138,7 @@ def symmetric_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | No
 
 
 optdb.register(
-    SYMMETRIC_PRODUCTS,
+    SYRK,
     dfs_rewriter(symmetric_product, ignore_newtrees=True),
     position=BEFORE_BLAS,
 )

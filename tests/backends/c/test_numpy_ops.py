@@ -13,8 +13,8 @@ import pytest
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.c.numpy_ops import Numbers, Performed
-from kfgn_graph.backends.rewrites import network_size
+from kfgn_graph.backends.c.numpy_ops import PerformOp, PythonScalarOp
+from kfgn_graph.backends.rewrites import graph_size
 from kfgn_graph.backends.rewrites.scalar_source import python_function
 
 X = np.random.default_rng(1).normal(size=(3, 4))
@@ -56,20 +56,20 @@ def test_views_and_numbers_are_numpys(k: float) -> None:
 
 def test_a_large_network_has_no_c_of_views_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     _, ops = compiled()
-    numbers = [op.scalar_op for op in ops if isinstance(op, Numbers)]
+    numbers = [op.scalar_op for op in ops if isinstance(op, PythonScalarOp)]
     assert numbers
-    assert any(isinstance(op, Performed) and isinstance(op.op, DimShuffle) for op in ops)
+    assert any(isinstance(op, PerformOp) and isinstance(op.op, DimShuffle) for op in ops)
     assert not any(isinstance(op, DimShuffle) for op in ops)
-    monkeypatch.setattr(network_size, "SMALL", 10**9)
+    monkeypatch.setattr(graph_size, "SMALL", 10**9)
     _, ops = compiled()
-    assert not any(isinstance(op, Numbers | Performed) for op in ops)
+    assert not any(isinstance(op, PythonScalarOp | PerformOp) for op in ops)
 
 
 def test_a_number_that_is_divided_by_zero_is_infinite() -> None:
     a, b = pt.fscalars("a", "b")
     divide = python_function(ps.true_div, [ps.float32, ps.float32])
     assert divide is not None
-    ratio = Numbers(ps.true_div, divide)(a, b)
+    ratio = PythonScalarOp(ps.true_div, divide)(a, b)
     function = pytensor.function([a, b], ratio, mode=resolve_backend("c", None).mode())
     assert function(1, 0) == np.inf
     assert np.isnan(function(0, 0))

@@ -23,9 +23,9 @@ from pytensor.tensor.math import dot
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.numba.kernels import in_python, kernel_of, performed
+from kfgn_graph.backends.numba.kernels import by_perform, in_python, kernel_of
 from kfgn_graph.backends.numba.scalar_dispatch import InlineComposite
-from kfgn_graph.backends.rewrites import network_size
+from kfgn_graph.backends.rewrites import graph_size
 from kfgn_graph.backends.rewrites.scalar_source import python_function
 from tests.cases import Case, build
 from tests.losses import LOSSES
@@ -228,7 +228,7 @@ class Noted(Op):
         NOTES[self.name] = weakref.ref(copy), there
 
 
-in_python.register(Noted, performed)
+in_python.register(Noted, by_perform)
 
 
 def test_what_nobody_will_read_is_let_go() -> None:
@@ -297,11 +297,11 @@ def test_a_small_network_is_compiled_as_a_whole_and_learns_alike(
     whole, _ = update_of(4)
     by_kernels(*batch)
     # 8 numbers of an example, 39 parameters, 86 of factors and of inverses each, two counts
-    monkeypatch.setattr(network_size, "SMALL", 221)
+    monkeypatch.setattr(graph_size, "SMALL", 221)
     whole(*batch)
     programs = [u.function_for(batch).vm.jit_fn for u in (by_kernels, whole)]
     assert [isinstance(program, Dispatcher) for program in programs] == [False, True]
-    monkeypatch.setattr(network_size, "SMALL", 220)
+    monkeypatch.setattr(graph_size, "SMALL", 220)
     large, _ = update_of(4)
     assert not isinstance(large.function_for(batch).vm.jit_fn, Dispatcher)
     for _ in range(2):

@@ -14,8 +14,8 @@ from pytensor.tensor.basic import Join
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends import resolve_backend
-from kfgn_graph.backends.c.linker import SideBySideLinker
-from kfgn_graph.linalg.materialise import Materialise
+from kfgn_graph.backends.c.linker import ParallelCLinker
+from kfgn_graph.backends.rewrites.materialise import Materialise
 from kfgn_graph.program.networks import autoencoder
 from tests.graphs import WIDTHS, step_graph
 from tests.harness import MODES
@@ -115,7 +115,7 @@ def test_c_waits_for_no_branch_that_may_not_be_taken_to_free_an_array() -> None:
     results = [v for node in fgraph.apply_nodes for v in node.outputs]
     rest = [v for v in fgraph.outputs if v.owner is not choice] + choice.inputs[:1]
     within = {*applys_between([], choice.inputs[1:2])} - {*applys_between([], rest)}
-    awaited = SideBySideLinker().accept(fgraph).compute_gc_dependencies(results)
+    awaited = ParallelCLinker().accept(fgraph).compute_gc_dependencies(results)
     shared = 0
     for v in results:
         if v.owner not in within:

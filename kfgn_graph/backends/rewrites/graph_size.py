@@ -1,4 +1,4 @@
-"""Rewrites for the graphs of large networks alone."""
+"""Rewrites that are applied to large graphs only."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 from pytensor.graph.fg import AbstractFunctionGraph, FunctionGraph
 from pytensor.graph.rewriting.basic import WalkingGraphRewriter
 
-#: Numbers in a graph's arguments up to which calls from Python take as long as computing.
+#: Number of entries of all inputs up to which a call from Python takes as long as the evaluation
+#: of a node.
 SMALL = 250_000
 
 
 def is_small(fgraph: AbstractFunctionGraph) -> bool:
-    """Return whether a graph's arguments hold few numbers, as far as their shapes are known."""
+    """Return whether the inputs have few entries; an unknown length counts as one."""
     shapes = [getattr(v.type, "shape", ()) for v in fgraph.inputs]
     return sum(prod(n or 1 for n in shape) for shape in shapes) <= SMALL
 
 
-class InLargeNetworks(WalkingGraphRewriter):
-    """A rewrite node by node, of the graphs of large networks alone."""
+class LargeGraphRewriter(WalkingGraphRewriter):
+    """A rewriter that visits each node of a large graph and leaves a small one unchanged."""
 
     def apply(self, fgraph: FunctionGraph, start_from: Any = None) -> Any:
         """Rewrite a graph."""
