@@ -24,6 +24,11 @@ def slow(*values: str) -> object:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+def thorough(*values: str) -> object:
+    """Return a row of parameters that `make quick` leaves out."""
+    return pytest.param(*values, marks=pytest.mark.thorough)
+
+
 def on_backends(names: Iterable[str]) -> list[object]:
     """Return the backends to run on: those that take long to compile in the slow run alone."""
     return [name if name == "jax" else slow(name) for name in names]

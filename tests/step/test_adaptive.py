@@ -11,7 +11,7 @@ from tests.losses import LOSSES
 from tests.nets import chain
 from tests.reference.adaptive import AdaptiveTrainer, Recipe, Report
 from tests.reference.training import REFRESHED_FIRST
-from tests.stepping import METHODS, assert_same_parameters, slow
+from tests.stepping import METHODS, assert_same_parameters, slow, thorough
 from tests.tolerances import ADAPTIVE_TRAJECTORY
 
 NET = chain("small", [5, 4, 3, 2], "tanh")
@@ -114,13 +114,13 @@ def assert_reported(stats: kfgn.UpdateStats, wanted: Report) -> None:
     [
         ("tied", "KFRA", "half_rows", "jax"),
         ("searched", "KFLR", "bernoulli", "jax"),
-        ("one_length", "KFRA", "labels", "jax"),
+        thorough("one_length", "KFRA", "labels", "jax"),
         slow("lengths_without_momentum", "KFLR", "half_rows", "jax"),
         ("rejecting", "KFRA", "bernoulli", "jax"),
-        ("watched", "KFRA", "bernoulli", "jax"),
+        thorough("watched", "KFRA", "bernoulli", "jax"),
         slow("watched", "KFRA", "half_rows", "c"),
         slow("watched", "KFRA", "bernoulli", "numba"),
-        ("sampled", "KFRA", "labels", "jax"),
+        thorough("sampled", "KFRA", "labels", "jax"),
         slow("sampled", "KFLR", "half_rows", "c"),
         slow("sampled", "KFRA", "half_rows", "numba"),
         slow("tied", "KFRA", "bernoulli", "jax"),

@@ -23,6 +23,7 @@ from tests.stepping import (
     on_backends,
     slow,
     state_of,
+    thorough,
     trainer_of,
     values_of,
 )
@@ -33,8 +34,8 @@ from tests.tolerances import TRAJECTORY
     ("method", "loss"),
     [
         ("KFRA", "half_rows"),
-        ("KFRA", "bernoulli"),
-        ("KFRA", "labels"),
+        thorough("KFRA", "bernoulli"),
+        thorough("KFRA", "labels"),
         ("KFLR", "labels"),
         slow("KFLR", "half_rows"),
         slow("KFLR", "bernoulli"),
@@ -235,6 +236,7 @@ def test_statistics_are_those_of_the_update(rng: np.random.Generator) -> None:
     assert stats.damping == pytest.approx(DAMPING)
 
 
+@pytest.mark.thorough
 def test_explain_tells_how_long_an_update_took_to_compile(rng: np.random.Generator) -> None:
     case = case_of()
     update = compile_case(build(case, case.values(rng)))
