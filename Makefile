@@ -66,7 +66,8 @@ quick test test-all: export NUMBA_NUM_THREADS ?= 1
 quick test test-all: export JAX_PLATFORMS ?= cpu
 
 quick: $(BIN)/.installed-tests
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not thorough" tests/test_*.py $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not thorough" \
+	  --ignore=tests/program --ignore=tests/experiments $(ARGS)
 
 test: $(BIN)/.installed-tests
 	$(BIN)/lint-imports --no-logo

@@ -18,7 +18,7 @@ def read_version() -> str:
 
 
 CORE = [
-    "pytensor>=3.3,<4",
+    "pytensor>=3.3.5,<3.4",
     "numpy>=2.0",
     "scipy>=1.13",
     "safetensors>=0.5",

@@ -3,6 +3,7 @@
 import re
 
 from sphinx import addnodes
+from sphinx.ext import autosummary
 
 import kfgn_graph
 
@@ -23,9 +24,11 @@ exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "literal"
 
-myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+# Else "Eq. (26)" would end the summary of a docstring.
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("Eq.",)
 # A public name is documented once, as kfgn_graph.NAME; the page of its module points there.
 autosummary_context = {"public": kfgn_graph.__all__}
 autodoc_member_order = "bysource"
@@ -36,11 +39,13 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"kfgn_graph {version}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 pygments_style = "friendly"
 
 
 def keep_stars(app, what, name, obj, options, lines):
-    """Escape the star of a shape such as (N, *event), which is no emphasis."""
+    """Escape the star of a shape such as (N, *event), which marks no emphasis."""
     for k, line in enumerate(lines):
         parts = re.split(r"(``.*?``)", line)
         parts[::2] = [
@@ -57,6 +62,6 @@ def unlink_types(app, doctree):
 
 
 def setup(app):
-    """Connect the hooks, the first to come after the docstrings' own sections are read."""
+    """Connect the hooks; the stars are escaped after the sections of a docstring are read."""
     app.connect("doctree-read", unlink_types)
     app.connect("autodoc-process-docstring", keep_stars, priority=600)

@@ -1,4 +1,4 @@
-"""Write ``reference/spec.md`` from the models of the spec: run it after they change."""
+"""Generate ``reference/spec.md`` from the models of the spec; run it after they change."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from kfgn_graph.program.spec import json_schema, preset, presets, to_toml
 PAGE = Path(__file__).parent / "reference" / "spec.md"
 HEAD = """# The spec
 
-What `kfgn train`, `explain` and `bench` read: a TOML file, or the same as JSON. This page is
-written from the models that check it; `kfgn presets --schema` prints them as a JSON Schema, by
-which editors complete and check. In Python a spec is `kfgn_graph.GraphSpec`, with the same names.
+A spec is the file that `kfgn train`, `explain` and `bench` read: TOML, or the same as JSON. This
+page is generated from the models that check a spec. `kfgn presets --schema` prints them as a JSON
+Schema, with which editors complete and check. In Python a spec is `kfgn_graph.GraphSpec`, with the
+same names.
 
-What is left out has its default. An unknown key, a value out of its range, and a setting that
-would have no effect are errors, which name file, line, key, what was found, what is allowed, and
-the nearest spelling.
+A key that is left out takes its default. An unknown key, a value out of its range, and a setting
+without effect are errors. The message names the file, the line, the key, the value, the allowed
+values and the nearest spelling.
 """
 MOST = 10**15
 
@@ -77,7 +78,7 @@ def _default(part: dict[str, Any]) -> str:
 
 
 def _kind(part: dict[str, Any]) -> str:
-    """Return what a value may be."""
+    """Return the description of the allowed values."""
     options = [option for option in part.get("anyOf", [part]) if option.get("type") != "null"]
     return " or ".join(_one_kind(option) for option in options)
 

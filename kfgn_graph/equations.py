@@ -1,17 +1,17 @@
-r"""The paper's equations, one function each, in the paper's order.
+r"""The equations of the paper: one function each, in the order of the paper.
 
 A. Botev, H. Ritter, D. Barber. *Practical Gauss-Newton Optimisation for Deep Learning*. ICML 2017.
 
-The paper writes columns: :math:`h_\lambda = W_\lambda a_{\lambda-1}`. Here examples are rows,
-:math:`h = a W + b`, so that W is the transpose of the paper's, a bias is the last row of
-:math:`[W; b]`, and a layer's block over row-major :math:`\mathrm{vec}[W; b]` is
-:math:`Q \otimes G`, as in the paper. N counts examples. Curvature is that of the loss itself,
-so that sums over examples carry whatever 1/N the loss has.
+In the paper examples are columns, :math:`h_\lambda = W_\lambda a_{\lambda-1}`. Here examples are
+rows, :math:`h = a W + b`. W is therefore the transpose of the paper's, and a bias is the last row
+of :math:`[W; b]`. The block of a layer over row-major :math:`\mathrm{vec}[W; b]` is
+:math:`Q \otimes G`, as in the paper. N is the number of examples. All curvature is that of the
+loss itself: sums over examples include the factor 1/N of a mean loss.
 
-The recursions (8), (22), (24) and (26) are written in the paper for one affine map after one
-elementwise transfer function. Here they are written for one step v = f(u) of any network, with
-local Jacobian J = dv/du: for :math:`h_{\lambda+1} = W_{\lambda+1} f(h_\lambda)`, J is
-:math:`W_{\lambda+1} B_\lambda`, taken as two steps.
+The paper states the recursions (8), (22), (24) and (26) for an affine map after an elementwise
+transfer function. Here they are stated for a segment v = f(u) of any network with the local
+Jacobian J = dv/du. The paper's step :math:`h_{\lambda+1} = W_{\lambda+1} f(h_\lambda)`, with
+:math:`J = W_{\lambda+1} B_\lambda`, is two segments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.matrices import identity
+from kfgn_graph.linalg.matrices import identity
 
 Transpose = Callable[[TensorVariable], TensorVariable]
 Vectors = list[TensorVariable]
@@ -35,9 +35,10 @@ def per_example_block(a: TensorVariable, H: TensorVariable) -> TensorVariable:
     Parameters
     ----------
     a : TensorVariable
-        Inputs of the layer, of shape (N, T, d_in): T positions share the weight (T = 1 if none).
+        Inputs of the layer, of shape (N, T, d_in). T positions share the weight; without
+        sharing T = 1.
     H : TensorVariable
-        Pre-activation curvature, of shape (N, T, d_out, T, d_out).
+        Pre-activation curvature of each example, of shape (N, T, d_out, T, d_out).
 
     Returns
     -------
@@ -59,13 +60,18 @@ def preactivation_hessian(congruent: TensorVariable, D: TensorVariable | None) -
     congruent : TensorVariable
         :math:`J^T \mathcal{H} J` per example, of shape (N, d, d).
     D : TensorVariable or None
-        The second-order term, of the same shape; None where the step is linear.
+        The second-order term, of shape (N, d, d), or None if the segment is linear.
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (N, d, d).
     """
     return congruent if D is None else congruent + D
 
 
 def diagonal_term(d: TensorVariable) -> TensorVariable:
-    r"""Eq. (9)-(10): diagonals, :math:`D = \mathrm{diag}(f''(h)\, \partial E / \partial a)`.
+    r"""Eq. (9)-(10): :math:`D = \mathrm{diag}(f''(h)\, \partial E / \partial a)` per example.
 
     Parameters
     ----------
@@ -91,31 +97,36 @@ def gauss_newton[V](
     Parameters
     ----------
     pushforward : callable
-        :math:`v \mapsto J v`, from one vector a parameter to the output's shape.
+        :math:`v \mapsto J v`, from one vector per parameter to the shape of the output.
     curvature : callable
-        :math:`u \mapsto H_L u`, example by example; H_L carries the loss's own 1/N.
+        :math:`u \mapsto H_L u` per example, where H_L includes the factor 1/N of a mean loss.
     pullback : callable
-        :math:`u \mapsto J^T u`, one vector a parameter, summed over examples.
+        :math:`u \mapsto J^T u`, one vector per parameter, summed over examples.
     v : vectors
         One for each parameter, of its shape.
+
+    Returns
+    -------
+    vectors
+        One for each parameter, of its shape; the sum over examples.
     """
     return pullback(curvature(pushforward(v)))
 
 
 def input_factor(a: TensorVariable, bias: bool) -> TensorVariable:
-    r"""Eq. (18) and (21): :math:`E[Q] = \frac{1}{N} \sum_n a_n a_n^T`, 1 appended for a bias.
+    r"""Eq. (18) and (21): :math:`E[Q] = \frac{1}{N} \sum_n a_n a_n^T`, a mean over the batch.
 
     Parameters
     ----------
     a : TensorVariable
         Inputs of the layer, of shape (N, d_in).
     bias : bool
-        Whether the layer has a bias.
+        Whether the layer has a bias. If so, a unit is appended to each :math:`a_n`.
 
     Returns
     -------
     TensorVariable
-        Of shape (d_in, d_in), or (d_in + 1, d_in + 1); the mean over the batch.
+        Of shape (d_in, d_in), or (d_in + 1, d_in + 1) with a bias.
     """
     n = a.shape[0].astype(a.type.dtype)
     a = with_unit(a) if bias else a
@@ -123,7 +134,7 @@ def input_factor(a: TensorVariable, bias: bool) -> TensorVariable:
 
 
 def with_unit(a: TensorVariable) -> TensorVariable:
-    """Append the unit that carries the bias: (..., d) to (..., d + 1)."""
+    """Append a unit for the bias to the last axis: (..., d) to (..., d + 1)."""
     return pt.concatenate([a, pt.ones_like(a[..., :1])], axis=-1)
 
 
@@ -138,10 +149,15 @@ def congruence(left: Transpose, G: TensorVariable, right: Transpose) -> TensorVa
     Parameters
     ----------
     left, right : callable
-        :math:`X \mapsto J^T X` per example, on (N, d_out, m), giving (N, d_in, m); they
-        differ where a block couples two inputs of one step.
+        :math:`X \mapsto J^T X` per example, from (N, d_out, m) to (N, d_in, m). They differ if
+        the block couples two inputs of one segment.
     G : TensorVariable
         Of shape (N, d_out, d_out).
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (N, d_in, d_in).
     """
     return right(left(G).mT).mT
 
@@ -149,14 +165,19 @@ def congruence(left: Transpose, G: TensorVariable, right: Transpose) -> TensorVa
 def propagate_square_root(
     transposes: Callable[[TensorVariable], Vectors], C: TensorVariable
 ) -> Vectors:
-    r"""Eq. (24): :math:`C_\lambda = B W^T C_{\lambda+1} = J^T C_{\lambda+1}`, all columns at once.
+    r"""Eq. (24): :math:`C_\lambda = B W^T C_{\lambda+1} = J^T C_{\lambda+1}`, for all columns.
 
     Parameters
     ----------
     transposes : callable
-        :math:`X \mapsto J_i^T X` per example, one result for each input of the step.
+        :math:`X \mapsto J_i^T X` per example, with one result for each input of the segment.
     C : TensorVariable
-        Columns at the step's result, of shape (K, N, ...).
+        Columns at the result of the segment, of shape (K, N, ...).
+
+    Returns
+    -------
+    list of TensorVariable
+        Columns at each input, of shape (K, N, ...).
     """
     return transposes(C)
 
@@ -167,7 +188,8 @@ def expected_from_square_root(C: TensorVariable) -> TensorVariable:
     Parameters
     ----------
     C : TensorVariable
-        Columns of the square root for all examples, of shape (K, N, d).
+        Columns of the square root for all examples, of shape (K, N, d), in the units of the
+        loss.
 
     Returns
     -------
@@ -181,9 +203,9 @@ def expected_from_square_root(C: TensorVariable) -> TensorVariable:
 def expected_congruence(
     G: TensorVariable, b_left: TensorVariable, b_right: TensorVariable
 ) -> TensorVariable:
-    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T`, G already a mean.
+    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T` for an expected G.
 
-    The nested expectation of KFRA: for :math:`G = W^T E[G_{\lambda+1}] W` it gives
+    This is the nested expectation of KFRA. For :math:`G = W^T E[G_{\lambda+1}] W` it gives
     :math:`E[G_\lambda] \approx E[B W^T E[G_{\lambda+1}] W B]`.
 
     Parameters
@@ -191,8 +213,13 @@ def expected_congruence(
     G : TensorVariable
         Of shape (d, d).
     b_left, b_right : TensorVariable
-        Diagonals of the two B, of shape (N, d); they differ where a block couples two
-        inputs of one step.
+        Diagonals of the two B, of shape (N, d). They differ if the block couples two inputs of
+        one segment.
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (d, d).
     """
     n = b_left.shape[0].astype(b_left.type.dtype)
     return G * (b_left.T @ b_right / n)

@@ -1,4 +1,4 @@
-"""How errors and reports name variables, Apply nodes and paths through a graph."""
+"""Descriptions of variables, Apply nodes and paths, for errors and reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pytensor.graph.basic import Apply, Variable
 
 
 def name_of(variable: Variable) -> str:
-    """Return a short name: the variable's own, or the Op that makes it."""
+    """Return the name of a variable or, if it has none, the Op that computes it."""
     if variable.name:
         return f"'{variable.name}'"
     if variable.owner is not None:
@@ -17,7 +17,7 @@ def name_of(variable: Variable) -> str:
 
 
 def created_at(variable: Variable) -> str:
-    """Return ``' (created at FILE:LINE)'`` where PyTensor kept the line, else ``''``."""
+    """Return ``' (created at FILE:LINE)'`` if PyTensor recorded the line, else ``''``."""
     stacks = getattr(variable.tag, "trace", None) or []
     for stack in reversed(stacks):
         for frame in reversed(stack):
@@ -26,7 +26,7 @@ def created_at(variable: Variable) -> str:
 
 
 def describe(variable: Variable) -> str:
-    """Return the variable's name and, where known, its creation line."""
+    """Return the name of a variable and, if known, the line that created it."""
     return name_of(variable) + created_at(variable)
 
 
@@ -36,5 +36,5 @@ def describe_path(nodes: Iterable[Apply]) -> str:
 
 
 def names(variables: Iterable[Variable]) -> str:
-    """Return a comma-separated list of names."""
+    """Return the names of variables, separated by commas."""
     return ", ".join(name_of(v) for v in variables)

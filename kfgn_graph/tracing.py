@@ -1,4 +1,4 @@
-"""From the user's loss to a graph whose layers and output are known."""
+"""The entry point for recognition: :func:`trace_layers`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads import split_at_head
 from kfgn_graph.layers.graph import LayerGraph, recognise
-from kfgn_graph.layers.leading import Leading, leading_examples
+from kfgn_graph.layers.subsample import Leading, leading_examples
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a network is read from: see :func:`trace_layers`."""
+    """A network as the user describes it: the arguments of :func:`trace_layers`."""
 
     loss: TensorVariable
     params: Sequence[TensorSharedVariable]
@@ -25,7 +25,7 @@ class Source:
     unmatched: str
 
     def graph(self) -> LayerGraph:
-        """Return what is recognised."""
+        """Return the recognised graph."""
         return trace_layers(self.loss, self.params, self.output, self.unmatched)
 
     def replaced(self, replacements: Mapping[Variable, Variable]) -> Source:
@@ -40,7 +40,7 @@ class Source:
         )
 
     def leading(self, graph: LayerGraph, count: int) -> Leading | None:
-        """Return the network on a batch's first examples: see :func:`leading_examples`."""
+        """Return the network on the first ``count`` examples; see :func:`leading_examples`."""
         return leading_examples(graph, self.loss, self.params, self.output, self.unmatched, count)
 
 
@@ -50,38 +50,38 @@ def trace_layers(
     output: TensorVariable | None = None,
     unmatched: str = "error",
 ) -> LayerGraph:
-    """Find the affine layers of a loss and prove that they explain every parameter.
+    """Recognise the affine layers of a loss and verify that they cover every parameter.
 
     Parameters
     ----------
     loss : scalar TensorVariable
-        Sum or mean over a batch of terms that each read one example, plus terms that depend
-        on parameters alone (penalties, log priors). Examples lie along the leading axis.
+        A sum or mean over the examples of terms that each read one example, plus terms that
+        depend on parameters alone (penalties, log priors). Examples are along the leading axis.
     params : sequence of shared variables
         The parameters to train.
     output : TensorVariable, optional
-        The variable at which the loss is split from the network. By default the split with
-        which the loss has a closed form (squared error, Bernoulli, softmax), nearest to the
-        network; else the last variable that is a function of the network alone.
+        The variable at which the loss is split from the network. By default it is the variable
+        nearest to the network of which the loss is a squared error or a cross-entropy (Bernoulli
+        or softmax), or else the last variable that is a function of the network alone.
     unmatched : {'error', 'gradient', 'freeze'}
         What to do with a parameter that is not the weight or bias of exactly one affine map:
-        refuse it, train it by plain gradient steps, or leave it as it is.
+        raise an error, train it by plain gradient steps, or leave it unchanged.
 
     Returns
     -------
     LayerGraph
-        Over the user's own input variables and parameters; nothing of theirs is changed.
+        The graph over the user's own inputs and parameters, which are not changed.
 
     Raises
     ------
     ParameterError
-        If a parameter is not a shared real tensor variable, or not in the loss's graph.
+        If a parameter is not a shared real tensor variable, or not in the graph of the loss.
     UnmatchedParameterError
         If a use of a parameter is not recognised and ``unmatched`` is 'error'.
     NotABatchLossError
         If the loss is not a scalar, or may mix examples.
     CurvatureRuleNotFound
-        If no single output splits the loss from the network.
+        If no single variable splits the loss from the network.
     """
     graph = recognise(loss, params, output, unmatched)
     return graph if output is not None else split_at_head(graph)

@@ -12,7 +12,7 @@ import pytensor
 import pytensor.link.jax.dispatch  # sets the precision that is corrected below
 import pytest
 
-from kfgn_graph.backends import base
+from kfgn_graph.backends.rewrites import graph_size as sizes
 
 jax.config.update("jax_enable_x64", True)  # the judges compute in float64
 
@@ -20,7 +20,7 @@ jax.config.update("jax_enable_x64", True)  # the judges compute in float64
 pytensor.config.on_opt_error = "raise"
 
 #: What is compiled for large networks is tested; what is said of small ones asks for it.
-base.SMALL = -1
+sizes.SMALL = -1
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +37,7 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
 @pytest.fixture(params=["large", "small"])
 def network_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile as for large networks, and as for small ones."""
-    monkeypatch.setattr(base, "SMALL", {"large": -1, "small": 10**9}[request.param])
+    monkeypatch.setattr(sizes, "SMALL", {"large": -1, "small": 10**9}[request.param])
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,13 @@ def compile_graph(inputs: list[Any], outputs: Any, mode: str = PLAIN) -> Functio
     return pytensor.function(inputs, outputs, mode=chosen)
 
 
+def in_python(inputs: list[Any], outputs: list[Any]) -> Function:
+    """Compile a graph as it was built, Op by Op in Python; it need not read all of its inputs."""
+    with pytensor.config.change_flags(cxx=""):  # Ops that hold a graph would be compiled to C
+        mode = Mode(linker="py", optimizer=None)
+        return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
+
+
 @cache
 def compiled(name: str, mode: str, batch_size: int | None = None) -> Compiled:
     """Compile the factors of the case of that name by every method, in one function."""

@@ -38,6 +38,17 @@ def test_the_readme_has_one_program_and_it_trains(capsys):
     assert printed < 0.2  # a guess between two classes has the loss ln 2 = 0.69
 
 
+def test_the_landing_page_shows_what_its_example_prints(capsys):
+    runpy.run_path(str(DOCS / "example.py"))
+    printed = capsys.readouterr().out
+    page = (DOCS / "index.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    number = r"\d\.\de[+-]\d\d"
+    assert re.sub(number, "#", printed) == re.sub(number, "#", shown)
+    values = [[float(v) for v in re.findall(number, text)] for text in (printed, shown)]
+    assert values[0] == pytest.approx(values[1], rel=0.2)  # printed with two digits
+
+
 def test_the_tutorial_trains(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["autoencoder.py", "21"])
     names = runpy.run_path(str(DOCS / "tutorial" / "autoencoder.py"), run_name="__main__")

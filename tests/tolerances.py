@@ -3,6 +3,9 @@
 # Two ways to the same number in float64, through a few dozen operations of order one.
 EXACT = 1e-10
 
+# A handful of operations of order one in float64: one step's local Jacobian.
+LOCAL = 1e-12
+
 # A linear system loses its condition times the rounding of float64, a few dozen times over.
 PER_CONDITION = 1e-14
 

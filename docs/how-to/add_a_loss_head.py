@@ -1,4 +1,4 @@
-"""Teach the compiler a loss: the negative log-likelihood of Cauchy noise."""
+"""Add a loss head for the negative log-likelihood of Cauchy noise."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,10 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.heads import DiagonalHead
-from kfgn_graph.heads.linearity import is_linear
+from kfgn_graph.extend import DiagonalHead, is_linear
 
 
-# --- head: what the loss says of its output
+# --- head: the curvature of the loss in its output
 @dataclass(frozen=True, eq=False)
 class CauchyHead(DiagonalHead):
     r"""The loss :math:`\sum_i w_i \log(1 + (z_i - y_i)^2)`, with the Fisher information w / 2."""

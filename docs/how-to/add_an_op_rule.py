@@ -1,4 +1,4 @@
-"""Teach the compiler an Op: the cumulative sum along an axis of each example."""
+"""Add rules for an Op, the cumulative sum along an axis of each example."""
 
 import numpy as np
 import pytensor
@@ -6,8 +6,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.extra_ops import CumOp
 
 import kfgn_graph as kfgn
-from kfgn_graph.jacobians import ConstantJacobian
-from kfgn_graph.layers.examples import Mixes
+from kfgn_graph.extend import ConstantJacobian, Mixes
 
 
 # --- examples: the Op keeps examples apart

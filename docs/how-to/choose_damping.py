@@ -49,7 +49,7 @@ _, small = trial("default, loss / 1000", scale=1e-3)
 _, little = trial("constant 1e-4", damping=kfgn.ConstantDamping(1e-4))
 _, much = trial("constant 100", damping=kfgn.ConstantDamping(100.0))
 
-# --- verdict: the default needs no choice, and the loss's unit does not matter to it
+# --- verdict: the default trains well, whatever the unit of the loss
 assert adapted < 0.5 * first
 assert abs(small / adapted - 1) < 0.05
 assert adapted < much

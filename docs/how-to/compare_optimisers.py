@@ -1,4 +1,4 @@
-"""Train one small network with several optimisers behind the same door."""
+"""Train one small network with several optimisers through the same interface."""
 
 import numpy as np
 import pytensor
@@ -24,7 +24,7 @@ def build():
     return x, (pt.softplus(h) - x * h).sum(axis=1).mean(), params
 
 
-# --- optimisers: the settings that tell them apart
+# --- optimisers: the settings in which they differ
 optimisers = {
     "KFRA": {},
     "Hessian-free": {"method": kfgn.HessianFree(iterations=30)},

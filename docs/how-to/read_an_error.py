@@ -21,7 +21,7 @@ def show(error, build):
         raise AssertionError(f"{error.__name__} was not raised")
 
 
-# --- unmatched: a parameter that is no layer's
+# --- unmatched: a parameter outside all layers
 prediction = (x @ W) * scale
 loss = pt.sqr(prediction - y).sum(axis=1).mean()
 show(kfgn.UnmatchedParameterError, lambda: kfgn.trace_layers(loss, [W, scale]))

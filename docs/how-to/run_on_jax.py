@@ -1,4 +1,4 @@
-"""Train on JAX, on whatever device it finds, with the data kept there."""
+"""Train on JAX, on the device that it finds, with the data kept there."""
 
 import jax
 import numpy as np
@@ -36,7 +36,7 @@ rows = np.stack([rng.permutation(len(inputs))[:size] for _ in range(20)])
 losses = update.many([inputs, labels], rows).loss
 print(f"twenty more   loss {losses[0]:.4f} to {losses[-1]:.4f}")
 
-# --- reading: the values are arrays of JAX until they are asked for as NumPy's
+# --- reading: the values are JAX arrays, which NumPy converts
 weight = np.asarray(W0.get_value())
 predict = pytensor.function([x], log_p.argmax(axis=1), mode="JAX")
 accuracy = np.mean(np.asarray(predict(inputs)) == np.asarray(labels))

@@ -1,11 +1,12 @@
-"""What each compile backend needs: how to choose one, and how to compile for it."""
+"""Compile backends: how one is chosen, and what it compiles with."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 import kfgn_graph.backends.inverses
-import kfgn_graph.backends.rewriting  # noqa: F401, for their registration
+import kfgn_graph.backends.registration
+import kfgn_graph.backends.rewrites.accumulation  # noqa: F401  for their registration
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError
 
@@ -13,19 +14,19 @@ NAMES = ("auto", "jax", "numba", "c")
 
 
 def resolve_backend(name: str, devices: int | None = None) -> Backend:
-    """Return the backend of that name, checked to be usable here.
+    """Return a backend by name.
 
     Parameters
     ----------
     name : {'auto', 'jax', 'numba', 'c'}
-        ``auto`` takes JAX where it is installed, else Numba.
+        ``auto`` is JAX if it is installed, and Numba otherwise.
     devices : int, optional
-        Over how many JAX devices batches are divided.
+        The number of JAX devices over which batches are divided.
 
     Raises
     ------
     BackendError
-        If the name is unknown, the backend is not installed, or C has no BLAS to link.
+        If the name is unknown, or if the backend cannot be used on this machine.
     """
     if name not in NAMES:
         raise BackendError(f"backend={name!r} is not one of {NAMES}.")
@@ -36,7 +37,7 @@ def resolve_backend(name: str, devices: int | None = None) -> Backend:
             raise BackendError(
                 "backend='jax' needs JAX: install the extra with `pip install kfgn_graph[jax]`."
             )
-        from kfgn_graph.backends.jax import JAXBackend
+        from kfgn_graph.backends.jax.backend import JAXBackend
 
         return JAXBackend(devices)
     if devices is not None:
@@ -44,10 +45,10 @@ def resolve_backend(name: str, devices: int | None = None) -> Backend:
     if name == "numba":
         if find_spec("numba") is None:
             raise BackendError("backend='numba' needs Numba: `pip install numba`.")
-        from kfgn_graph.backends.numba import NumbaBackend
+        from kfgn_graph.backends.numba.backend import NumbaBackend
 
         return NumbaBackend()
-    from kfgn_graph.backends.c import CBackend
+    from kfgn_graph.backends.c.backend import CBackend
 
     return CBackend()
 

@@ -4,39 +4,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.fg import AbstractFunctionGraph, FunctionGraph
-from pytensor.graph.rewriting.basic import WalkingGraphRewriter
-
-#: Numbers in a graph's arguments up to which calls from Python take as long as computing.
-SMALL = 250_000
-
-
-def is_small(fgraph: AbstractFunctionGraph) -> bool:
-    """Return whether a graph's arguments hold few numbers, as far as their shapes are known."""
-    shapes = [getattr(v.type, "shape", ()) for v in fgraph.inputs]
-    return sum(prod(n or 1 for n in shape) for shape in shapes) <= SMALL
-
-
-class InLargeNetworks(WalkingGraphRewriter):
-    """A rewrite node by node, of the graphs of large networks alone."""
-
-    def apply(self, fgraph: FunctionGraph, start_from: Any = None) -> Any:
-        """Rewrite a graph."""
-        return None if is_small(fgraph) else super().apply(fgraph, start_from)
 
 
 class Backend(ABC):
-    """How to compile an update, and what the compiled function wants."""
+    """How functions are compiled, and where their arguments have to lie.
+
+    Attributes
+    ----------
+    name : str
+        The name by which the backend is chosen.
+    static_batch : bool
+        Whether the batch size has to be known when a function is compiled.
+    """
 
     name: str
-    #: Whether the number of examples must be known when the update is compiled.
     static_batch: bool
 
     @abstractmethod
@@ -44,29 +31,29 @@ class Backend(ABC):
         """Return the PyTensor mode to compile with."""
 
     def place(self, batch: list[Any]) -> list[Any]:
-        """Return the batch where the compiled function wants it."""
+        """Return a batch on the device, or devices, of the compiled function."""
         return batch
 
     def place_state(self, variables: Iterable[SharedVariable]) -> None:
-        """Put the values that persist where the compiled function wants them: here, leave them."""
+        """Move the values of shared variables to the devices; by default nothing is moved."""
         return
 
     def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
-        """Call a function once for each batch, drawn from data by index.
+        """Call a function once for each batch.
 
         Parameters
         ----------
         function : Function
-            Compiled for batches of this size.
+            A function compiled for this batch size.
         data : sequence of arrays
-            One for each input; scalars are passed as they are.
-        batches : (T, B) array of integers
-            Rows of the data, for each of T calls.
+            One array for each input, with an example in each row; scalars are passed unchanged.
+        batches : integer array, shape (T, B)
+            The rows of each batch.
 
         Returns
         -------
-        list
-            What the calls returned, output by output, of shape (T, ...).
+        list of ndarray
+            The results of all calls, one array of shape (T, ...) for each output.
         """
         results = [
             function(*self.place([a[rows] if a.ndim else a for a in data])) for rows in batches

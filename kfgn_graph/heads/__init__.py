@@ -1,4 +1,4 @@
-"""Loss heads: what the loss says of the network's output."""
+"""Loss heads: a loss as a function of the network's output, with its Hessian."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from dataclasses import replace
 
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.heads.bernoulli import BernoulliHead
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import (
-    BernoulliHead,
-    DiagonalHead,
-    SquaredErrorHead,
-    match_elementwise,
-)
+from kfgn_graph.heads.diagonal import DiagonalHead
+from kfgn_graph.heads.elementwise import match_elementwise
 from kfgn_graph.heads.generic import GenericHead
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
+from kfgn_graph.heads.squared_error import SquaredErrorHead
 from kfgn_graph.layers.graph import LayerGraph
 
 __all__ = [
@@ -37,14 +35,14 @@ _matchers: list[Matcher] = [match_elementwise, match_softmax]
 
 
 def register_loss_head(matcher: Matcher) -> Matcher:
-    """Register a function that recognises a loss; usable as a decorator.
+    """Register a matcher, which recognises a loss; used as a decorator.
 
     Parameters
     ----------
     matcher : callable
-        ``matcher(loss, z, example_axes)`` gets the scalar data loss, a candidate output z and
-        its number of example axes. It returns a :class:`Head`, or None if the loss is not
-        its own. Matchers registered later are asked first.
+        ``matcher(loss, z, example_axes)`` receives the scalar data loss, a candidate output z
+        and the number of example axes of z. It returns a :class:`Head` if it recognises the
+        loss as a function of z, else None. The matcher registered last is tried first.
 
     Returns
     -------
@@ -56,7 +54,7 @@ def register_loss_head(matcher: Matcher) -> Matcher:
 
 
 def find_head(graph: LayerGraph) -> Head:
-    """Return the head of ``graph``'s loss at its output: a closed form, or the generic one."""
+    """Return the head of the data loss at ``graph.output``: generic if no matcher applies."""
     z, axes = graph.output, graph.example_axes[graph.output]
     for matcher in _matchers:
         head = matcher(graph.data_loss, z, axes)
@@ -66,11 +64,12 @@ def find_head(graph: LayerGraph) -> Head:
 
 
 def split_at_head(graph: LayerGraph) -> LayerGraph:
-    """Return ``graph`` split where its loss has a closed form, nearest to the network.
+    """Return ``graph`` split at the candidate where its loss has a closed form.
 
-    A squared error of ``tanh(h)``, say, is split at ``tanh(h)``, and a cross-entropy of
-    ``sigmoid(h)`` at the logits ``h``. Where no candidate has a closed form, the last one
-    that the loss is not linear in is taken: all before it belongs to the network.
+    If several candidates qualify, the one nearest to the network is the output: a squared error
+    of ``tanh(h)`` is split at ``tanh(h)``, a cross-entropy of ``sigmoid(h)`` at the logits
+    ``h``. If none qualifies, the output is the candidate farthest from the network in which the
+    loss is nonlinear.
     """
     splits = [replace(graph, output=candidate) for candidate in graph.candidates]
     for split in splits:

@@ -1,8 +1,8 @@
-"""What a loss says of its output: the interface that curvature methods read.
+"""The interface between a loss and the curvature methods.
 
-Rows r enumerate the examples (R of them, over all example axes), and the output of an
-example is flattened to K numbers. H_r is the (K, K) Hessian of the *whole loss* with
-respect to row r, so that it carries the loss's own reduction.
+The output z is read as R rows of K numbers: a row r for each example, over all example axes,
+with the output of the example flattened. H_r is the (K, K) Hessian of the *whole loss* with
+respect to row r. It therefore includes the reduction of the loss, such as 1/N for a mean.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import ClassVar
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.draws import Draws
+from kfgn_graph.linalg.random import Draws
 
 
 def size_of(variable: TensorVariable, start: int, stop: int | None = None) -> TensorVariable | int:
-    """Return the product of some of the variable's lengths: an int where they are static."""
+    """Return the product of the lengths of axes ``start:stop``: an int if they are static."""
     stop = variable.type.ndim if stop is None else stop
     product: TensorVariable | int = 1
     for axis in range(start, stop):
@@ -28,7 +28,7 @@ def size_of(variable: TensorVariable, start: int, stop: int | None = None) -> Te
 
 
 def rows(variable: TensorVariable, example_axes: int) -> TensorVariable:
-    """Flatten to (R, K): examples and the numbers of one example."""
+    """Return the variable as a matrix (R, K), one row for each example."""
     if variable.type.ndim == 2 and example_axes == 1:
         return variable
     return variable.reshape((-1, size_of(variable, example_axes)))
@@ -36,14 +36,14 @@ def rows(variable: TensorVariable, example_axes: int) -> TensorVariable:
 
 @dataclass(frozen=True, eq=False)
 class Head(ABC):
-    """The loss as a function of the network's output z.
+    """A data loss as a function of the network's output z.
 
     Attributes
     ----------
     output : TensorVariable
-        z, of shape (N, ..., *event).
+        The output z, of shape (N, ..., *event).
     example_axes : int
-        How many leading axes of z enumerate examples.
+        Number of leading axes of z that enumerate examples.
     loss : TensorVariable
         The scalar data loss.
     """
@@ -53,12 +53,12 @@ class Head(ABC):
     loss: TensorVariable
 
     name: ClassVar[str] = "head"
-    #: The distribution that the loss is the negative log-likelihood of, where it is one.
+    #: The distribution of which the loss is the negative log-likelihood, or None.
     distribution: ClassVar[str | None] = None
 
     @property
     def n_outputs(self) -> TensorVariable | int:
-        """K, the number of outputs of an example: an int where it is static."""
+        """K, the number of outputs of an example: an int if it is static."""
         return size_of(self.output, self.example_axes)
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Head(ABC):
 
     @abstractmethod
     def psd_hessians(self) -> TensorVariable:
-        """Return H_r with negative curvature set to zero, of shape (R, K, K)."""
+        """Return H_r with negative eigenvalues set to zero, of shape (R, K, K)."""
 
     @abstractmethod
     def summed_hessian(self) -> TensorVariable:
@@ -75,26 +75,59 @@ class Head(ABC):
 
     @abstractmethod
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
-        """Return columns ``start : start + count`` of C with C C^T = H (Eq. 23).
+        """Return columns of a square root C of :meth:`psd_hessians`: C C^T = H, Eq. (23).
 
-        Of shape (count, *z.shape); columns beyond K are zero. The columns are those of
-        :meth:`psd_hessians`.
+        Parameters
+        ----------
+        start : int or scalar TensorVariable
+            The first column.
+        count : int
+            The number of columns. Columns beyond K are zero.
+
+        Returns
+        -------
+        TensorVariable
+            Of shape (count, *z.shape).
         """
 
     @abstractmethod
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
-        """Return random columns c, of shape (samples, *z.shape), with E[sum_s c c^T] = H.
+        """Return random columns c with E[sum_s c_s c_s^T] = H.
 
-        Drawn from the model's own predictive distribution where the loss defines one,
-        else random +-1 combinations of the columns of the square root.
+        The columns are gradients at targets drawn from the predictive distribution of the
+        model, if the loss defines one, else combinations of the columns of the square root with
+        random signs; both are divided by the root of ``samples``.
+
+        Parameters
+        ----------
+        draws : Draws
+            The source of random numbers.
+        samples : int
+            The number of columns.
+
+        Returns
+        -------
+        TensorVariable
+            Of shape (samples, *z.shape).
         """
 
     @abstractmethod
     def curvature_times(self, direction: TensorVariable) -> TensorVariable:
-        """Return H_r times a direction at each row, of z's shape, with :meth:`psd_hessians`."""
+        """Return H_r u_r for each row, with H_r as in :meth:`psd_hessians`.
+
+        Parameters
+        ----------
+        direction : TensorVariable
+            u, of z's shape.
+
+        Returns
+        -------
+        TensorVariable
+            Of z's shape.
+        """
 
     def basis(self, start: TensorVariable | int, count: int) -> TensorVariable:
-        """Return unit vectors e_k, k in ``start : start + count``, as (count, 1, ..., *event)."""
+        """Return ``count`` unit vectors from e_start on, of shape (count, 1, ..., *event)."""
         z = self.output
         hot = pt.eq(
             (start + pt.arange(count))[:, None], pt.arange(self.n_outputs)[None, :]
@@ -103,5 +136,5 @@ class Head(ABC):
         return hot.reshape((count, *([1] * self.example_axes), *event))
 
     def lengths(self) -> list[TensorVariable | int]:
-        """Return the lengths of z's axes, as ints where they are static."""
+        """Return the lengths of the axes of z, each an int if it is static."""
         return [size_of(self.output, axis, axis + 1) for axis in range(self.output.type.ndim)]

@@ -1,4 +1,4 @@
-"""Any other loss: H_r by symbolic second derivatives, K at a time."""
+"""The head of all other losses, whose Hessian is computed by automatic differentiation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from pytensor.gradient import grad
 from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head, rows
+from kfgn_graph.linalg.random import Draws
 
 
 @dataclass(frozen=True, eq=False)
 class GenericHead(Head):
-    """A loss known only through its second derivatives.
+    """A loss without a closed form: H_r by automatic differentiation, K products at a time.
 
-    H_r is the autodiff Hessian of the loss with respect to each example's output. Where it
-    is not positive semi-definite, its negative eigenvalues are set to zero, which gives the
-    nearest such matrix in the Frobenius norm.
+    :meth:`psd_hessians` sets the negative eigenvalues of H_r to zero, which gives the positive
+    semi-definite matrix nearest to H_r in the Frobenius norm.
     """
 
     name = "generic"
@@ -36,10 +35,11 @@ class GenericHead(Head):
         return flat.dimshuffle(1, 0, 2)
 
     def _eigen(self) -> tuple[TensorVariable, TensorVariable]:
+        """Return the eigenvalues of H_r, negative ones set to zero, and its eigenvectors."""
         h = self.hessians()
         found = pt.linalg.eigh((h + h.dimshuffle(0, 2, 1)) / np.asarray(2, h.dtype))
-        # copies, since PyTensor's rewrite of a slice of such a result fails (3.3: it takes the
-        # results of a batched Op for one)
+        # Copies work around PyTensor 3.3: its rewrite of slices of an Op's output fails on a
+        # batched Op with several outputs.
         values, vectors = map(deep_copy_op, found)
         return pt.maximum(values, np.asarray(0, h.dtype)), vectors
 
@@ -51,7 +51,7 @@ class GenericHead(Head):
         return self.psd_hessians().sum(axis=0)
 
     def _columns(self) -> TensorVariable:
-        """Return all columns of the root, of shape (K, R, K), column first."""
+        """Return all K columns of the square root, of shape (K, R, K)."""
         values, vectors = self._eigen()
         return (vectors * pt.sqrt(values)[:, None, :]).dimshuffle(2, 0, 1)
 

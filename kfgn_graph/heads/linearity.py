@@ -1,4 +1,4 @@
-"""Whether a loss is linear in given intermediate variables."""
+"""The test whether a loss is linear in intermediate variables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LINEAR_OPS = (
 
 
 def is_linear(loss: TensorVariable, sources: Sequence[Variable]) -> bool:
-    """Whether every path from ``sources`` to ``loss`` runs through linear Ops only."""
+    """Return whether every path from ``sources`` to ``loss`` consists of linear Ops only."""
     varying = set(sources)
     for node in toposort([loss]):
         if any(v in sources for v in node.outputs) or not any(v in varying for v in node.inputs):

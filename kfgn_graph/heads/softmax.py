@@ -1,4 +1,4 @@
-"""Softmax cross-entropy: losses that are linear in log-softmax(z), or in logsumexp(z) and z."""
+"""Softmax cross-entropy: losses linear in log-softmax(z), or in logsumexp(z) and z."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.special import LogSoftmax, LogSumExp
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.draws import Draws
 from kfgn_graph.heads.core import Head
-from kfgn_graph.heads.elementwise import batched_diagonal
+from kfgn_graph.heads.diagonal import batched_diagonal
 from kfgn_graph.heads.linearity import is_linear
-from kfgn_graph.matrices import diagonal
+from kfgn_graph.linalg.matrices import diagonal
+from kfgn_graph.linalg.random import Draws
 
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxHead(Head):
-    r"""Cross-entropy of a categorical output from its logits z, of shape (N, ..., K).
+    r"""Cross-entropy of a categorical output with logits z, of shape (N, ..., K).
 
-    loss :math:`= \sum_r s_r (\log \sum_k e^{z_k} - \sum_k y_k z_k)` with
-    :math:`\sum_k y_k = 1`, so :math:`H_r = s_r (\mathrm{diag}(p) - p p^T)` and its root has the
-    columns :math:`\sqrt{s_r p_k} (e_k - p)`, with :math:`p = \mathrm{softmax}(z)`, free of y.
+    The loss is :math:`\sum_r s_r (\log \sum_k e^{z_{rk}} - \sum_k y_{rk} z_{rk})` with
+    :math:`\sum_k y_{rk} = 1`. With :math:`p = \mathrm{softmax}(z_r)` its Hessian is
+    :math:`H_r = s_r (\mathrm{diag}(p) - p p^T)`, which has a square root with the columns
+    :math:`\sqrt{s_r p_k} (e_k - p)`. Both are independent of y.
 
     Attributes
     ----------
@@ -43,6 +44,7 @@ class SoftmaxHead(Head):
         return pt.special.softmax(self.output, axis=-1)
 
     def _rows(self) -> tuple[TensorVariable, TensorVariable]:
+        """Return p as (R, K) and s as (R,)."""
         p = self.probabilities()
         return p.reshape((-1, p.shape[-1])), self.scale.reshape((-1,))
 
@@ -85,7 +87,7 @@ class SoftmaxHead(Head):
 
 
 def match_softmax(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head | None:
-    """Return the head of a softmax cross-entropy in z, or None."""
+    """Return the head of a softmax cross-entropy of logits z, or None if it is another loss."""
     if z.type.ndim != example_axes + 1:
         return None
     nodes = [
@@ -112,5 +114,5 @@ def _over_last_axis(node: Apply, z: TensorVariable) -> bool:
 
 
 def _linear_beyond(loss: TensorVariable, z: TensorVariable, node: Apply) -> bool:
-    """Whether the loss is linear in the node's output and in whatever else it reads of z."""
+    """Return whether the loss is linear in the output of ``node`` and in z itself."""
     return is_linear(loss, [node.outputs[0], z])

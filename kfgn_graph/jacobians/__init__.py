@@ -1,4 +1,4 @@
-"""Local Jacobians: what one step of the network does to curvature, for every method."""
+"""Local Jacobians: the propagation of curvature through one segment of the network."""
 
 # isort: off
 from kfgn_graph.jacobians.core import (
@@ -9,7 +9,7 @@ from kfgn_graph.jacobians.core import (
     register_local_jacobian,
 )
 
-# The rules, imported for their registrations.
+# Imported to register the rules.
 import kfgn_graph.jacobians.affine
 import kfgn_graph.jacobians.elementwise
 import kfgn_graph.jacobians.fallback

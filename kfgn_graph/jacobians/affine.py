@@ -1,4 +1,4 @@
-"""Products with a matrix that is the same for every example: J = W^T, acting on the last axis."""
+"""Products with a matrix: the Jacobian J = W^T, the same for every example."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from kfgn_graph.jacobians.core import (
 )
 from kfgn_graph.jacobians.fallback import PullbackJacobian
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.matrices import diagonal, is_diagonal
+from kfgn_graph.linalg.matrices import diagonal, is_diagonal
 
 
 class AffineJacobian(ConstantJacobian):
-    """J = W^T of one input."""
+    """The Jacobian J = W^T of h = a W + b in a."""
 
     def mean_congruence(self, G: TensorVariable) -> Blocks:
-        r"""Return W G W^T; for a diagonal G, :math:`W G^{1/2}` times its transpose: a SYRK."""
+        r"""Return W G W^T, for a diagonal G as a SYRK: :math:`(W G^{1/2}) (W G^{1/2})^T`."""
         if not is_diagonal(G) or len(self.segment.event()) > 1:
             return super().mean_congruence(G)
         (root,) = self.mean_transpose_apply(diagonal(pt.sqrt(pt.diagonal(G))))
@@ -31,7 +31,7 @@ class AffineJacobian(ConstantJacobian):
 
 @register_local_jacobian(Affine, Dot)
 def local_jacobian_affine(op: Affine | Dot, segment: Segment) -> LocalJacobian:
-    """dh/da = W^T for h = a W + b: a message C becomes C W^T."""
+    """Return dh/da = W^T for h = a W + b, which maps columns C to C W^T."""
     a, W = segment.node.inputs[:2]
     if segment.inputs != (a,) or W.type.ndim != 2:
         return PullbackJacobian(segment)

@@ -1,15 +1,16 @@
-"""The local Jacobian of one step of the network, and the dispatcher that finds it.
+"""The interface of local Jacobians, and their dispatch on the Op of a segment.
 
-A *segment* is one step v = f(u_1, ..., u_m) of the network: an Op, or a whole composition
-of elementwise Ops, which counts as one. Its local Jacobian knows no curvature method; the
-methods know no Op. An Op is taught to all methods at once by::
+A *segment* is one step v = f(u_1, ..., u_m) of the network: an Op, or a whole composition of
+elementwise Ops. Local Jacobians do not depend on the curvature method, and methods do not
+depend on Ops. A rule therefore makes an Op available to all methods::
 
     @register_local_jacobian(MyOp)
     def local_jacobian_MyOp(op, segment):
         return ConstantJacobian(segment, pulls)  # or a subclass of LocalJacobian
 
-Messages keep examples apart: a column message C at v is (K, R, *event), with K columns, R
-rows (examples, over all example axes) and v's remaining axes; D_v is their product.
+Columns C at v, such as those of a square root, have the shape (K, R, *event): K columns, R rows
+(the examples, over all example axes) and the *event*, the remaining axes of v. D_v is the product
+of the lengths of the event.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ Blocks = list[list[TensorVariable]]
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One step v = f(u_1, ..., u_m) of the network.
+    """One step v = f(u_1, ..., u_m) of the network: an Op or a composition of elementwise Ops.
 
     Attributes
     ----------
     node : Apply
-        The node that makes v (for a composition, its last).
+        The node that computes v; for a composition, its last node.
     output : TensorVariable
-        v.
+        The result v.
     inputs : tuple of TensorVariable
-        The u_i that vary with the layers; the others are held.
+        The inputs u_i that depend on the layers. All other inputs are constants.
     example_axes : tuple of int
-        How many leading axes enumerate examples: of v, then of each u_i.
+        The number of leading axes that enumerate examples, for v and then for each u_i.
     """
 
     node: Apply
@@ -52,14 +53,14 @@ class Segment:
     example_axes: tuple[int, ...]
 
     def event(self, index: int | None = None) -> Lengths:
-        """Return the lengths of the other axes: of v, or of u_index."""
+        """Return the event of v, or of u_index: the lengths of all axes but the example axes."""
         if index is None:
             return event_lengths(self.output, self.example_axes[0])
         return event_lengths(self.inputs[index], self.example_axes[1 + index])
 
 
 def event_lengths(variable: TensorVariable, example_axes: int) -> Lengths:
-    """Return the lengths of all axes but the example axes; ints where they are static."""
+    """Return the lengths of all axes but the example axes, each an int if it is static."""
     return [
         s if s is not None else variable.shape[k]
         for k, s in enumerate(variable.type.shape)
@@ -68,40 +69,84 @@ def event_lengths(variable: TensorVariable, example_axes: int) -> Lengths:
 
 
 def product(lengths: Lengths) -> TensorVariable | int:
-    """Return the product of some lengths; an int where all are."""
+    """Return the product of lengths, an int if all of them are."""
     total: TensorVariable | int = 1
     for length in lengths:
         total = length * total
     return total
 
 
-def as_message(variable: TensorVariable, example_axes: int) -> TensorVariable:
-    """Flatten a variable's example axes: (N, ..., *event) to (R, *event)."""
+def flatten_examples(variable: TensorVariable, example_axes: int) -> TensorVariable:
+    """Flatten the example axes of a variable: (N, ..., *event) to (R, *event)."""
     if example_axes == 1:
         return variable
     return variable.reshape((-1, *event_lengths(variable, example_axes)))
 
 
 class LocalJacobian(ABC):
-    """dv/du_i for the inputs u_i of a segment, in the verbs that curvature methods use."""
+    """The local Jacobians J_i = dv/du_i of a segment, as the operations that methods need.
+
+    A subclass implements :meth:`transpose_apply`, which suffices for KFLR, KFAC and
+    ``BlockGaussNewton``. KFRA also needs :meth:`mean_congruence`, and in a network with branches
+    :meth:`mean_transpose_apply`. ``BlockHessian`` needs :meth:`second_order`. An operation that is
+    not implemented raises :class:`~kfgn_graph.CurvatureRuleNotFound`.
+
+    Parameters
+    ----------
+    segment : Segment
+        The segment.
+    """
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
 
     @abstractmethod
     def transpose_apply(self, C: TensorVariable) -> list[TensorVariable]:
-        """Return J_i^T C per example, for each i: (K, R, *event of v) to (K, R, *event of u_i)."""
+        """Return J_i^T C per example, for each input i.
+
+        Parameters
+        ----------
+        C : TensorVariable
+            Columns at v, of shape (K, R, *event of v).
+
+        Returns
+        -------
+        list of TensorVariable
+            For each i, of shape (K, R, *event of u_i).
+        """
 
     def mean_transpose_apply(self, M: TensorVariable) -> list[TensorVariable]:
-        """Return E[J_i]^T M over the examples, for each i: (D_v, m) to (D_ui, m)."""
+        """Return E[J_i]^T M for each input i, E being the mean over the examples.
+
+        Parameters
+        ----------
+        M : TensorVariable
+            Of shape (D_v, m).
+
+        Returns
+        -------
+        list of TensorVariable
+            For each i, of shape (D_ui, m).
+        """
         raise self.unstructured()
 
     def mean_congruence(self, G: TensorVariable) -> Blocks:
-        """Return E[J_i^T G J_j] over the examples, for each i and j >= i: (D_ui, D_uj)."""
+        """Return E[J_i^T G J_j] for each i and j >= i, E being the mean over the examples.
+
+        Parameters
+        ----------
+        G : TensorVariable
+            Of shape (D_v, D_v).
+
+        Returns
+        -------
+        list of list of TensorVariable
+            For each i and j >= i, of shape (D_ui, D_uj).
+        """
         raise self.unstructured()
 
     def second_order(self, g: TensorVariable) -> Blocks | None:
-        """Return sum_k g_k d^2 v_k / du_i du_j per example, or None where v is linear in u.
+        """Return sum_k g_k d^2 v_k / du_i du_j per example, or None if v is linear in u.
 
         Parameters
         ----------
@@ -114,18 +159,18 @@ class LocalJacobian(ABC):
             For each i and j >= i, of shape (R, D_ui, D_uj).
         """
         raise CurvatureRuleNotFound(
-            f"the exact Hessian needs the second derivatives of {self.segment.node.op}, in "
-            f"{describe(self.segment.output)}, which has no rule: BlockGaussNewton, KFLR and KFAC "
-            "need none."
+            f"BlockHessian needs the second derivatives of {self.segment.node.op}, in "
+            f"{describe(self.segment.output)}, for which there is no rule. Use BlockGaussNewton, "
+            "KFLR or KFAC, which do not need them."
         )
 
     def unstructured(self) -> CurvatureRuleNotFound:
-        """Return the error for an Op whose Jacobian has no known structure."""
+        """Return the error for an Op whose Jacobian has no rule."""
         return CurvatureRuleNotFound(
-            f"KFRA cannot carry the expected curvature through {self.segment.node.op}, in "
-            f"{describe(self.segment.output)}: its Jacobian has no known structure. KFLR and KFAC "
-            "work through any differentiable Op; or teach the Op with "
-            "kfgn_graph.register_local_jacobian."
+            f"KFRA cannot propagate the expected curvature through {self.segment.node.op}, in "
+            f"{describe(self.segment.output)}: the structure of its Jacobian is not known. Use "
+            "KFLR or KFAC, which support any differentiable Op, or register a rule for the Op "
+            "with kfgn_graph.register_local_jacobian."
         )
 
 
@@ -134,14 +179,15 @@ Rule = Callable[..., LocalJacobian]
 
 
 class ConstantJacobian(LocalJacobian):
-    """A Jacobian that is the same for every example, known by its transpose.
+    r"""A local Jacobian that is the same for every example, given by its transpose.
 
     Parameters
     ----------
     segment : Segment
-        The step it belongs to.
+        The segment.
     pulls : sequence of callables
-        For each input, the map (K, R, *event of v) to (K, R, *event of u_i), for any K and R.
+        For each input, the linear map :math:`C \mapsto J_i^T C` from columns of shape
+        (K, R, *event of v) to columns of shape (K, R, *event of u_i), for any K and R.
     """
 
     def __init__(self, segment: Segment, pulls: Sequence[Pull]) -> None:
@@ -172,19 +218,19 @@ class ConstantJacobian(LocalJacobian):
 
 @singledispatch
 def local_jacobian(op: Op, segment: Segment) -> LocalJacobian:
-    """Return the local Jacobian of a segment, by the type of the Op that makes its output.
+    """Return the local Jacobian of a segment, dispatched on the type of its Op.
 
     Parameters
     ----------
     op : Op
         The Op of ``segment.node``.
     segment : Segment
-        The step of the network.
+        The segment.
 
     Returns
     -------
     LocalJacobian
-        The rule registered for the Op, else the fallback through the Op's own pullback.
+        By the rule registered for the Op, else by the Op's own pullback.
     """
     from kfgn_graph.jacobians.fallback import PullbackJacobian
 
@@ -194,7 +240,7 @@ def local_jacobian(op: Op, segment: Segment) -> LocalJacobian:
 def register_local_jacobian(
     *op_types: type[Op],
 ) -> Callable[[Rule], Rule]:
-    """Register the local Jacobian of some Op types; used as a decorator.
+    """Register the rule for the local Jacobian of Op types; used as a decorator.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Elementwise Ops and their compositions: Jacobians B = diag(b), b = f'(u) per example."""
+"""Elementwise Ops and their compositions: B = diag(b) with b = f'(u), for each example."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from kfgn_graph.jacobians.core import (
     Blocks,
     LocalJacobian,
     Segment,
-    as_message,
+    flatten_examples,
     product,
     register_local_jacobian,
 )
 
 
 class DiagonalJacobian(LocalJacobian):
-    """B_i = diag(b_i), with b_i = dv/du_i entry by entry, by the Ops' own pullbacks.
+    """The Jacobians B_i = diag(b_i), with b_i = dv/du_i entry by entry.
 
-    An input that is broadcast along some axes counts as repeated there: what it receives
-    is summed over them.
+    The Ops' own pullbacks give b_i. For an input that is broadcast along event axes, results are
+    summed over these axes.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -32,24 +32,26 @@ class DiagonalJacobian(LocalJacobian):
         v = segment.output
         self._dummies = [pt.tensor(dtype=u.type.dtype, shape=v.type.shape) for u in segment.inputs]
         self._copy = _rebuilt_over(v, dict(zip(segment.inputs, self._dummies, strict=True)))
-        self._slopes = grad(
+        slopes = grad(
             None,
             self._dummies,
             known_grads={self._copy: pt.ones_like(self._copy)},
             disconnected_inputs="ignore",
         )
-        self.slopes = [self._message(slope) for slope in self._slopes]
+        # PyTensor gives a float32 comparison a gradient of float64 zeros
+        self._slopes = [s.astype(v.type.dtype) for s in slopes]
+        self.slopes = [self._per_example(slope) for slope in self._slopes]
 
-    def _message(self, over_dummies: TensorVariable) -> TensorVariable:
-        """Put the real inputs back, and give the result v's full shape, as (R, *event)."""
+    def _per_example(self, over_dummies: TensorVariable) -> TensorVariable:
+        """Substitute the inputs for the dummies; return the result in v's shape as (R, *event)."""
         v = self.segment.output
         real = dict(zip(self._dummies, self.segment.inputs, strict=True))
         result = clone_replace(over_dummies, real, rebuild_strict=False)
         if result.type.broadcastable != v.type.broadcastable:
             result = result * pt.ones_like(v)
-        return as_message(result, self.segment.example_axes[0])
+        return flatten_examples(result, self.segment.example_axes[0])
 
-    def _repeated(self, index: int) -> tuple[int, ...]:
+    def _broadcast_axes(self, index: int) -> tuple[int, ...]:
         """Return the event axes along which input ``index`` is broadcast."""
         axes = self.segment.example_axes
         v = self.segment.output.type.broadcastable[axes[0] :]
@@ -60,9 +62,9 @@ class DiagonalJacobian(LocalJacobian):
         results = []
         for index, slope in enumerate(self.slopes):
             result = C * slope[None]
-            repeated = self._repeated(index)
-            if repeated:
-                result = result.sum(axis=tuple(2 + k for k in repeated), keepdims=True)
+            broadcast = self._broadcast_axes(index)
+            if broadcast:
+                result = result.sum(axis=tuple(2 + k for k in broadcast), keepdims=True)
             results.append(result)
         return results
 
@@ -91,29 +93,31 @@ class DiagonalJacobian(LocalJacobian):
 
     def _second_block(self, i: int, j: int, g: TensorVariable) -> TensorVariable:
         curved = grad(self._slopes[i].sum(), self._dummies[j], disconnected_inputs="ignore")
-        d = (self._message(curved) * g).reshape((g.shape[0], product(self.segment.event())))
+        curved = self._per_example(curved.astype(g.type.dtype))
+        d = (curved * g).reshape((g.shape[0], product(self.segment.event())))
         diagonal = equations.diagonal_term(d)
         return self._collapse_both(i, j, diagonal)
 
     def _collapse(self, index: int, M: TensorVariable) -> TensorVariable:
-        """Sum the rows of M (..., D_v, m) over the axes along which the input is repeated."""
-        repeated = self._repeated(index)
-        if not repeated:
+        """Sum rows of M, (..., D_v, m), over the axes along which the input is broadcast."""
+        broadcast = self._broadcast_axes(index)
+        if not broadcast:
             return M
         event = self.segment.event()
         lead = [M.shape[k] for k in range(M.type.ndim - 2)]
         full = M.reshape((*lead, *event, M.shape[M.type.ndim - 1]))
-        summed = full.sum(axis=tuple(len(lead) + k for k in repeated))
+        summed = full.sum(axis=tuple(len(lead) + k for k in broadcast))
         return summed.reshape(
             (*lead, product(self.segment.event(index)), M.shape[M.type.ndim - 1])
         )
 
     def _collapse_both(self, i: int, j: int, M: TensorVariable) -> TensorVariable:
+        """Sum rows of M for input i and columns for input j, as :meth:`_collapse` does."""
         return self._collapse(j, self._collapse(i, M).mT).mT
 
 
 def _rebuilt_over(v: TensorVariable, replacements: dict[Variable, Variable]) -> TensorVariable:
-    """Rebuild the elementwise composition of v over full-sized stand-ins for its inputs."""
+    """Rebuild the elementwise composition v with its inputs replaced by full-shape dummies."""
     memo: dict[Variable, Variable] = dict(replacements)
 
     def rebuilt(variable: Variable) -> Variable:
@@ -132,5 +136,5 @@ def _rebuilt_over(v: TensorVariable, replacements: dict[Variable, Variable]) -> 
 
 @register_local_jacobian(Elemwise)
 def local_jacobian_elementwise(op: Elemwise, segment: Segment) -> LocalJacobian:
-    """One rule for every elementwise Op, and every composition of them."""
+    """Return B = diag(b) for any composition of elementwise Ops."""
     return DiagonalJacobian(segment)

@@ -1,4 +1,4 @@
-"""Any differentiable Op, known only through its own pullback."""
+"""The local Jacobian of an Op without a rule, by the Op's own pullback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kfgn_graph.jacobians.core import LocalJacobian
 
 
 class PullbackJacobian(LocalJacobian):
-    """Knows only ``transpose_apply``: enough for KFLR, KFAC and the exact Gauss-Newton block."""
+    """A local Jacobian that provides ``transpose_apply`` only, by the Op's pullback."""
 
     def transpose_apply(self, C: TensorVariable) -> list[TensorVariable]:
         v, inputs = self.segment.output, self.segment.inputs

@@ -1,4 +1,4 @@
-"""Ops that move, copy, drop or add up entries: constant Jacobians of zeros and ones."""
+"""Ops that move, copy, drop or sum entries: constant Jacobians of zeros and ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from kfgn_graph.jacobians.core import (
     register_local_jacobian,
 )
 from kfgn_graph.layers.ir import NetworkOutput
-from kfgn_graph.vectors import total
+from kfgn_graph.linalg.vectors import total
 
 Span = tuple[TensorVariable | int, TensorVariable | int]
 
 
 @register_local_jacobian(Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput)
 def local_jacobian_reshape(op: Reshape, segment: Segment) -> LocalJacobian:
-    """Give a message the input's shape: the entries of an example stay in order."""
+    """Reshape columns to the input's event; a reshape keeps the order of an example's entries."""
 
     def pull(C: TensorVariable) -> TensorVariable:
         return C.reshape((C.shape[0], C.shape[1], *segment.event(0)))
@@ -37,7 +37,7 @@ def local_jacobian_reshape(op: Reshape, segment: Segment) -> LocalJacobian:
 
 @register_local_jacobian(DimShuffle)
 def local_jacobian_dimshuffle(op: DimShuffle, segment: Segment) -> LocalJacobian:
-    """Axes are permuted back; axes that were added are dropped again."""
+    """Invert the permutation of the axes and drop the axes that were added."""
     lead_v, lead_u = segment.example_axes
     order = op.new_order[lead_v:]
 
@@ -53,7 +53,7 @@ def local_jacobian_dimshuffle(op: DimShuffle, segment: Segment) -> LocalJacobian
 
 @register_local_jacobian(Join)
 def local_jacobian_join(op: Join, segment: Segment) -> LocalJacobian:
-    """Each input takes its slice of the message."""
+    """Return to each input its slice of the columns; an input joined twice gets the sum."""
     axis = op.axis % segment.output.type.ndim
     event_axis = 2 + axis - segment.example_axes[0]
     start: TensorVariable | int = 0
@@ -78,20 +78,20 @@ def local_jacobian_join(op: Join, segment: Segment) -> LocalJacobian:
 
 @register_local_jacobian(Subtensor)
 def local_jacobian_subtensor(op: Subtensor, segment: Segment) -> LocalJacobian:
-    """Put a message where the slice came from, among zeros."""
+    """Scatter columns into zeros at the positions of the slice."""
     indices = indices_from_subtensor(segment.node.inputs[1:], op.idx_list)
-    picked = tuple(indices[segment.example_axes[1] :])
+    indexed = tuple(indices[segment.example_axes[1] :])
 
     def pull(C: TensorVariable) -> TensorVariable:
         zeros = pt.zeros((C.shape[0], C.shape[1], *segment.event(0)), dtype=C.type.dtype)
-        return pt.set_subtensor(zeros[(slice(None), slice(None), *picked)], C)
+        return pt.set_subtensor(zeros[(slice(None), slice(None), *indexed)], C)
 
     return ConstantJacobian(segment, [pull])
 
 
 @register_local_jacobian(Sum)
 def local_jacobian_sum(op: Sum, segment: Segment) -> LocalJacobian:
-    """Give what a sum receives to each of its terms."""
+    """Broadcast columns over the axes that were summed."""
     lead_u = segment.example_axes[1]
     summed = range(segment.inputs[0].type.ndim) if op.axis is None else op.axis
 

@@ -1,4 +1,4 @@
-"""Checking a loss and its parameters before anything is read."""
+"""Validation of a loss and its parameters, before any rewriting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.errors import CurvatureRuleNotFound, NotABatchLossError, ParameterError
-from kfgn_graph.layers.walking import dependents
+from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
-#: Identities whose derivative is not the identity.
+#: Ops that return their input unchanged but alter its gradient.
 GRADIENT_CHANGING = (DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroGrad)
 
 
@@ -29,24 +29,32 @@ def check_loss(loss: object) -> None:
         )
     if not loss.type.dtype.startswith("float"):
         raise NotABatchLossError(
-            f"loss {describe(loss)} has dtype {loss.type.dtype}, not a real one."
+            f"loss {describe(loss)} has dtype {loss.type.dtype}; it must be a real floating-point "
+            "scalar: cast it."
         )
 
 
 def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
-    """Return the parameters' common dtype, or raise :class:`ParameterError`."""
+    """Return the common dtype of the parameters.
+
+    Raises
+    ------
+    ParameterError
+        If there are no parameters, if one is listed twice, is not a shared real tensor variable
+        or is not in the graph of ``loss``, or if they differ in dtype.
+    """
     if len(params) == 0:
-        raise ParameterError("params is empty: name the shared variables to train.")
+        raise ParameterError("params is empty: list the shared variables to train.")
     for index, p in enumerate(params):
         if p in params[:index]:
-            raise ParameterError(f"params names {describe(p)} twice: name it once.")
+            raise ParameterError(f"params contains {describe(p)} twice: list it once.")
     reached = set(ancestors([loss]))
     for p in params:
         if not isinstance(p, SharedVariable) or not isinstance(p.type, TensorType):
             what = describe(p) if isinstance(p, Variable) else repr(p)
             raise ParameterError(
                 f"parameter {what} is not a shared tensor variable: "
-                "make it one with pytensor.shared(value, name=...)."
+                "create it with pytensor.shared(value, name=...)."
             )
         if not p.type.dtype.startswith("float"):
             raise ParameterError(
@@ -56,21 +64,21 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
         if p not in reached:
             raise ParameterError(
                 f"parameter {describe(p)} is not in the graph of the loss: check that the loss "
-                "was built from this variable, or leave it out of `params`."
+                "was built from this very variable, or remove it from `params`."
             )
     dtypes = {p.type.dtype for p in params}
     if len(dtypes) > 1:
-        raise ParameterError(f"parameters have several dtypes, {sorted(dtypes)}: use one.")
+        raise ParameterError(f"parameters have different dtypes, {sorted(dtypes)}: use one.")
     return dtypes.pop()
 
 
 def check_gradients(loss: Variable, params: Sequence[Variable]) -> None:
-    """Raise :class:`CurvatureRuleNotFound` where the user's graph alters a gradient on its way."""
+    """Raise :class:`CurvatureRuleNotFound` if an Op alters the gradient in a parameter."""
     varying = dependents([loss], params)
     for node in toposort([loss]):
         if isinstance(node.op, GRADIENT_CHANGING) and any(v in varying for v in node.inputs):
             raise CurvatureRuleNotFound(
-                f"{node.op} changes the gradient of {describe(node.inputs[0])} in the "
-                "parameters: the loss is then not the function whose curvature would be read. "
-                "Apply it to what no parameter feeds, or remove it."
+                f"{node.op} alters the gradient through {describe(node.inputs[0])}, so that the "
+                "curvature of the loss is not consistent with its gradient. Remove this Op, or "
+                "apply it only to variables that do not depend on a parameter."
             )

@@ -1,4 +1,4 @@
-"""Rebuilding a graph so that every real number in it has the parameters' dtype."""
+"""Conversion of a graph to a single floating-point dtype."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pytensor.tensor.type import TensorType
 
 
 def is_float(variable: Variable) -> bool:
-    """Whether the variable is a tensor of real floating-point numbers."""
+    """Return whether the variable is a tensor of real floating-point numbers."""
     return isinstance(variable.type, TensorType) and variable.type.dtype.startswith("float")
 
 
 def rebuild_with_dtype(outputs: Sequence[Variable], dtype: str) -> list[Variable]:
     """Clone ``outputs`` with floating-point roots and constants cast to ``dtype``.
 
-    The roots (inputs and shared variables) remain the user's own. Python numbers, float64
-    constants and divisions by integer sizes, which PyTensor promotes to float64, follow
-    ``dtype`` instead; a cast that the user wrote stays.
+    The roots (inputs and shared variables) remain the user's own. PyTensor promotes Python
+    numbers, float64 constants and divisions by integer sizes to float64; here they get
+    ``dtype``. Casts written by the user are kept.
     """
     memo: dict[Variable, Variable] = {}
 
@@ -59,7 +59,7 @@ def _cast_root(variable: Variable, dtype: str) -> Variable:
 
 
 def _demote_sizes(old_dtype: str, inputs: list[Variable], dtype: str) -> list[Variable]:
-    """Cast integer operands that would promote a float result beyond ``dtype``."""
+    """Cast integer operands that would promote the result to a wider float than ``dtype``."""
     floats = {v.type.dtype for v in inputs if is_float(v)}
     if old_dtype == dtype or not old_dtype.startswith("float") or not floats <= {dtype}:
         return inputs

@@ -1,4 +1,4 @@
-"""Reading a loss graph: its layers, its penalty and the candidates for its output."""
+"""The recognised graph of a loss: its layers, its penalty and its candidate outputs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from kfgn_graph.layers.checking import check_gradients, check_loss, check_parame
 from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
-from kfgn_graph.layers.patterns import parameter_behind
-from kfgn_graph.layers.penalties import split_penalty
+from kfgn_graph.layers.patterns import underlying_parameter
+from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
+from kfgn_graph.layers.traversal import bottlenecks, dependents
 from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
-from kfgn_graph.layers.walking import bottlenecks, dependents
 from kfgn_graph.printing import describe, name_of, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
@@ -41,11 +41,11 @@ class Layer:
     name : str
         The weight's name, or ``layer<k>``.
     weight, bias : shared variable
-        The user's own parameters; ``bias`` is None where there is none.
+        The user's own parameters; ``bias`` is None if the layer has none.
     input : TensorVariable
-        a, of shape (N, ..., d_in).
+        The activations a that the layer reads, of shape (N, ..., d_in).
     preactivation : TensorVariable
-        h, of shape (N, ..., d_out).
+        The pre-activation h, of shape (N, ..., d_out).
     """
 
     name: str
@@ -56,12 +56,12 @@ class Layer:
 
     @property
     def matrix(self) -> TensorVariable:
-        """W, of shape (d_in, d_out), as the affine map reads it."""
+        """W, of shape (d_in, d_out): the weight, transposed if it is stored transposed."""
         return self.preactivation.owner.inputs[1]
 
     @property
     def transposed(self) -> bool:
-        """Whether the user's weight is stored as (d_out, d_in)."""
+        """Whether the user stores the weight transposed, as (d_out, d_in)."""
         node = self.matrix.owner
         return node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0)
 
@@ -76,26 +76,26 @@ class LayerGraph:
     Attributes
     ----------
     loss : TensorVariable
-        The scalar loss.
+        The scalar loss, the sum of ``data_loss`` and ``penalty``.
     data_loss : TensorVariable
-        Its part that reads the layers.
+        The terms that depend on the layers' outputs.
     penalty : TensorVariable or None
-        Its part that reads parameters alone; ``loss`` is the sum of the two.
+        The terms that depend on parameters alone.
     parameters : tuple of shared variables
-        In the user's order.
+        The parameters to train, in the user's order.
     layers : tuple of Layer
-        In forward order.
+        The layers, in forward order.
     output : TensorVariable
         The variable z at which the loss is split from the network.
     candidates : tuple of TensorVariable
-        The variables at which it could be split, nearest to the network first.
+        The variables at which the loss can be split, nearest to the network first.
     example_axes : mapping
-        For each variable that varies with the layers, the number of leading axes that
-        enumerate examples (0 once summed over).
+        For each variable that depends on the layers, the number of leading axes that
+        enumerate examples (0 after a sum over the examples).
     unmatched : mapping of parameter to str
-        Parameters that no layer holds, with the reason.
+        The parameters that belong to no layer, each with the reason.
     unmatched_treatment : {'error', 'gradient', 'freeze'}
-        What becomes of them.
+        How those parameters are treated; see :func:`trace_layers`.
     """
 
     loss: TensorVariable
@@ -116,10 +116,10 @@ def recognise(
     output: TensorVariable | None = None,
     unmatched: str = "error",
 ) -> LayerGraph:
-    """Read ``loss``: find its layers, prove that they explain every parameter.
+    """Recognise the layers of ``loss`` and verify that they cover every parameter.
 
     Without ``output``, the returned graph is split at the candidate nearest to the network.
-    See :func:`kfgn_graph.trace_layers` for the parameters and errors.
+    Parameters and errors are those of :func:`kfgn_graph.trace_layers`.
     """
     if unmatched not in UNMATCHED_TREATMENTS:
         raise SpecError(f"unmatched={unmatched!r} is not one of {UNMATCHED_TREATMENTS}.")
@@ -131,13 +131,13 @@ def recognise(
 
 
 def _marked(loss: TensorVariable, output: TensorVariable | None) -> TensorVariable:
-    """Put the opaque identity at the split that the user chose."""
+    """Insert :data:`network_output` at the variable where the user splits the loss."""
     if output is None:
         return loss
     if output not in set(ancestors([loss])):
         raise CurvatureRuleNotFound(
             f"output {describe(output)} is not in the graph of the loss: pass the very variable "
-            "from which the loss was computed."
+            "that the loss was built from."
         )
     return graph_replace(loss, {output: network_output(output)})
 
@@ -161,8 +161,8 @@ def _assemble(
     matched = [p for p in parameters if p not in reasons]
     if data_loss is None or not matched:
         raise UnmatchedParameterError(
-            f"no parameter of the loss is matched by an affine map a @ W ({names(parameters)}): "
-            "there is no curvature to factor. Train them by a first-order method."
+            f"no parameter is the weight of an affine map a @ W ({names(parameters)}): there is "
+            "no curvature to factorise. Train them by a first-order method."
         )
     layers = _layers(nodes, frozenset(matched))
     nodes = [layer.preactivation.owner for layer in layers]
@@ -183,10 +183,11 @@ def _assemble(
 
 
 def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:
+    """Return the layers of the affine nodes whose weights are in ``parameters``."""
     layers: list[Layer] = []
     for node in nodes:
         a, W, *bias = node.inputs
-        weight = parameter_behind(W, parameters)
+        weight = underlying_parameter(W, parameters)
         if weight is None:
             continue
         name = weight.name or f"layer{len(layers)}"
@@ -195,7 +196,7 @@ def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[La
         h = node.outputs[0]
         h.name = h.name or f"{name}_preactivation"
         layers.append(
-            Layer(name, weight, parameter_behind(bias[0], parameters) if bias else None, a, h)
+            Layer(name, weight, underlying_parameter(bias[0], parameters) if bias else None, a, h)
         )
     return tuple(layers)
 
@@ -206,7 +207,7 @@ def _candidates(
     example_axes: Mapping[Variable, int],
     output: TensorVariable | None,
 ) -> tuple[TensorVariable, ...]:
-    """Return the variables that split loss from network, nearest to the network first."""
+    """Return the variables that split the loss from the network, nearest to the network first."""
     varying = dependents([data_loss], [node.outputs[0] for node in nodes])
     through = bottlenecks(data_loss, varying, nodes)
     if output is not None:
@@ -215,14 +216,15 @@ def _candidates(
         ]
         if not through:
             raise CurvatureRuleNotFound(
-                f"the loss reads the layers by other ways than output={name_of(output)}: choose a "
-                "variable through which all of the network feeds the loss."
+                f"the loss depends on the layers by paths around output={name_of(output)}: pass a "
+                "variable that lies on every path from the network to the loss."
             )
     split = [v for v in reversed(through) if example_axes[v] > 0]
     if not split:
         raise CurvatureRuleNotFound(
-            "the loss reads several outputs of the network, and no single variable with a leading "
-            "example axis lies between: concatenate them into one, and pass it as output=."
+            "the loss reads several outputs of the network: no single variable with a leading "
+            "example axis lies on every path to it. Concatenate the outputs into one variable, "
+            "compute the loss from it, and pass it as output=."
         )
     return tuple(v for v in split if _is_output_function(v, split[0], varying))
 
@@ -230,9 +232,10 @@ def _candidates(
 def _is_output_function(
     v: TensorVariable, nearest: TensorVariable, varying: Mapping[Variable, None]
 ) -> bool:
-    """Whether v is a function of ``nearest`` alone: tanh(h), say, or layers that are not trained.
+    """Return whether v is a function of ``nearest`` alone, such as tanh(h) or frozen layers.
 
-    What also reads a batch input, such as a target, or adds entries up, belongs to the loss.
+    A variable that also reads a batch input (a target), or that reduces over an axis, belongs to
+    the loss.
     """
     pending = [v]
     while pending:

@@ -1,8 +1,8 @@
 """The marker Ops of the intermediate representation.
 
-Both are inline :class:`~pytensor.compile.builders.SymbolicOp`: they are visible to
-``dprint`` and to our rewrites, and vanish when the graph is compiled, so that no backend
-needs a rule for them.
+Both are an inline :class:`~pytensor.compile.builders.SymbolicOp`: ``dprint`` and the rewrites
+of this package see them, and compilation replaces them by their inner graphs, so that no backend
+needs to implement them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def as_rows(x: TensorVariable) -> TensorVariable:
 class Affine(SymbolicOp):
     """The affine map h = a W + b of one layer.
 
-    Inputs are ``a`` (..., d_in), ``W`` (d_in, d_out) and, optionally, ``b`` (d_out,); the
-    output ``h`` is (..., d_out). All axes of ``a`` but the last count as examples.
+    The inputs are ``a`` (..., d_in), ``W`` (d_in, d_out) and optionally ``b`` (d_out,). The
+    output is ``h`` (..., d_out).
     """
 
     inline = True
@@ -30,7 +30,7 @@ class Affine(SymbolicOp):
     def build_inner_graph(
         self, a: Variable, W: Variable, b: Variable | None = None
     ) -> list[Variable]:
-        """Return ``[h]``, by one matrix product whatever the number of axes."""
+        """Return ``[h]``, computed by one matrix product for any number of axes of ``a``."""
         h = as_rows(a) @ W
         if a.type.ndim != 2:
             h = h.reshape((*(a.shape[i] for i in range(a.type.ndim - 1)), W.shape[1]))
@@ -53,9 +53,9 @@ class Affine(SymbolicOp):
 
 
 class NetworkOutput(SymbolicOp):
-    """The identity, at the variable where the user splits the loss from the network.
+    """The identity at the variable where the user splits the loss from the network.
 
-    It keeps canonicalisation from simplifying the loss across the split.
+    It prevents canonicalisation from simplifying the loss across the split.
     """
 
     inline = True

@@ -1,4 +1,4 @@
-"""The graph patterns of a layer, each a rewrite that puts an :class:`Affine` in its place."""
+"""Rewrites that recognise the graph patterns of a layer and replace each by :class:`Affine`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
 
-#: Ops that stay closed, because a loss head reads them.
-KEPT_CLOSED = (Affine, NetworkOutput, Softmax, LogSoftmax, LogSumExp)
+#: Ops that are not inlined, because loss heads and rules match them.
+NOT_INLINED = (Affine, NetworkOutput, Softmax, LogSoftmax, LogSumExp)
 
 
 class ParameterSet(Feature):
-    """Tells the rewrites which roots of the graph are the parameters being trained."""
+    """A graph feature that tells the rewrites which roots are parameters to train."""
 
     def __init__(self, parameters: Sequence[Variable]) -> None:
         self.parameters = frozenset(parameters)
 
     def on_attach(self, fgraph: FunctionGraph) -> None:
-        """Make the set reachable as ``fgraph.parameter_set``."""
+        """Store the set as ``fgraph.parameter_set``."""
         fgraph.parameter_set = self.parameters
 
 
-def parameter_behind(variable: Variable, parameters: frozenset[Variable]) -> Variable | None:
-    """Return the parameter of which ``variable`` is a transpose or a view with axes of 1."""
+def underlying_parameter(variable: Variable, parameters: frozenset[Variable]) -> Variable | None:
+    """Return the parameter of which ``variable`` is a transposed or expanded view, or None."""
     while variable not in parameters:
         node = variable.owner
         if node is None or not isinstance(node.op, DimShuffle | SpecifyShape):
@@ -50,8 +50,8 @@ def parameter_behind(variable: Variable, parameters: frozenset[Variable]) -> Var
 
 @node_rewriter([OpFromGraph])
 def inline_layers(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Open an Op that wraps a graph, such as a library's linear layer."""
-    if isinstance(node.op, KEPT_CLOSED):
+    """Inline an Op that wraps a graph, such as the linear layer of a library."""
+    if isinstance(node.op, NOT_INLINED):
         return None
     results = inline_ofg_node(node)
     for old, new in zip(node.outputs, results, strict=True):
@@ -66,7 +66,7 @@ def _replaced(node: Apply, result: Variable) -> list[Variable]:
 
 
 def _trailing_axes(variable: Variable, ndim: int) -> Variable:
-    """Drop the leading axes of length 1, undoing the view that added them where there is one."""
+    """Drop the leading axes of length 1, and the DimShuffle that added them, if there is one."""
     if variable.type.ndim == ndim:
         return variable
     node = variable.owner
@@ -78,24 +78,24 @@ def _trailing_axes(variable: Variable, ndim: int) -> Variable:
 
 @node_rewriter([Dot])
 def find_dot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``a @ W`` and ``a @ V.T`` with a two-dimensional ``a``."""
+    """Recognise ``a @ W`` and ``a @ V.T`` for a matrix ``a``."""
     a, weight = node.inputs
     if a.type.ndim != 2 or weight.type.ndim != 2:
         return None
-    if parameter_behind(weight, fgraph.parameter_set) is None:
+    if underlying_parameter(weight, fgraph.parameter_set) is None:
         return None
     return _replaced(node, affine(a, weight))
 
 
 @node_rewriter([Blockwise])
 def find_matmul(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``a @ W`` with extra axes: a batched product whose weight has leading axes of 1."""
+    """Recognise ``a @ W`` with extra axes: a batched product with one weight for all."""
     if not isinstance(node.op.core_op, Dot):
         return None
     a, weight = node.inputs
     if not all(weight.type.broadcastable[:-2]) or a.type.ndim != node.outputs[0].type.ndim:
         return None
-    parameter = parameter_behind(weight, fgraph.parameter_set)
+    parameter = underlying_parameter(weight, fgraph.parameter_set)
     if parameter is None:
         return None
     return _replaced(node, affine(a, _trailing_axes(weight, 2)))
@@ -103,7 +103,7 @@ def find_matmul(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 @node_rewriter([Reshape, SplitDims])
 def find_tensordot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``tensordot(a, W, 1)``: a product of flattened axes that is unflattened again."""
+    """Recognise ``tensordot(a, W, 1)``: flatten the leading axes, multiply, restore the axes."""
     product = node.inputs[0].owner
     if product is None or not isinstance(product.op, Affine) or len(product.inputs) != 2:
         return None
@@ -119,7 +119,7 @@ def find_tensordot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 
 def _same_features(a: Variable, flat: Variable) -> bool:
-    """Whether the flattening left the last axis alone, by static shape or by its target."""
+    """Return whether ``flat`` has the last axis of ``a``, by static or by symbolic shape."""
     node = flat.owner
     if isinstance(node.op, JoinDims):
         return node.op.start_axis == 0 and node.op.n_axes == a.type.ndim - 1
@@ -130,6 +130,7 @@ def _same_features(a: Variable, flat: Variable) -> bool:
 
 
 def _leading_axes_restored(fgraph: FunctionGraph, a: Variable, node: Apply) -> bool:
+    """Return whether the result of ``node`` has the leading axes of ``a``."""
     shape = node.outputs[0].type.shape
     target = node.inputs[1].owner
     n_leading = a.type.ndim - 1
@@ -141,13 +142,13 @@ def _leading_axes_restored(fgraph: FunctionGraph, a: Variable, node: Apply) -> b
 
 
 def _is_size_of(size: Variable, a: Variable, axis: int) -> bool:
-    """Whether ``size`` is the symbolic length of ``a``'s axis."""
+    """Return whether ``size`` is the symbolic length of ``a`` along ``axis``."""
     return equal_computations([size], [a.shape[axis]])
 
 
 @node_rewriter([Elemwise])
 def find_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find a bias parameter added, in any order, to a product that is not used without it."""
+    """Recognise a bias parameter added, in any order, to a product that has no other client."""
     if not isinstance(node.op.scalar_op, Add):
         return None
     bias = next((v for v in node.inputs if _is_bias(v, fgraph.parameter_set)), None)
@@ -163,22 +164,23 @@ def find_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 
 def _is_bias(variable: Variable, parameters: frozenset[Variable]) -> bool:
-    """Whether the variable is a parameter vector along the last axis only."""
+    """Return whether the variable is a parameter that varies along the last axis only."""
     if not all(variable.type.broadcastable[:-1]) or variable.type.ndim == 0:
         return False
-    if parameter_behind(variable, parameters) is None:
+    if underlying_parameter(variable, parameters) is None:
         return False
     node = variable.owner
     return node is None or not isinstance(node.op, DimShuffle) or node.op.new_order[-1] != "x"
 
 
 def _is_product(variable: Variable) -> bool:
-    """Whether the variable is a product with a weight that has no bias yet."""
+    """Return whether the variable is the product of a layer without a bias."""
     node = variable.owner
     return node is not None and isinstance(node.op, Affine) and len(node.inputs) == 2
 
 
 def _awaits_bias(fgraph: FunctionGraph, variable: Variable, bias: Variable | None) -> bool:
+    """Return whether the variable is a product without a bias whose every client adds ``bias``."""
     return (
         bias is not None
         and _is_product(variable)
@@ -197,7 +199,7 @@ def _adds(client: Apply, bias: Variable) -> bool:
 
 @node_rewriter([Elemwise])
 def find_scalar_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Find ``a @ w + b`` with a vector w and a scalar b: a layer with one output, squeezed."""
+    """Recognise ``a @ w + b`` with a vector w, a scalar b: a layer with one squeezed output."""
     if not isinstance(node.op.scalar_op, Add):
         return None
     bias = next((v for v in node.inputs if _is_scalar_bias(v, fgraph.parameter_set)), None)
@@ -208,25 +210,25 @@ def find_scalar_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | Non
     alone = all(len(fgraph.clients[v]) == 1 for v in (product, squeezed))
     if not _is_product(product) or not alone:
         return None
-    with_bias = affine(*product.owner.inputs, _scalar_behind(bias).dimshuffle("x"))
+    with_bias = affine(*product.owner.inputs, _underlying_scalar(bias).dimshuffle("x"))
     rest = [v for v in node.inputs if v is not bias and v is not squeezed]
     result = squeezed.owner.op(with_bias)
     return _replaced(node, pt.add(result, *rest) if rest else result)
 
 
-def _scalar_behind(variable: Variable) -> Variable:
+def _underlying_scalar(variable: Variable) -> Variable:
     while variable.type.ndim > 0:
         variable = variable.owner.inputs[0]
     return variable
 
 
 def _is_scalar_bias(variable: Variable, parameters: frozenset[Variable]) -> bool:
-    parameter = parameter_behind(variable, parameters)
+    parameter = underlying_parameter(variable, parameters)
     return parameter is not None and parameter.type.ndim == 0 and variable.type.ndim > 0
 
 
 def _is_squeezed(variable: Variable) -> bool:
-    """Whether the variable is a product without its last axis, which has length 1."""
+    """Return whether the variable drops a last axis of length 1."""
     node = variable.owner
     return (
         node is not None
@@ -237,7 +239,7 @@ def _is_squeezed(variable: Variable) -> bool:
 
 @node_rewriter([Split])
 def split_into_slices(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
-    """Write a split as slices, so that every node of the network has one result."""
+    """Replace a split by slices, so that every node of the network has one output."""
     x, lengths = node.inputs
     before = (slice(None),) * node.op.axis
     starts = [lengths[:k].sum() for k in range(len(node.outputs) + 1)]

@@ -1,12 +1,13 @@
 """The rewrite database that turns a loss graph into the intermediate representation.
 
-Three stages, in order:
+Four stages, in order:
 
-1. ``inline``: a library's own layer Ops (any :class:`OpFromGraph`) are opened.
+1. ``inline_layers``: the layer Ops of libraries (any :class:`OpFromGraph`) are inlined.
 2. ``find_products``: products with a parameter become :class:`~kfgn_graph.layers.ir.Affine`,
-   before anything can reassociate them.
-3. ``canonicalize``: PyTensor's canonicalisation and stabilisation (so that a naive
-   ``log(sigmoid(z))`` reads ``-softplus(-z)``), together with our remaining patterns.
+   before canonicalisation can reassociate them.
+3. ``canonicalize``: PyTensor's canonicalisation and stabilisation, which for example turns a
+   naive ``log(sigmoid(z))`` into ``-softplus(-z)``.
+4. ``find_layers``: all patterns once more, on the canonical graph.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from kfgn_graph.layers.patterns import (
 
 
 class StrictEquilibriumRewriter(EquilibriumGraphRewriter):
-    """An equilibrium rewriter that raises what a rewrite raises, instead of a warning."""
+    """An equilibrium rewriter that lets the exceptions of its rewrites propagate."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["failure_callback"] = None
@@ -60,7 +61,7 @@ PRODUCT_RULES: tuple[Callable[..., Any], ...] = (
 )
 PATTERN_RULES: tuple[Callable[..., Any], ...] = (*PRODUCT_RULES, find_tensordot)
 
-#: Canonicalisations that would merge sums across layers, or hide a layer from the patterns.
+#: Canonicalisations that merge sums across layers or hide layers from the patterns.
 EXCLUDED = (
     "local_elemwise_fusion",
     "local_add_canonizer",
@@ -77,14 +78,14 @@ def _layer_patterns(rules: Sequence[Callable[..., Any]]) -> EquilibriumDB:
 
 
 def _pytensor_canonical() -> GraphRewriter:
-    """Return PyTensor's canonicalisation and stabilisation, in PyTensor's own order."""
+    """Return PyTensor's canonicalisation and stabilisation, in the order of PyTensor."""
     return optdb.query(
         RewriteDatabaseQuery(include=["canonicalize", "stabilize"], exclude=EXCLUDED)
     )
 
 
 layer_ir_db = SequenceDB(failure_callback=None)
-layer_ir_db.register("open_layers", _layer_patterns((inline_layers,)), "inline", position=0)
+layer_ir_db.register("inline_layers", _layer_patterns((inline_layers,)), "inline", position=0)
 layer_ir_db.register("find_products", _layer_patterns(PRODUCT_RULES), "layers", position=1)
 layer_ir_db.register("canonicalize", _pytensor_canonical(), "layers", position=2)
 layer_ir_db.register("find_layers", _layer_patterns(PATTERN_RULES), "layers", position=3)
@@ -105,8 +106,8 @@ def rewrite_to_layers(
 ) -> list[Variable]:
     """Return ``outputs`` in the intermediate representation, over the user's own roots.
 
-    The user's graph is copied first and is never changed. Roots with a single example are
-    read as if their number were unknown, lest canonicalisation drop the example axis.
+    The user's graph is copied and not changed. A root whose static leading length is 1 is treated
+    as one of unknown length, so that canonicalisation does not drop the example axis.
     """
     copies = clone_get_equiv([], outputs, copy_inputs=False, copy_orphans=False)
     opened = _rewritten([copies[v] for v in outputs], parameters, "inline")

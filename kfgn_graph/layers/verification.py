@@ -1,4 +1,4 @@
-"""Proof that every use of every parameter was recognised."""
+"""Verification that every use of every parameter is recognised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
 
 from kfgn_graph.errors import UnmatchedParameterError
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.layers.walking import clients_of
+from kfgn_graph.layers.traversal import clients_of
 from kfgn_graph.printing import describe, describe_path
 
 Clients = Mapping[Variable, list[tuple[Apply, int]]]
@@ -29,7 +29,7 @@ def affine_uses(parameter: Variable, clients: Clients) -> list[tuple[Apply, int]
 
 
 def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
-    """Return the path from ``parameter`` to its first use that is not affine, or None."""
+    """Return the path from ``parameter`` to its first use outside an affine map, or None."""
     for node, index in clients.get(parameter, []):
         if isinstance(node.op, Shape | Shape_i) or (isinstance(node.op, Affine) and index > 0):
             continue
@@ -42,14 +42,14 @@ def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
 
 
 def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dict[Variable, str]:
-    """Return, for each parameter that the layers do not wholly explain, the reason.
+    """Return the parameters that the layers do not fully cover, each with the reason.
 
     Parameters
     ----------
-    loss
-        The part of the loss that reads data, in the intermediate representation, or None.
-    parameters
-        The shared variables being trained.
+    loss : TensorVariable or None
+        The data loss, in the intermediate representation.
+    parameters : sequence of shared variables
+        The parameters to train.
     """
     clients = clients_of([] if loss is None else toposort([loss]))
     reasons = {}
@@ -60,7 +60,7 @@ def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dic
             reasons[parameter] = f"first use that no pattern matches: {describe_path(path)}"
         elif len(uses) > 1:
             where = "; ".join(str(node) for node, _ in uses)
-            reasons[parameter] = f"it is shared (tied) among {len(uses)} affine maps: {where}"
+            reasons[parameter] = f"it is shared (tied) by {len(uses)} affine maps: {where}"
         elif not uses:
             reasons[parameter] = "no layer reads it"
     for parameter in parameters:
@@ -75,7 +75,7 @@ def _orphaned_bias(
     parameters: Sequence[Variable],
     reasons: Mapping[Variable, str],
 ) -> dict[Variable, str]:
-    """Return a reason against a bias whose layer's weight is unmatched: it has no block alone."""
+    """Return the reason if the parameter is the bias of a layer with an unmatched weight."""
     ((node, index),) = affine_uses(parameter, clients)
     if index == 1:
         return {}
@@ -92,7 +92,7 @@ def raise_unmatched(reasons: Mapping[Variable, str]) -> None:
     parameter, reason = next(iter(reasons.items()))
     raise UnmatchedParameterError(
         f"parameter {describe(parameter)} is not the weight or bias of exactly one affine map "
-        f"a @ W + b: {reason}. Rewrite the use as such a map, leave the parameter out of "
-        "`params`, or choose another treatment with unmatched='gradient' (plain gradient steps) "
-        "or unmatched='freeze' (left as it is)."
+        f"a @ W + b: {reason}. Rewrite the use as such a map, remove the parameter from `params`, "
+        "or pass unmatched='gradient' (train it by plain gradient steps) or unmatched='freeze' "
+        "(leave it unchanged)."
     )

@@ -11,7 +11,7 @@ from experiments.benchmarks.memory import kept
 from experiments.benchmarks.nets import BATCHES, NETS, Net
 from experiments.benchmarks.systems import FIRST, SYSTEMS
 from experiments.benchmarks.traffic import total_bytes, update_traffic
-from kfgn_graph import schedule
+from kfgn_graph.step import schedule
 
 NET = Net("tiny", (3, 4, 2), "tanh", "squared", 5)
 

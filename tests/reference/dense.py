@@ -12,6 +12,7 @@ position ``m`` (an example, or an example and its place along an extra axis):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -95,6 +96,19 @@ def truth(case: Case, values: Values, batch: tuple[np.ndarray, ...]) -> Truth:
         for spec in case.layers
     }
     return Truth(layers, z, gradient, per_example, float(loss))
+
+
+def loss_hessians(
+    loss: Callable[..., Any], z: np.ndarray, targets: tuple[np.ndarray, ...], example_axes: int
+) -> np.ndarray:
+    """Return the Hessian of a loss by each example's output, of shape (R, K, K).
+
+    R counts examples, over all ``example_axes`` leading axes of ``z``; K all elements of one
+    example's output.
+    """
+    r = int(np.prod(z.shape[:example_axes]))
+    hessian = jax.jit(jax.hessian(loss), compiler_options=QUICK)(z, *targets)
+    return _diagonal_blocks(np.asarray(hessian).reshape(r, z.size // r, r, z.size // r))
 
 
 def _diagonal_blocks(hessian: np.ndarray) -> np.ndarray:

@@ -1,0 +1,125 @@
+"""The JAX backend: static shapes, donated buffers, one or several devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from inspect import unwrap
+from typing import Any
+
+from pytensor.compile.executor import Function
+from pytensor.compile.mode import JAX, Mode
+from pytensor.compile.sharedvalue import SharedVariable
+
+from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.jax.linker import DonatingJAXLinker, options_of
+from kfgn_graph.backends.rewrites.accumulation import OWN_DTYPE
+from kfgn_graph.backends.rewrites.leading_rows import COPY_SHARED_ROWS
+from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
+from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
+from kfgn_graph.errors import BackendError, BatchError
+
+
+class JAXBackend(Backend):
+    """PyTensor's JAX mode with donation, on one device or several.
+
+    Parameters
+    ----------
+    devices : int, optional
+        The number of devices over which each batch is divided. Parameters and state are
+        replicated, and XLA inserts the reductions over devices.
+
+    Raises
+    ------
+    BackendError
+        If there are fewer devices.
+    """
+
+    name = "jax"
+    static_batch = True
+
+    def __init__(self, devices: int | None = None) -> None:
+        import jax
+
+        import kfgn_graph.backends.jax.dispatch  # noqa: F401  for its registration
+
+        self._devices = devices
+        self._loops: dict[Function, Callable[..., Any]] = {}
+        if devices is None:
+            return
+        if not 1 <= devices <= len(jax.devices()):
+            raise BackendError(f"devices={devices}, but JAX sees {len(jax.devices())} here.")
+        sharding: Any = jax.sharding
+        mesh = sharding.Mesh(jax.devices()[:devices], ("batch",))
+        self._sharded = sharding.NamedSharding(mesh, sharding.PartitionSpec("batch"))
+        self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
+
+    def mode(self) -> Mode:
+        mode = Mode(DonatingJAXLinker(), JAX._optimizer)
+        return mode.including(OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS, STRIDED_DIAGONALS)
+
+    def place(self, batch: list[Any]) -> list[Any]:
+        if self._devices is None:
+            return batch
+        import jax
+
+        sizes = {a.shape[0] for a in batch if a.ndim}
+        if any(n % self._devices for n in sizes):
+            raise BatchError(
+                f"a batch of {max(sizes)} examples cannot be divided evenly over {self._devices} "
+                "devices: pass a multiple of their number."
+            )
+        return [jax.device_put(a, self._sharded if a.ndim else self._replicated) for a in batch]
+
+    def place_state(self, variables: Iterable[SharedVariable]) -> None:
+        if self._devices is None:
+            return
+        import jax
+
+        for v in variables:
+            value = v.get_value(borrow=True, return_internal_type=True)
+            v.container.storage[0] = jax.device_put(value, self._replicated)
+
+    def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
+        if self._devices is not None:
+            return super().many(function, data, batches)
+        if function not in self._loops:
+            self._loops[function] = compiled_loop(function, len(data))
+        storages = [container.storage for container in function.input_storage][len(data) :]
+        state, outputs = self._loops[function](data, batches, [s[0] for s in storages])
+        for storage, value in zip(storages, state, strict=True):
+            storage[0] = value
+        return list(outputs)
+
+
+def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
+    """Return a compiled loop that calls a JAX function once for each batch.
+
+    Parameters
+    ----------
+    function : Function
+        A function compiled by :class:`DonatingJAXLinker`.
+    n_inputs : int
+        The number of explicit inputs; the inputs after them are shared variables.
+
+    Returns
+    -------
+    callable
+        From (data, batches, values of the shared variables) to (their new values, outputs). The
+        given values are donated.
+    """
+    import jax
+
+    # compiler options apply to the outermost function: the step is unwrapped, the loop has them
+    call, fgraph = unwrap(function.vm.jit_fn), function.maker.fgraph
+    updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
+    n_outputs = len(fgraph.outputs) - len(updated)
+
+    def loop(data: Sequence[Any], batches: Any, state: list[Any]) -> Any:
+        def step(state: list[Any], rows: Any) -> tuple[list[Any], list[Any]]:
+            results = call(*[a[rows] if a.ndim else a for a in data], *state)
+            new = [results[updated[i]] if i in updated else v for i, v in enumerate(state)]
+            return new, results[:n_outputs]
+
+        return jax.lax.scan(step, state, batches)
+
+    return jax.jit(loop, donate_argnums=2, compiler_options=options_of(fgraph))

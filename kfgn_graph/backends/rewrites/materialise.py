@@ -1,0 +1,25 @@
+"""A copy as a node of the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.op import Op
+
+
+class Materialise(Op):
+    """The identity, as a copy into a new contiguous buffer.
+
+    The copy of a view lets the array that it is a view of be freed, and is shared by all clients.
+    """
+
+    __props__ = ()
+
+    def make_node(self, x: Variable) -> Apply:
+        """Return the node."""
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
+        """Copy the array."""
+        outputs[0][0] = inputs[0].copy()

@@ -1,0 +1,1 @@
+"""Curvature: the block of every layer, and exact products with the Gauss-Newton matrix."""

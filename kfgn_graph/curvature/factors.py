@@ -1,0 +1,44 @@
+"""The entry point for curvature blocks: :func:`curvature_factors`."""
+
+from __future__ import annotations
+
+from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
+from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
+from kfgn_graph.heads import find_head
+from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.linalg.random import Draws, self_advancing_counter
+
+
+def curvature_factors(
+    graph: LayerGraph, method: Method, draws: Draws | None = None
+) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
+    """Return the curvature block of every layer of a graph, symbolically.
+
+    Parameters
+    ----------
+    graph : LayerGraph
+        From :func:`kfgn_graph.trace_layers`.
+    method : Method
+        ``KFRA()``, ``KFLR()`` or ``KFAC()``; for small networks also ``BlockGaussNewton()`` or
+        ``BlockHessian()``, whose blocks are exact.
+    draws : Draws, optional
+        The source of KFAC's random numbers. By default it has a shared counter, which every call
+        of a compiled function advances.
+
+    Returns
+    -------
+    dict
+        For each layer a :class:`KroneckerFactors`, or an :class:`ExactBlock` from an exact
+        method, over the user's own inputs. The block is in the units of the data loss: it
+        approximates the curvature of ``graph.data_loss``, without penalties.
+
+    Raises
+    ------
+    CurvatureRuleNotFound
+        If the method cannot propagate curvature through an Op of the network.
+    """
+    if method.random and draws is None:
+        draws = Draws(self_advancing_counter())
+    if isinstance(method, KroneckerMethod):
+        return method.factors(graph, draws)
+    return method.blocks(graph, find_head(graph), draws)

@@ -1,0 +1,171 @@
+r"""The algebra of a layer's block :math:`Q \otimes G`, and the exact block that it approximates.
+
+For row-major flattening of V, of shape (d_in, d_out), and symmetric Q and G,
+:math:`(Q \otimes G)\,\mathrm{vec}(V) = \mathrm{vec}(Q V G)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph import equations
+from kfgn_graph.linalg.matrices import ShiftedInverse, identity_like, shifted_diagonal_inverse
+
+
+@dataclass(frozen=True, eq=False)
+class KroneckerFactors:
+    r"""The Kronecker-factored block of one layer, Eq. (20).
+
+    Attributes
+    ----------
+    Q : TensorVariable
+        The mean over the batch of a a^T, of shape (d_in, d_in). With a bias it is
+        (d_in + 1, d_in + 1), and the bias is the last coordinate.
+    G : TensorVariable
+        The pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
+    diagonal : bool
+        Whether G is diagonal, as it is at the output of a loss with a :class:`DiagonalHead`.
+    """
+
+    Q: TensorVariable
+    G: TensorVariable
+    diagonal: bool = False
+
+    def matmul(self, V: TensorVariable) -> TensorVariable:
+        """Return Q V G, of the shape of V, (d_in[+1], d_out)."""
+        return self.Q @ V @ self.G
+
+    def trace(self) -> TensorVariable:
+        """Return the trace of the block, tr(Q) tr(G)."""
+        return pt.trace(self.Q) * pt.trace(self.G)
+
+    def to_dense(self) -> TensorVariable:
+        """Return Q (x) G as a square matrix over row-major vec([W; b]): for small networks."""
+        return equations.kronecker_block(self.Q, self.G)
+
+    def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
+        """Return :func:`kronecker_solve` for this block."""
+        return kronecker_solve(self, V, gamma)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactBlock:
+    """The exact block of one layer, Eq. (7), stored as its per-example parts.
+
+    Attributes
+    ----------
+    inputs : TensorVariable
+        The inputs of the layer, of shape (R, T, d_in[+1]). T positions share the weight.
+    curvature : TensorVariable
+        The pre-activation curvature of each example, of shape (R, T, d_out, T, d_out).
+    """
+
+    inputs: TensorVariable
+    curvature: TensorVariable
+
+    def to_dense(self) -> TensorVariable:
+        """Return the block as a square matrix over row-major vec([W; b])."""
+        return equations.per_example_block(self.inputs, self.curvature)
+
+
+def damping_split(factors: KroneckerFactors) -> TensorVariable:
+    r"""Return pi, which splits the damping between Q and G.
+
+    It is the root of the ratio of their mean eigenvalues,
+    :math:`\pi^2 = \frac{\mathrm{tr}(Q) / d_Q}{\mathrm{tr}(G) / d_G}`, or 1 if either trace is
+    not positive (Martens and Grosse 2015, section 6.3).
+    """
+    dtype = factors.Q.type.dtype
+    return damping_split_of_means(
+        pt.trace(factors.Q) / factors.Q.shape[0].astype(dtype),
+        pt.trace(factors.G) / factors.G.shape[0].astype(dtype),
+    )
+
+
+def damping_split_of_means(q: TensorVariable, g: TensorVariable) -> TensorVariable:
+    """Return pi, given the mean eigenvalues q of Q and g of G."""
+    one = np.asarray(1, q.type.dtype)
+    usable = pt.gt(q, 0) & pt.gt(g, 0)
+    return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))
+
+
+def factor_shifts(
+    factors: KroneckerFactors, gamma: TensorVariable | float
+) -> tuple[TensorVariable, TensorVariable]:
+    r"""Return the shifts that damp Q and G: :math:`\pi\gamma` and :math:`\gamma / \pi`."""
+    pi = damping_split(factors)
+    gamma = pt.as_tensor(gamma).astype(factors.Q.type.dtype)
+    return pi * gamma, gamma / pi
+
+
+def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
+    r"""Return the damped factors, :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
+    q, g = factor_shifts(factors, gamma)
+    Q, G = factors.Q, factors.G
+    return KroneckerFactors(Q + q * identity_like(Q), G + g * identity_like(G))
+
+
+def damped_inverses(
+    factors: KroneckerFactors, gamma: TensorVariable | float, retry: float = 0.0
+) -> tuple[TensorVariable, TensorVariable]:
+    """Return the inverses of the damped factors.
+
+    The inverse of a factor that is not positive definite is NaN. If ``retry`` is not 0, the shift
+    of such a factor is first multiplied by it for a second attempt.
+    """
+    q, g = factor_shifts(factors, gamma)
+    inverse = ShiftedInverse(retry)
+    if factors.diagonal:
+        return inverse(factors.Q, q), shifted_diagonal_inverse(factors.G, g, retry)
+    return inverse(factors.Q, q), inverse(factors.G, g)
+
+
+def kronecker_solve(
+    factors: KroneckerFactors, V: TensorVariable, gamma: TensorVariable | float
+) -> TensorVariable:
+    r"""Return the damped solution :math:`(Q + \pi\gamma I)^{-1} V (G + (\gamma/\pi) I)^{-1}`.
+
+    Parameters
+    ----------
+    factors : KroneckerFactors
+        Q and G of one layer.
+    V : TensorVariable
+        Of shape (d_in, d_out), or with a bias (d_in + 1, d_out), the last row for the bias.
+    gamma : scalar
+        The square root of the damping of the block, which is :math:`\gamma^2`.
+
+    Returns
+    -------
+    TensorVariable
+        Of the shape of V; NaN if a damped factor is not positive definite.
+    """
+    return KroneckerFactors(*damped_inverses(factors, gamma)).matmul(V)
+
+
+def corrected_eigenvalues(
+    a: TensorVariable, C: TensorVariable, Q_vectors: TensorVariable, G_vectors: TensorVariable
+) -> TensorVariable:
+    r"""Return the diagonal of a layer's Gauss-Newton block in the Kronecker eigenbasis.
+
+    :math:`s_{ij} = \sum_n \sum_k (u_i^T a_n)^2 (v_j^T C_n^k)^2` for the eigenvectors u of Q and v
+    of G (George et al. 2018, "EKFAC").
+
+    Parameters
+    ----------
+    a : TensorVariable
+        The inputs of the layer, with a unit appended for a bias, of shape (N, d_in[+1]).
+    C : TensorVariable
+        The columns of the square root at its pre-activation, of shape (K, N, d_out).
+    Q_vectors, G_vectors : TensorVariable
+        The eigenvectors, as the columns of square matrices.
+
+    Returns
+    -------
+    TensorVariable
+        s, of shape (d_in[+1], d_out), summed over the batch in the units of the loss.
+    """
+    return ((a @ Q_vectors) ** 2).T @ ((C @ G_vectors) ** 2).sum(axis=0)

@@ -1,0 +1,135 @@
+"""Example-axis rules of indexing and reshaping."""
+
+from __future__ import annotations
+
+import math
+
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.op import Op
+from pytensor.scalar import Cast
+from pytensor.tensor.basic import ARange, MakeVector, constant
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.reshape import JoinDims, SplitDims
+from pytensor.tensor.shape import Reshape, Shape
+from pytensor.tensor.subtensor import AdvancedSubtensor, Subtensor, indices_from_subtensor
+
+from kfgn_graph.layers.examples import FLATTENED, SUMMED, Axes, Mixes, example_axes, unmixed_state
+from kfgn_graph.printing import describe
+
+
+@example_axes.register(Subtensor)
+def example_axes_subtensor(op: Subtensor, node: Apply, axes: Axes) -> int:
+    """Keep the example axes; refuse to index them by anything but full slices."""
+    state = unmixed_state(node, axes)
+    indices = indices_from_subtensor(node.inputs[1:], op.idx_list)
+    if any(index != slice(None) for index in indices[:state]):
+        raise Mixes(f"{op} selects some of the examples of {describe(node.inputs[0])}")
+    return state
+
+
+@example_axes.register(AdvancedSubtensor)
+def example_axes_advanced_subtensor(op: AdvancedSubtensor, node: Apply, axes: Axes) -> int:
+    """Keep the example axes in ``x[arange(N), label]`` and in its broadcast forms."""
+    state = unmixed_state(node, axes)
+    indices = indices_from_subtensor(node.inputs[1:], op.idx_list)
+    for axis, index in enumerate(indices[:state]):
+        if index == slice(None):
+            continue
+        if isinstance(index, slice) or not _is_arange_along(index, axis, state):
+            raise Mixes(f"{op} indexes across the examples of {describe(node.inputs[0])}")
+    return state
+
+
+def _is_arange_along(index: Variable, axis: int, n_axes: int) -> bool:
+    """Return whether ``index`` is ``arange(n)`` along ``axis`` of the indexed result."""
+    position = 0
+    while index.owner is not None and isinstance(index.owner.op, DimShuffle):
+        if index.owner.inputs[0].type.ndim != 1:
+            return False
+        position = index.owner.op.new_order.index(0)
+        index = index.owner.inputs[0]
+    is_arange = index.owner is not None and isinstance(index.owner.op, ARange)
+    constant = isinstance(index, Constant) and list(index.data) == list(range(len(index.data)))
+    return (is_arange or constant) and position == axis < n_axes
+
+
+@example_axes.register(JoinDims)
+@example_axes.register(SplitDims)
+@example_axes.register(Reshape)
+def example_axes_reshape(op: Op, node: Apply, axes: Axes) -> int:
+    """Keep the example axes; or keep the event axes, so that those before them count examples."""
+    x, y = node.inputs[0], node.outputs[0]
+    state = unmixed_state(node, {x: axes[x]})
+    sizes = _target_sizes(node)
+    if _infers_example_axis(sizes, x) and state == 1:
+        return state
+    if len(sizes) >= state and all(_is_example_size(sizes[k], k, x, axes) for k in range(state)):
+        return state
+    n_features = x.type.ndim - state
+    kept = len(sizes) - n_features
+    if kept >= 1 and all(_same_size(sizes[kept + k], x, state + k) for k in range(n_features)):
+        return kept
+    if y.type.ndim == 1:
+        return FLATTENED
+    raise Mixes(f"{op} cannot be shown to keep examples apart, in {describe(y)}")
+
+
+def _target_sizes(node: Apply) -> list[int | Variable | None]:
+    """Return the length of each output axis: static if known, else symbolic, else None."""
+    y = node.outputs[0]
+    symbolic: list[Variable | None] = [None] * y.type.ndim
+    if isinstance(node.op, Reshape):
+        target = node.inputs[1].owner
+        if target is not None and isinstance(target.op, MakeVector):
+            symbolic = list(target.inputs)
+        elif isinstance(node.inputs[1], Constant):
+            symbolic = [constant(size) for size in node.inputs[1].data]
+    elif isinstance(node.op, JoinDims):
+        op, x = node.op, node.inputs[0]
+        lengths = [x.shape[k] for k in range(x.type.ndim)]
+        symbolic = [*lengths[: op.start_axis], None, *lengths[op.start_axis + op.n_axes :]]
+    return [s if s is not None else v for s, v in zip(y.type.shape, symbolic, strict=True)]
+
+
+def _length_of(size: Variable) -> tuple[Variable, int] | None:
+    """Return (variable, axis) if ``size`` is the symbolic length of that axis, else None."""
+    while size.owner is not None and isinstance(size.owner.op, Elemwise | DimShuffle):
+        if isinstance(size.owner.op, Elemwise) and not isinstance(size.owner.op.scalar_op, Cast):
+            return None
+        size = size.owner.inputs[0]
+    node = size.owner
+    if node is None or not isinstance(node.op, Subtensor):
+        return None
+    shape = node.inputs[0].owner
+    indices = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
+    if shape is None or not isinstance(shape.op, Shape) or not isinstance(indices[0], Constant):
+        return None
+    return shape.inputs[0], int(indices[0].data)
+
+
+def _same_size(size: int | Variable | None, x: Variable, axis: int) -> bool:
+    """Return whether ``size`` is the length of ``x`` along ``axis``."""
+    if not isinstance(size, Variable):
+        return size is not None and size == x.type.shape[axis]
+    return _length_of(size) == (x, axis)
+
+
+def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: Axes) -> bool:
+    """Return whether ``size`` is the length of example axis ``axis`` of any variable."""
+    if not isinstance(size, Variable):
+        return size is not None and size == x.type.shape[axis]
+    found = _length_of(size)
+    if found is None:
+        return False
+    variable, k = found
+    return (variable, k) == (x, axis) or (k == axis < axes.get(variable, SUMMED))
+
+
+def _infers_example_axis(sizes: list[int | Variable | None], x: Variable) -> bool:
+    """Return whether the target shape is (-1, ...), where ... holds exactly one example of x."""
+    event, first = x.type.shape[1:], sizes[0]
+    if not isinstance(first, Constant) or int(first.data) != -1 or None in event:
+        return False
+    known = [int(s.data) if isinstance(s, Constant) else s for s in sizes[1:]]
+    after = [s for s in known if isinstance(s, int)]
+    return len(after) == len(known) and math.prod(after) == math.prod(event)

@@ -1,0 +1,70 @@
+"""Dependence between the variables of a graph, along differentiable paths."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.traversal import toposort
+
+from kfgn_graph.layers.dtypes import is_float
+
+
+def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> dict[Variable, None]:
+    """Return, in forward order, the real-valued variables that depend on ``sources``.
+
+    A path ends at integers and booleans (sizes, labels, comparisons), which have no derivative.
+    The sources are included.
+    """
+    found: dict[Variable, None] = dict.fromkeys(sources)
+    for node in toposort(outputs):
+        if any(v in found for v in node.inputs):
+            found.update(dict.fromkeys(v for v in node.outputs if is_float(v)))
+    return found
+
+
+def clients_of(nodes: Iterable[Apply]) -> dict[Variable, list[tuple[Apply, int]]]:
+    """Return the clients of each variable among ``nodes``, as pairs (node, input index)."""
+    clients: dict[Variable, list[tuple[Apply, int]]] = {}
+    for node in nodes:
+        for index, variable in enumerate(node.inputs):
+            clients.setdefault(variable, []).append((node, index))
+    return clients
+
+
+def nodes_between(output: Variable, varying: Collection[Variable]) -> list[Apply]:
+    """Return, in forward order, the nodes on the paths from ``varying`` to ``output``.
+
+    A node of which only the shape is used is not among them.
+    """
+    reached: set[Variable] = set()
+    pending = [output]
+    while pending:
+        v = pending.pop()
+        if v in varying and v not in reached:
+            reached.add(v)
+            pending.extend(v.owner.inputs if v.owner is not None else ())
+    return [node for node in toposort([output]) if reached.intersection(node.outputs)]
+
+
+def bottlenecks(
+    output: Variable, varying: Collection[Variable], stop: Iterable[Apply]
+) -> list[Variable]:
+    """Return the variables that lie on every path to ``output``, nearest to it first.
+
+    The nodes are visited backwards from ``output``. Whenever a single varying variable is live,
+    every path runs through it. The traversal ends at the first of the nodes ``stop``.
+    """
+    stop_nodes = set(stop)
+    live = {output}
+    single: list[Variable] = []
+    for node in reversed(list(toposort([output]))):
+        if not live.intersection(node.outputs):
+            continue
+        if len(live) == 1:
+            single.extend(live)
+        if node in stop_nodes:
+            break
+        live.difference_update(node.outputs)
+        live.update(v for v in node.inputs if v in varying)
+    return single

@@ -1,0 +1,1 @@
+"""Step: one update of the parameters, symbolically, with everything that adapts."""

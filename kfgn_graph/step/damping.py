@@ -1,0 +1,250 @@
+r"""Damping: what is added to the curvature before it is inverted, and how it adapts.
+
+:math:`\lambda` damps the curvature of the loss, :math:`(C + (\lambda + \eta) I)^{-1}`;
+:math:`\gamma` damps the two factors of every block, and by default is
+:math:`\sqrt{\lambda + \eta}` (Martens and Grosse 2015, sections 6.2 to 6.6).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.arguments import positive, positive_count
+from kfgn_graph.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GammaRule:
+    r"""How :math:`\gamma`, which damps the factors, follows.
+
+    Parameters
+    ----------
+    gamma : {'tied', 'search'}
+        ``'tied'`` keeps :math:`\gamma = \sqrt{\lambda + \eta}`. ``'search'`` starts from there and
+        then tries :math:`\omega_2\gamma, \gamma, \gamma/\omega_2` every ``gamma_every`` updates,
+        with :math:`\omega_2 = \sqrt{19/20}^{\,T_2}`, keeping the one whose step has the lowest
+        quadratic model on the batch.
+    gamma_every : int
+        :math:`T_2`, the period of the search; :math:`\omega_2` is that of 100 where it is longer.
+    """
+
+    gamma: Literal["tied", "search"] = "tied"
+    gamma_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.gamma not in ("tied", "search"):
+            raise SpecError(f"gamma={self.gamma!r} is not 'tied' or 'search'.")
+        positive_count("gamma_every", self.gamma_every)
+
+    @property
+    def searched(self) -> bool:
+        """Whether gamma is a state of its own."""
+        return self.gamma == "search"
+
+    def gamma_candidates(self, gamma: TensorVariable) -> TensorVariable:
+        r"""Return :math:`(\omega_2\gamma, \gamma, \gamma/\omega_2)`, of shape (3,)."""
+        omega = np.sqrt(19 / 20) ** min(self.gamma_every, 100)
+        return gamma * pt.constant(np.asarray([omega, 1, 1 / omega], gamma.type.dtype))
+
+
+class Damping(GammaRule, ABC):
+    r"""A rule for :math:`\lambda`.
+
+    Only :meth:`first` must be defined. A rule whose :math:`\lambda` changes sets ``adaptive``, and
+    defines :meth:`adapted` and usually :meth:`after_failure`; everything else keeps
+    :math:`\lambda` as it is.
+    """
+
+    #: Whether lambda persists and changes from update to update. The reduction ratio is measured
+    #: for adaptive rules only, and only their updates can be rejected.
+    adaptive: bool = False
+
+    @property
+    def period(self) -> int:
+        """Number of updates from one adaptation to the next."""
+        return 1
+
+    @property
+    def trusted_above(self) -> float:
+        """Reduction ratio above which the quadratic model is trusted; see ``Rescaling.watch``."""
+        return 0.75
+
+    @abstractmethod
+    def first(self, output_curvature: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` of the first update.
+
+        Parameters
+        ----------
+        output_curvature : scalar TensorVariable
+            The mean diagonal entry of the loss's Hessian at the network's output, summed over
+            the first batch: :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`.
+        """
+
+    def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` clipped to the rule's bounds.
+
+        Parameters
+        ----------
+        damping : scalar TensorVariable
+            :math:`\lambda`.
+        mean_curvature : scalar TensorVariable
+            The mean eigenvalue of the curvature that the preconditioner estimates.
+        """
+        return damping
+
+    def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` of the next update, given the reduction ratio of this one."""
+        return damping
+
+    def after_failure(self, damping: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` after an update that was rejected or skipped."""
+        return damping
+
+
+@dataclass(frozen=True)
+class ConstantDamping(Damping):
+    """The same lambda at every update.
+
+    Parameters
+    ----------
+    damping : float
+        lambda, in units of the loss's curvature.
+    gamma, gamma_every
+        See :class:`GammaRule`.
+    """
+
+    damping: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("damping", self.damping)
+
+    def first(self, output_curvature: TensorVariable) -> TensorVariable:
+        return pt.constant(np.asarray(self.damping, output_curvature.type.dtype), name="lambda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevenbergMarquardt(Damping):
+    r"""lambda adapted by how well the quadratic model foretold the loss.
+
+    Every :math:`T_1` updates the reduction ratio
+    :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is read, measured on the
+    batch of the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`;
+    below ``lower``, or where it is NaN, lambda is divided by it (Martens and Grosse 2015,
+    section 6.5). h is the loss, and M its model, ``l2`` included; M includes lambda.
+
+    Parameters
+    ----------
+    initial : float, optional
+        lambda of the first update, in units of the loss's curvature. By default
+        ``initial_ratio`` times the loss's curvature in an output on the first batch,
+        :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`, which follows the scale of the loss.
+    initial_ratio : float
+        See ``initial``.
+    every : int
+        :math:`T_1`.
+    decay : float
+        d, the change of lambda an update.
+    lower, upper : float
+        The thresholds of :math:`\rho`.
+    minimum_ratio : float
+        lambda stays at least this times the mean eigenvalue of the curvature: below, noise of
+        the batch decides where the curvature is small.
+    minimum, maximum : float
+        Bounds of lambda.
+    failure_factor : float
+        What lambda is multiplied with when an update is not taken: rejected, or skipped since
+        the loss, the gradient or the step was not finite.
+    gamma, gamma_every
+        See :class:`GammaRule`.
+    """
+
+    initial: float | None = None
+    initial_ratio: float = 0.4
+    every: int = 5
+    decay: float = 19 / 20
+    lower: float = 0.25
+    upper: float = 0.75
+    minimum_ratio: float = 1e-4
+    minimum: float = 0.0
+    maximum: float = np.inf
+    failure_factor: float = 4.0
+
+    adaptive = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive("initial_ratio", self.initial_ratio)
+        if not (np.isfinite(self.minimum_ratio) and self.minimum_ratio >= 0):
+            raise SpecError(f"minimum_ratio={self.minimum_ratio} must be at least 0.")
+        if self.initial is not None:
+            positive("initial", self.initial)
+        positive_count("every", self.every)
+        if not 0 < self.decay < 1:
+            raise SpecError(f"decay={self.decay} must lie between 0 and 1.")
+        if not self.lower < self.upper:
+            raise SpecError(f"lower={self.lower} must be below upper={self.upper}.")
+        if not 0 <= self.minimum < self.maximum:
+            raise SpecError(
+                f"minimum={self.minimum} must be at least 0 and below maximum={self.maximum}."
+            )
+        if not (np.isfinite(self.failure_factor) and self.failure_factor > 1):
+            raise SpecError(f"failure_factor={self.failure_factor} must be above 1.")
+
+    def first(self, output_curvature: TensorVariable) -> TensorVariable:
+        dtype = output_curvature.type.dtype
+        if self.initial is not None:
+            return pt.constant(np.asarray(self.initial, dtype))
+        return np.asarray(self.initial_ratio, dtype) * output_curvature
+
+    def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
+        dtype = damping.type.dtype
+        least = np.asarray(self.minimum_ratio, dtype) * mean_curvature
+        least = pt.maximum(least, np.asarray(self.minimum, dtype))
+        greatest = min(self.maximum, np.sqrt(np.finfo(dtype).max))
+        return pt.minimum(pt.maximum(damping, least), np.asarray(greatest, dtype))
+
+    @property
+    def period(self) -> int:
+        return self.every
+
+    @property
+    def trusted_above(self) -> float:
+        return self.upper
+
+    def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
+        omega = np.asarray(self.decay**self.every, damping.type.dtype)
+        raised = pt.switch(pt.ge(ratio, self.lower), damping, damping / omega)
+        return pt.switch(pt.gt(ratio, self.upper), omega * damping, raised)
+
+    def after_failure(self, damping: TensorVariable) -> TensorVariable:
+        return damping * np.asarray(self.failure_factor, damping.type.dtype)
+
+
+def factored_gamma(shift: TensorVariable) -> TensorVariable:
+    r"""Return :math:`\gamma = \sqrt{\lambda + \eta}` (Martens and Grosse 2015, section 6.6)."""
+    return pt.sqrt(shift)
+
+
+def least_damping(curvature: TensorVariable, size: int) -> TensorVariable:
+    r"""Return the lambda below which a Cholesky factor of the dtype may fail.
+
+    Rounding moves the eigenvalues of a (d, d) factor by some :math:`d\,\epsilon` of its mean
+    eigenvalue times d; damping is to stay above that in both factors of a block, so that
+    :math:`\lambda \ge (d\,\epsilon)^2` times the block's mean curvature.
+
+    Parameters
+    ----------
+    curvature : scalar TensorVariable
+        The largest mean eigenvalue of a block.
+    size : int
+        d, of the largest factor.
+    """
+    dtype = curvature.type.dtype
+    return curvature * np.asarray((size * np.finfo(dtype).eps) ** 2, dtype)

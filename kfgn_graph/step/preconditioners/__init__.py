@@ -1,0 +1,19 @@
+"""Preconditioners: what each method makes of the gradient."""
+
+from kfgn_graph.step.preconditioners.base import (
+    Context,
+    Preconditioner,
+    preconditioner_of,
+    register_preconditioner,
+)
+from kfgn_graph.step.preconditioners.hessian_free import HessianFreePreconditioner
+from kfgn_graph.step.preconditioners.kronecker import KroneckerPreconditioner
+
+__all__ = [
+    "Context",
+    "HessianFreePreconditioner",
+    "KroneckerPreconditioner",
+    "Preconditioner",
+    "preconditioner_of",
+    "register_preconditioner",
+]

@@ -1,0 +1,215 @@
+"""The proposal of the Kronecker-factored methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph import equations
+from kfgn_graph.curvature.kronecker import KroneckerFactors, corrected_eigenvalues
+from kfgn_graph.curvature.methods.base import KroneckerMethod
+from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.linalg.averages import FactorAverage, moving_average
+from kfgn_graph.linalg.conditional import choose
+from kfgn_graph.linalg.random import Draws
+from kfgn_graph.linalg.vectors import Scalars, Values, total
+from kfgn_graph.solve.base import BlockDamping, KeptBlock, Parts
+from kfgn_graph.step.damping import factored_gamma
+from kfgn_graph.step.preconditioners.base import Context, Preconditioner, register_preconditioner
+from kfgn_graph.step.schedule import FIRST, average_weight, is_due, search_due
+from kfgn_graph.step.settings import Settings
+from kfgn_graph.step.state import factor_sizes
+
+
+@register_preconditioner(KroneckerMethod)
+class KroneckerPreconditioner(Preconditioner):
+    """The inverses of the damped Kronecker-factored blocks, times the negative gradient."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.graph, self.settings = context.graph, context.settings
+        self.state, self.count = context.state, context.count
+        graph, head, settings, method = self.graph, context.head, self.settings, self._method
+        draws = Draws(self.state["draws"]) if method.random else None
+        self._weight = average_weight(
+            self.count, settings.curvature_decay, settings.factors_every, graph.loss.type.dtype
+        )
+        corrected = settings.strategy.corrected
+        self._columns = method.columns(graph, head, draws) if corrected else {}
+        blocks = (
+            method.with_inputs(graph, method.from_columns(self._columns))
+            if corrected
+            else method.factors(graph, draws, head)
+        )
+        self.factors = self._averaged(blocks)
+        self._measure()
+
+    @classmethod
+    def initial_state(cls, graph: LayerGraph, settings: Settings) -> dict[str, np.ndarray]:
+        dtype, state = graph.loss.type.dtype, {}
+        for layer in graph.layers:
+            q, g = factor_sizes(layer)
+            if settings.keeps_factors:
+                state[f"factors/{layer.name}/Q"] = np.zeros((q, q), dtype)
+                state[f"factors/{layer.name}/G"] = np.zeros((g, g), dtype)
+            if settings.keeps_inverses:
+                parts = settings.strategy.initial(q, g, dtype)
+                state |= {f"inverses/{layer.name}/{part}": v for part, v in parts.items()}
+        return state
+
+    @classmethod
+    def summary(cls, settings: Settings) -> str:
+        return (
+            f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
+            f"update(s); inverses by {settings.inverse} every {settings.refresh_every}; both in "
+            f"each of the first {FIRST}"
+        )
+
+    @property
+    def _method(self) -> KroneckerMethod:
+        method: KroneckerMethod = self.context.settings.method  # type: ignore[assignment]
+        return method
+
+    def _averaged(self, blocks: dict[Layer, KroneckerFactors]) -> dict[Layer, KroneckerFactors]:
+        """Return the moving averages of all factors, this batch included where due.
+
+        One choice for all layers: what one layer's recursion hands to the next is then in the
+        branch as well.
+        """
+        layers = list(reversed(self.graph.layers))
+        fresh = {
+            (layer, name): pt.specify_shape(getattr(blocks[layer], name), (n, n))
+            for layer in layers
+            for name, n in zip("QG", factor_sizes(layer), strict=True)
+        }
+        old = {
+            (layer, name): kept
+            for layer in layers
+            for name, kept in self.state.of_layer("factors", layer).items()
+        }
+        if old:
+            # from the output on, as they are found, so that no estimate waits to be averaged
+            averages, sound = [], self.sound
+            for key, kept in old.items():
+                average, sound = FactorAverage()(kept, fresh[key], self._weight, sound)
+                averages.append(average)
+            *averages, self.sound = self._when_estimated(
+                [*averages, sound], [*old.values(), self.sound]
+            )
+            fresh = dict(zip(old, averages, strict=True))
+            self.learnt |= dict(zip(old.values(), averages, strict=True))
+        return {
+            layer: KroneckerFactors(fresh[layer, "Q"], fresh[layer, "G"], blocks[layer].diagonal)
+            for layer in self.graph.layers
+        }
+
+    def _when_estimated(
+        self, new: Sequence[TensorVariable], old: Sequence[TensorVariable]
+    ) -> Sequence[TensorVariable]:
+        every = self.settings.factors_every
+        if every == 1:
+            return new
+        return choose(is_due(self.count, every), new, old)
+
+    def _measure(self) -> None:
+        traces = [f.trace() for f in self.factors.values()]
+        sizes = [float(np.prod(factor_sizes(layer))) for layer in self.factors]
+        dtype = self.graph.loss.type.dtype
+        self.mean_curvature = total(traces) / np.asarray(sum(sizes), dtype)
+        means = [t / np.asarray(n, dtype) for t, n in zip(traces, sizes, strict=True)]
+        self.greatest_block = pt.max(pt.stack(means))
+
+    def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
+        kept = {layer: self.state.of_layer("inverses", layer) for layer in self.factors}
+        if not self.settings.keeps_inverses:
+            return self.trial(gradient, shifts, gamma)
+        dampings = self._dampings(shifts, gamma)
+        parts = self._refreshed(dampings, kept)
+        steps = self._outside(gradient)
+        for layer, new in parts.items():
+            if self.settings.strategy.corrected:
+                new["corrected"] = self._corrected(layer, new)
+            self.learnt |= {kept[layer][name]: v for name, v in new.items()}
+            V = joined(layer, gradient)
+            steps |= separated(layer, -self.settings.strategy.apply(new, V, dampings[layer]))
+        return steps
+
+    def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
+        strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
+        steps = self._outside(gradient)
+        for layer, pair in self.factors.items():
+            damping, old = dampings[layer], dict(self.state.of_layer("inverses", layer))
+            parts = strategy.refresh(pair, damping.gamma, old)
+            V = joined(layer, gradient)
+            steps |= separated(layer, -strategy.apply(parts, V, damping))
+        return steps
+
+    def _outside(self, gradient: Values) -> Values:
+        """Return the step of the parameters that no layer holds: the negative gradient."""
+        return {p: -gradient[p] for p in self.graph.unmatched if p in gradient}
+
+    def _dampings(self, shifts: Scalars, gamma: TensorVariable) -> dict[Layer, BlockDamping]:
+        """Return what damps each layer's block: a penalty on one layer damps that one more."""
+        searched = self.settings.damping.searched
+        return {
+            layer: BlockDamping(
+                gamma if searched else factored_gamma(shifts[layer.weight]),
+                shifts[layer.weight],
+            )
+            for layer in self.factors
+        }
+
+    def _refreshed(
+        self, dampings: dict[Layer, BlockDamping], kept: dict[Layer, dict[str, Any]]
+    ) -> dict[Layer, Parts]:
+        """Return the parts of every layer's inverse, computed anew when due."""
+        blocks = [
+            KeptBlock(self.factors[layer], dampings[layer].gamma, dict(old))
+            for layer, old in kept.items()
+        ]
+        due = self.refresh_due() & self.sound
+        parts, finite = self.settings.strategy.refreshed(blocks, due)
+        self.sound = self.sound & finite
+        return dict(zip(kept, parts, strict=True))
+
+    def refresh_due(self) -> TensorVariable:
+        """Return whether inverses are anew: at first, after a failure, and then evenly."""
+        due = is_due(self.count, self.settings.refresh_every) | pt.gt(self.state["failed"], 0)
+        if self.settings.damping.searched:
+            due = due | search_due(self.count, self.settings.damping.gamma_every)
+        return due
+
+    def _corrected(self, layer: Layer, parts: Parts) -> TensorVariable:
+        """Return the moving average of the block's second moments in the kept basis."""
+        method = self._method
+        a = method.flat_input(self.graph, layer)
+        a = equations.with_unit(a) if layer.bias is not None else a
+        fresh = corrected_eigenvalues(
+            a, method.flat_columns(self._columns[layer]), parts["Q/vectors"], parts["G/vectors"]
+        )
+        old = parts["corrected"]
+        average = pt.switch(self.sound, moving_average(old, fresh, self._weight), old)
+        return self._when_estimated([average], [old])[0]
+
+
+def joined(layer: Layer, values: Values) -> TensorVariable:
+    """Return [W; b] as the affine map reads it, of shape (d_in[+1], d_out)."""
+    W = values[layer.weight]
+    W = W.T if layer.transposed else W.reshape((W.shape[0], layer.matrix.shape[1]))
+    if layer.bias is None:
+        return W
+    return pt.concatenate([W, values[layer.bias].reshape((1, -1))], axis=0)
+
+
+def separated(layer: Layer, joint: TensorVariable) -> Values:
+    """Undo :func:`joined`."""
+    d_in = factor_sizes(layer)[0] - (layer.bias is not None)
+    W = joint[:d_in].T if layer.transposed else joint[:d_in]
+    separated = {layer.weight: W.reshape(value_shape(layer.weight))}
+    if layer.bias is not None:
+        separated[layer.bias] = joint[d_in].reshape(value_shape(layer.bias))
+    return separated

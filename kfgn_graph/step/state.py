@@ -1,0 +1,89 @@
+"""The named shared variables that persist between updates, apart from the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pytensor
+from pytensor.tensor.sharedvar import TensorSharedVariable
+
+from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+
+
+class State:
+    """Shared variables by name.
+
+    Parameters
+    ----------
+    graph : LayerGraph
+        Gives the names of layers and parameters.
+    initial : mapping of str to ndarray
+        The values before the first update. Every rule of a step adds its own: see
+        :func:`kfgn_graph.step.builder.new_state`.
+
+    Attributes
+    ----------
+    variables : dict of str to shared variable
+        One for each name. A name of the form ``<kind>/<parameter>`` is one part of a vector over
+        all parameters, and ``<kind>/<layer>/<part>`` belongs to a layer.
+    """
+
+    def __init__(self, graph: LayerGraph, initial: Mapping[str, np.ndarray]) -> None:
+        self.variables: dict[str, TensorSharedVariable] = {
+            name: pytensor.shared(np.asarray(value), name=name, shape=np.shape(value))
+            for name, value in initial.items()
+        }
+        self._names = parameter_names(graph)
+
+    def __getitem__(self, name: str) -> TensorSharedVariable:
+        """Return the variable of a name, which must be there."""
+        return self.variables[name]
+
+    def get(self, name: str) -> TensorSharedVariable | None:
+        """Return the variable of a name, or None."""
+        return self.variables.get(name)
+
+    def vector(self, kind: str) -> list[TensorSharedVariable]:
+        """Return one variable for each parameter, in their order; empty where none are kept."""
+        if f"{kind}/{self._names[0]}" not in self.variables:
+            return []
+        return [self.variables[f"{kind}/{name}"] for name in self._names]
+
+    def of_layer(self, kind: str, layer: Layer) -> dict[str, TensorSharedVariable]:
+        """Return a layer's variables of one kind, by part; empty where none are kept."""
+        prefix = f"{kind}/{layer.name}/"
+        return {
+            name.removeprefix(prefix): v
+            for name, v in self.variables.items()
+            if name.startswith(prefix)
+        }
+
+
+def zero_vector(kind: str, graph: LayerGraph) -> dict[str, np.ndarray]:
+    """Return zeros of every parameter's shape, named ``<kind>/<parameter>``."""
+    dtype = graph.loss.type.dtype
+    return {
+        f"{kind}/{name}": np.zeros(value_shape(p), dtype)
+        for name, p in zip(parameter_names(graph), graph.parameters, strict=True)
+    }
+
+
+def parameter_names(graph: LayerGraph) -> list[str]:
+    """Return a unique name for each parameter: the user's, or its index."""
+
+    def names() -> Iterator[str]:
+        taken: set[str] = set()
+        for index, p in enumerate(graph.parameters):
+            name = str(p.name or index)
+            taken.add(name := name if name not in taken else f"{name}_{index}")
+            yield name
+
+    return list(names())
+
+
+def factor_sizes(layer: Layer) -> tuple[int, int]:
+    """Return the sizes of Q and G, from the weight's current value."""
+    shape = value_shape(layer.weight)
+    d_in, d_out = (shape[1], shape[0]) if layer.transposed else (shape[0], int(np.prod(shape[1:])))
+    return d_in + (layer.bias is not None), d_out

@@ -1,0 +1,1 @@
+"""The compiled update: batches in, statistics out, and what persists between calls."""

@@ -1,0 +1,83 @@
+"""A readable account of what an update will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kfgn_graph.heads import find_head
+from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.printing import name_of
+from kfgn_graph.step.preconditioners import preconditioner_of
+from kfgn_graph.step.settings import Settings
+from kfgn_graph.step.state import factor_sizes
+
+BYTES = {"float64": 8, "float32": 4, "float16": 2}
+
+
+def explain(
+    graph: LayerGraph,
+    settings: Settings,
+    backend: str,
+    first_updates: Sequence[tuple[str, float]],
+) -> str:
+    """Return a table of layers with the shapes, work and memory of their factors.
+
+    Parameters
+    ----------
+    graph, settings, backend
+        Of the update.
+    first_updates : sequence of (str, float)
+        The batch's shapes and the seconds of each update so far in which a function ran first.
+    """
+    head = find_head(graph)
+    method = settings.method
+    dtype = graph.loss.type.dtype
+    lines = [
+        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}",
+        f"loss: {head.name}, split at {name_of(graph.output)}"
+        + (f", {head.distribution} targets" if head.distribution else ""),
+        f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
+        schedule_of(settings),
+        "",
+        _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
+    ]
+    lines += _layer_rows(graph.layers, BYTES[dtype])
+    for parameter, reason in graph.unmatched.items():
+        lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
+    if graph.penalty is not None:
+        lines.append(
+            "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
+        )
+    lines += [f"compiled and run first in {s:.1f} s, for {shapes}" for shapes, s in first_updates]
+    return "\n".join(lines)
+
+
+def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:
+    """Return a row for each layer, and the totals."""
+    rows, total_flops, total_bytes = [], 0.0, 0.0
+    for layer in layers:
+        q, g = factor_sizes(layer)
+        flops = (q**3 + g**3) / 3 + 2.0 * q * g * (q + g)
+        size = item_bytes * (q * q + g * g)
+        total_flops, total_bytes = total_flops + flops, total_bytes + size
+        shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
+        bias = "yes" if layer.bias is not None else "no"
+        rows.append(_row(layer.name, name_of(layer.weight), bias, *shapes))
+    totals = (f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
+    return [*rows, _row("total", "", "", "", "", *totals)]
+
+
+def schedule_of(settings: Settings) -> str:
+    """Return what is computed, and how often."""
+    line = preconditioner_of(settings.method).summary(settings)
+    if settings.watch is None or not settings.method.factored:
+        return line
+    return (
+        f"{line}; rho where lambda adapts, in each of the first {settings.watch} and of as many "
+        "after one that is low, and of a long update"
+    )
+
+
+def _row(*cells: str) -> str:
+    widths = (14, 14, 5, 10, 10, 26, 14)
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,1 @@
+"""Tests of the curvature methods and of products with curvature matrices."""

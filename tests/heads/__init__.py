@@ -1,0 +1,1 @@
+"""Tests of the loss heads against brute-force derivatives."""

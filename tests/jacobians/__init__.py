@@ -1,0 +1,1 @@
+"""Tests of the local Jacobians against dense autodiff."""

@@ -1,0 +1,1 @@
+"""Tests of the linear algebra, which has no notion of curvature."""

@@ -1,0 +1,1 @@
+"""Tests of training steps: damping, step rules, failures."""

@@ -1,0 +1,33 @@
+"""Tracing finds the user's own parameters, and leaves the user's graph as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+
+import kfgn_graph as kfgn
+from tests.cases import BY_NAME, build
+
+
+def test_tracing_changes_nothing_of_the_users(rng: np.random.Generator) -> None:
+    case = BY_NAME["residual-bernoulli"]
+    values = case.values(rng)
+    problem = build(case, values)
+    before = pytensor.dprint(problem.loss, file="str", print_type=True)
+    graph = kfgn.trace_layers(problem.loss, problem.params)
+    kfgn.curvature_factors(graph, kfgn.KFRA())
+    assert pytensor.dprint(problem.loss, file="str", print_type=True) == before
+    for name, variable in problem.shared.items():
+        np.testing.assert_array_equal(variable.get_value(), values[name])
+        assert variable.name == name
+
+
+def test_layers_are_the_users_own_in_forward_order(rng: np.random.Generator) -> None:
+    case = BY_NAME["tanh_deep-log_softmax"]
+    problem = build(case, case.values(rng))
+    for params in (problem.params, problem.params[::-1]):
+        graph = kfgn.trace_layers(problem.loss, params)
+        assert [layer.name for layer in graph.layers] == ["W0", "W1", "W2", "W3"]
+        for layer, spec in zip(graph.layers, case.layers, strict=True):
+            assert layer.weight is problem.shared[spec.weight]
+            assert layer.bias is problem.shared[str(spec.bias)]
