@@ -5,7 +5,7 @@ A. Botev, H. Ritter, D. Barber. *Practical Gauss-Newton Optimisation for Deep Le
 In the paper examples are columns, :math:`h_\lambda = W_\lambda a_{\lambda-1}`. Here examples are
 rows, :math:`h = a W + b`. W is therefore the transpose of the paper's, and a bias is the last row
 of :math:`[W; b]`. The block of a layer over row-major :math:`\mathrm{vec}[W; b]` is
-:math:`Q \otimes G`, as in the paper. N is the number of examples. All curvature is that of the
+:math:`Q \otimes G`, as in the paper. N is the number of examples. All curvature refers to the
 loss itself: sums over examples include the factor 1/N of a mean loss.
 
 The paper states the recursions (8), (22), (24) and (26) for an affine map after an elementwise
@@ -139,7 +139,18 @@ def with_unit(a: TensorVariable) -> TensorVariable:
 
 
 def kronecker_block(Q: TensorVariable, G: TensorVariable) -> TensorVariable:
-    r"""Eq. (19)-(20): :math:`E[\mathcal{G}_\lambda] \approx E[Q_\lambda] \otimes E[G_\lambda]`."""
+    r"""Eq. (19)-(20): :math:`E[\mathcal{G}_\lambda] \approx E[Q_\lambda] \otimes E[G_\lambda]`.
+
+    Parameters
+    ----------
+    Q, G : TensorVariable
+        The factors, of shapes (d_in, d_in) and (d_out, d_out).
+
+    Returns
+    -------
+    TensorVariable
+        Of shape (d_in * d_out, d_in * d_out).
+    """
     return pt.linalg.kron(Q, G)
 
 
@@ -188,8 +199,7 @@ def expected_from_square_root(C: TensorVariable) -> TensorVariable:
     Parameters
     ----------
     C : TensorVariable
-        Columns of the square root for all examples, of shape (K, N, d), in the units of the
-        loss.
+        Columns of the square root for all examples, of shape (K, N, d).
 
     Returns
     -------
@@ -203,7 +213,7 @@ def expected_from_square_root(C: TensorVariable) -> TensorVariable:
 def expected_congruence(
     G: TensorVariable, b_left: TensorVariable, b_right: TensorVariable
 ) -> TensorVariable:
-    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T` for an expected G.
+    r"""Eq. (26): :math:`E[B\, G\, B] = G \circ \frac{1}{N} \sum_n b_n b_n^T` for a mean G.
 
     This is the nested expectation of KFRA. For :math:`G = W^T E[G_{\lambda+1}] W` it gives
     :math:`E[G_\lambda] \approx E[B W^T E[G_{\lambda+1}] W B]`.

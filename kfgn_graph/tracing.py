@@ -61,8 +61,8 @@ def trace_layers(
         The parameters to train.
     output : TensorVariable, optional
         The variable at which the loss is split from the network. By default it is the variable
-        nearest to the network of which the loss is a squared error or a cross-entropy (Bernoulli
-        or softmax), or else the last variable that is a function of the network alone.
+        nearest to the network at which the loss has a closed form (squared error, Bernoulli or
+        softmax cross-entropy), or else the last variable that depends on the network alone.
     unmatched : {'error', 'gradient', 'freeze'}
         What to do with a parameter that is not the weight or bias of exactly one affine map:
         raise an error, train it by plain gradient steps, or leave it unchanged.

@@ -28,7 +28,7 @@ class KroneckerFactors:
     G : TensorVariable
         The pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
     diagonal : bool
-        Whether G is diagonal, as it is at the output of a loss with a :class:`DiagonalHead`.
+        Whether G is diagonal, as it is at the output of a loss with a ``DiagonalHead``.
     """
 
     Q: TensorVariable

@@ -115,7 +115,7 @@ def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerLayer:
 class BlockAlgebra:
     """The rules that propagate blocks of joint curvature through a segment.
 
-    There are two of them: in expectation (KFRA), and per example (exact).
+    They act on expectations over the batch (KFRA) or on each example (exact blocks).
 
     Attributes
     ----------

@@ -53,7 +53,7 @@ class Head(ABC):
     loss: TensorVariable
 
     name: ClassVar[str] = "head"
-    #: The distribution of which the loss is the negative log-likelihood, or None.
+    #: The predictive distribution, if the loss is its negative log-likelihood, else None.
     distribution: ClassVar[str | None] = None
 
     @property
@@ -67,7 +67,10 @@ class Head(ABC):
 
     @abstractmethod
     def psd_hessians(self) -> TensorVariable:
-        """Return H_r with negative eigenvalues set to zero, of shape (R, K, K)."""
+        """Return H_r with negative eigenvalues set to zero, of shape (R, K, K).
+
+        This is the positive semi-definite matrix nearest to H_r in the Frobenius norm.
+        """
 
     @abstractmethod
     def summed_hessian(self) -> TensorVariable:

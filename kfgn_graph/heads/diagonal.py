@@ -16,11 +16,7 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True, eq=False)
 class DiagonalHead(Head):
-    """A loss that is a sum of functions of one output each: H_r = diag(second derivatives).
-
-    :meth:`psd_hessians` sets negative second derivatives to zero, which gives the positive
-    semi-definite matrix nearest to H_r.
-    """
+    """A loss that is a sum of functions of one output each: H_r = diag(second derivatives)."""
 
     name = "elementwise"
 

@@ -17,11 +17,7 @@ from kfgn_graph.linalg.random import Draws
 
 @dataclass(frozen=True, eq=False)
 class GenericHead(Head):
-    """A loss without a closed form: H_r by automatic differentiation, K products at a time.
-
-    :meth:`psd_hessians` sets the negative eigenvalues of H_r to zero, which gives the positive
-    semi-definite matrix nearest to H_r in the Frobenius norm.
-    """
+    """A loss without a closed form: H_r by automatic differentiation, in K products with it."""
 
     name = "generic"
 

@@ -33,7 +33,7 @@ class ElementwiseTerm:
 
 
 def elementwise_terms(loss: TensorVariable, z: TensorVariable) -> list[ElementwiseTerm] | None:
-    """Return the elementwise terms of z of which ``loss`` is a linear function, or None."""
+    """Return elementwise terms of z in which ``loss`` is linear, or None if there are none."""
     varying = dependents([loss], [z])
     aligned: set[Variable] = {z}
     nodes: list[Apply] = []

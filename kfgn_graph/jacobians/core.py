@@ -1,16 +1,15 @@
 """The interface of local Jacobians, and their dispatch on the Op of a segment.
 
-A *segment* is one step v = f(u_1, ..., u_m) of the network: an Op, or a whole composition of
-elementwise Ops. Local Jacobians do not depend on the curvature method, and methods do not
-depend on Ops. A rule therefore makes an Op available to all methods::
+Local Jacobians do not depend on the curvature method, and methods do not depend on Ops. A rule
+therefore makes an Op available to all methods::
 
     @register_local_jacobian(MyOp)
     def local_jacobian_MyOp(op, segment):
         return ConstantJacobian(segment, pulls)  # or a subclass of LocalJacobian
 
-Columns C at v, such as those of a square root, have the shape (K, R, *event): K columns, R rows
-(the examples, over all example axes) and the *event*, the remaining axes of v. D_v is the product
-of the lengths of the event.
+Columns C of a square root at v have the shape (K, R, *event): K columns, R rows (the examples,
+over all example axes) and the *event*, the remaining axes of v. D_v is the product of the
+lengths of the event.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Example-axis rules of PyTensor's Ops; indexing and reshaping have a module of their own."""
+"""Example-axis rules of PyTensor's Ops, except indexing and reshaping."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def example_axes_specify_shape(op: Op, node: Apply, axes: Axes) -> int:
 
 @example_axes.register(Elemwise)
 def example_axes_elemwise(op: Elemwise, node: Apply, axes: Axes) -> int:
-    """Keep the example axes; of a sum over examples, accept linear functions only."""
+    """Keep the example axes; refuse nonlinear functions of sums over examples."""
     state = common_state(node, axes)
     if state == SUMMED:
         return _linear_in_sums(op, node, axes)

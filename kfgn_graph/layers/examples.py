@@ -2,9 +2,9 @@
 
 Each variable that depends on the layers has a state: the number of its *example axes*, the
 leading axes that enumerate the examples; or :data:`SUMMED`, after a sum over the examples; or
-:data:`FLATTENED`. The rule of an Op derives the state of the outputs from those of the inputs.
-It raises :class:`Mixes` unless it can prove that the Op keeps the examples apart. The rule of
-a new Op is registered by::
+:data:`FLATTENED`. The rule of an Op derives the state of the outputs from the states of the
+inputs. It raises :class:`Mixes` unless it can prove that the Op keeps the examples apart. The
+rule of a new Op is registered by::
 
     @register_example_axes(MyOp)
     def example_axes_MyOp(op, node, axes): ...

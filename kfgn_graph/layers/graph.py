@@ -119,7 +119,7 @@ def recognise(
     """Recognise the layers of ``loss`` and verify that they cover every parameter.
 
     Without ``output``, the returned graph is split at the candidate nearest to the network.
-    Parameters and errors are those of :func:`kfgn_graph.trace_layers`.
+    See :func:`kfgn_graph.trace_layers` for the parameters and errors.
     """
     if unmatched not in UNMATCHED_TREATMENTS:
         raise SpecError(f"unmatched={unmatched!r} is not one of {UNMATCHED_TREATMENTS}.")

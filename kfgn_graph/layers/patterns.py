@@ -39,7 +39,7 @@ class ParameterSet(Feature):
 
 
 def underlying_parameter(variable: Variable, parameters: frozenset[Variable]) -> Variable | None:
-    """Return the parameter of which ``variable`` is a transposed or expanded view, or None."""
+    """Return the parameter, if ``variable`` is one or a transposed or expanded view of one."""
     while variable not in parameters:
         node = variable.owner
         if node is None or not isinstance(node.op, DimShuffle | SpecifyShape):

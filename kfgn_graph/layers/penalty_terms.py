@@ -44,7 +44,7 @@ def split_penalty(
 def _split(
     loss: TensorVariable, from_parameters: Collection[Variable], from_data: Collection[Variable]
 ) -> Parts:
-    """Split a scalar that depends on both, if it is linear in its terms."""
+    """Split a scalar that depends on data and on parameters."""
     node = loss.owner
     if node is None or not isinstance(node.op, Elemwise):
         return loss, None

@@ -35,7 +35,7 @@ def clients_of(nodes: Iterable[Apply]) -> dict[Variable, list[tuple[Apply, int]]
 def nodes_between(output: Variable, varying: Collection[Variable]) -> list[Apply]:
     """Return, in forward order, the nodes on the paths from ``varying`` to ``output``.
 
-    A node of which only the shape is used is not among them.
+    Nodes used only for their shape are excluded.
     """
     reached: set[Variable] = set()
     pending = [output]

@@ -8,8 +8,8 @@ Eigenvalues below m then stay below 1, so that the iteration still converges, an
 residual decides when it stops.
 
 X is not symmetrised. Its asymmetry is a rounding error that shows in A X, and the next step
-corrects it. Symmetrising X would raise its rounding error from the order of the condition number
-to that of its square.
+corrects it. Symmetrising X would raise its rounding error from :math:`\epsilon \kappa` to
+:math:`\epsilon \kappa^2`, for the condition number :math:`\kappa` of A.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def mix(x: TensorVariable) -> TensorVariable:
 class Draws:
     """A source of independent random numbers for one value of the counter.
 
-    Each call of a method is a stream of its own, numbered in the order of the calls.
+    Each call of a method draws from a new stream. Streams are numbered in the order of the calls.
 
     Parameters
     ----------

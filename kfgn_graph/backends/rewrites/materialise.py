@@ -11,7 +11,7 @@ from pytensor.graph.op import Op
 class Materialise(Op):
     """The identity, as a copy into a new contiguous buffer.
 
-    The copy of a view lets the array that it is a view of be freed, and is shared by all clients.
+    All clients share the copy. If the input is a view, its base array can be freed.
     """
 
     __props__ = ()
