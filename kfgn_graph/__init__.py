@@ -35,7 +35,8 @@ from kfgn_graph.solve.eigenbasis import Eigenbasis
 from kfgn_graph.solve.newton_schulz import NewtonSchulz
 from kfgn_graph.step.damping import ConstantDamping, LevenbergMarquardt
 from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.step.step_rules import Rescaling
+from kfgn_graph.step.settings import Settings
+from kfgn_graph.step.step_rules import FixedStep, Rescaling
 from kfgn_graph.step.updates import kfgn_updates
 from kfgn_graph.tracing import trace_layers
 from kfgn_graph.update.stats import UpdateStats
@@ -58,6 +59,7 @@ __all__ = [
     "CurvatureRuleNotFound",
     "Eigenbasis",
     "ExactBlock",
+    "FixedStep",
     "GraphSpec",
     "HessianFree",
     "KfgnError",
@@ -69,6 +71,7 @@ __all__ = [
     "NotABatchLossError",
     "ParameterError",
     "Rescaling",
+    "Settings",
     "SpecError",
     "UnmatchedParameterError",
     "Update",

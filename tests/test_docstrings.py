@@ -99,11 +99,12 @@ def test_a_public_class_documents_its_fields(name):
 def test_the_public_methods_of_a_class_have_docstrings(name):
     cls = getattr(kfgn, name)
     members = {
-        attribute: member.fget if isinstance(member, property) else member
+        attribute: member
         for attribute, member in vars(cls).items()
         if not attribute.startswith("_")
+        and (inspect.isfunction(member) or isinstance(member, property))
     }
-    bare = [a for a, m in members.items() if inspect.isfunction(m) and not inspect.getdoc(m)]
+    bare = [attribute for attribute, member in members.items() if not inspect.getdoc(member)]
     assert bare == []
 
 

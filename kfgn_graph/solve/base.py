@@ -52,6 +52,10 @@ class Inverse(ABC):
     name: ClassVar[str]
     #: Whether a refresh starts from the last parts, which are then always kept.
     warm: ClassVar[bool] = False
+    #: Whether the block is damped by lambda itself, so that gamma has no effect.
+    exact: bool = False
+    #: Whether the block's own eigenvalues replace the products of the factors' (EKFAC).
+    corrected: bool = False
 
     @abstractmethod
     def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:

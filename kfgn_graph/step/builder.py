@@ -1,8 +1,9 @@
-"""One training step, symbolically: gradient, proposal, step length, and every new value."""
+"""One update, symbolically: gradient, direction, step length, and the new value of everything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
@@ -14,32 +15,17 @@ from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
 from kfgn_graph.curvature.penalty import penalty_curvature
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.averages import iterate_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
-from kfgn_graph.step.damping import LevenbergMarquardt, factored_gamma, least_damping
-from kfgn_graph.step.preconditioners import Proposal, proposal_of, search_due
+from kfgn_graph.step.damping import factored_gamma, least_damping
+from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
 from kfgn_graph.step.quadratic_model import quadratic_model
-from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
+from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome, watch_state
+from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import State, factor_sizes
-from kfgn_graph.step.step_rules import Rescaling
-from kfgn_graph.tracing import Source
-
-#: What an update reports besides the loss, in order.
-STATISTICS = (
-    "loss",
-    "damping",
-    "gamma",
-    "reduction_ratio",
-    "step_scale",
-    "momentum",
-    "gradient_norm",
-    "update_norm",
-    "skipped",
-    "clamped",
-    "rejected",
-)
+from kfgn_graph.step.state import State, factor_sizes, zero_vector
 
 
 @dataclass(frozen=True)
@@ -51,33 +37,63 @@ class Step:
     updates : dict
         New values of the parameters and of the state.
     statistics : dict
-        Scalars by the names of :data:`STATISTICS`.
+        Scalars by the names of the fields of :class:`UpdateStats`.
     """
 
     updates: Values
     statistics: dict[str, TensorVariable]
 
 
-def build_step(source: Source, graph: LayerGraph, settings: Settings, state: State) -> Step:
+def new_state(graph: LayerGraph, settings: Settings) -> State:
+    """Return the state before the first update.
+
+    ``count`` is the number of accepted updates, and ``failed`` is 1 after one that was rejected or
+    skipped. ``damping`` and ``gamma`` are kept where they adapt, ``draws`` (the counter of the
+    random draws) where the method draws, ``previous/<parameter>`` (the last update) where it is a
+    direction, and ``averages/<parameter>`` where iterates are averaged. ``watch`` and ``length``
+    are those of :func:`watch_state`; the preconditioner adds its own.
+    """
+    method, dtype = settings.method, graph.loss.type.dtype
+    number = np.asarray(0, dtype)  # until the first update sets it
+    initial = {"count": np.asarray(np.int32(0)), "failed": np.asarray(np.int32(0))}
+    initial |= watch_state(settings, dtype)
+    if method.random:
+        initial["draws"] = np.asarray(np.uint32(settings.seed))
+    if settings.damping.adaptive:
+        initial["damping"] = number
+    if settings.damping.searched:
+        initial["gamma"] = number
+    initial |= preconditioner_of(method).initial_state(graph, settings)
+    if settings.step_rule.momentum:
+        initial |= zero_vector("previous", graph)
+    if settings.average_iterates:
+        initial |= zero_vector("averages", graph)
+    return State(graph, initial)
+
+
+def build_step(
+    graph: LayerGraph, settings: Settings, state: State, leading: Leading | None = None
+) -> Step:
     """Build the update of every parameter and state variable.
 
     Parameters
     ----------
-    source : Source
-        The loss.
     graph : LayerGraph
-        What was recognised in it.
+        The network.
     settings : Settings
-        How to step.
+        How the update is computed.
     state : State
-        The variables that persist; read here and given new values in the result.
+        The variables that persist; read here, and given new values in the result.
+    leading : Leading, optional
+        The network on a batch's first examples, from which the quadratic model's curvature is
+        computed; by default from all examples.
     """
-    return StepBuilder(source, graph, settings, state).build()
+    return StepBuilder(graph, settings, state, leading).build()
 
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """A chosen update of the parameters and what the quadratic model says of it."""
+    """An update of the parameters, and the change of the quadratic model that it brings."""
 
     update: Values
     change: TensorVariable
@@ -86,44 +102,46 @@ class Move:
 
 
 class StepBuilder:
-    """Builds one :class:`Step`; ``kept`` gathers the new values of the state."""
+    """Builds one :class:`Step`; ``kept`` collects the new values of the state."""
 
     def __init__(
-        self, source: Source, graph: LayerGraph, settings: Settings, state: State
+        self,
+        graph: LayerGraph,
+        settings: Settings,
+        state: State,
+        leading: Leading | None = None,
     ) -> None:
         self.graph, self.settings, self.state = graph, settings, state
+        self.damping_rule, self.step_rule = settings.damping, settings.step_rule
         self.dtype = graph.loss.type.dtype
         self.head = find_head(graph)
-        self.products = self._products(source)
-        self.count = state.count + np.int32(1)
-        self.kept: Values = {state.count: self.count}
-        if state.draws is not None:
-            self.kept[state.draws] = state.draws + np.uint32(1)
+        self.products = self._products(leading)
+        self.count = state["count"] + np.int32(1)
+        self.kept: Values = {state["count"]: self.count}
+        draws = state.get("draws")
+        if draws is not None:
+            self.kept[draws] = draws + np.uint32(1)
         frozen = graph.unmatched if graph.unmatched_treatment == "freeze" else ()
         self.moving = [p for p in graph.parameters if p not in frozen]
 
     def _number(self, value: float) -> np.ndarray:
         return np.asarray(value, self.dtype)
 
-    def _products(self, source: Source) -> GaussNewton:
-        """Return the quadratic model's curvature, of part of the batch where the settings say."""
-        step = self.settings.step
-        if isinstance(step, Rescaling) and step.examples is not None:
-            leading = source.leading(self.graph, step.examples)
-            if leading is not None:
-                return SampledGaussNewton(self.graph, self.head, leading, step.examples)
-        return GaussNewton(self.graph, self.head)
+    def _products(self, leading: Leading | None) -> GaussNewton:
+        """Return the quadratic model's curvature."""
+        if leading is None or self.step_rule.examples is None:
+            return GaussNewton(self.graph, self.head)
+        return SampledGaussNewton(self.graph, self.head, leading, self.step_rule.examples)
 
     def build(self) -> Step:
-        """Return the step: proposal, step length, adaptation, and the guard around them."""
-        gradient = self._gradient()
-        sound = all_finite([pt.stack([self.graph.loss, norm(gradient)])])
-        proposal = proposal_of(self.graph, self.head, self.settings, self.state, self.count, sound)
-        damping, clamped = self._damping(proposal)
+        """Return the step: direction, step length, adaptation, and the guard around them."""
+        gradient = self.gradient
+        preconditioner = self.preconditioner()
+        damping, clamped = self._damping(preconditioner)
         shifts = self._shifts(damping)
-        gamma = self._gamma(proposal, gradient, shifts, damping)
-        move = self._move(proposal.direction(gradient, shifts, gamma), gradient, shifts)
-        self.kept |= proposal.kept
+        gamma = self._gamma(preconditioner, gradient, shifts, damping)
+        move = self._move(preconditioner.direction(gradient, shifts, gamma), gradient, shifts)
+        self.kept |= preconditioner.kept
         known = self._outcome(move)
         self._adapt(damping, known.ratio, move)
         statistics = {
@@ -137,10 +155,24 @@ class StepBuilder:
             "update_norm": norm(move.update),
             "clamped": clamped,
         }
-        return self._guarded(move.update, damping, proposal, known, statistics)
+        return self._guarded(move.update, damping, preconditioner, known, statistics)
 
-    def _gradient(self) -> Values:
-        """Return the gradient of the objective."""
+    def preconditioner(self) -> Preconditioner:
+        """Return the method's preconditioner.
+
+        Raises
+        ------
+        CurvatureRuleNotFound
+            If the method cannot carry curvature through an Op of the network.
+        """
+        sound = all_finite([pt.stack([self.graph.loss, norm(self.gradient)])])
+        return preconditioner_of(self.settings.method)(
+            Context(self.graph, self.head, self.settings, self.state, self.count, sound)
+        )
+
+    @cached_property
+    def gradient(self) -> Values:
+        """The gradient of the objective."""
         gradients = grad(self.graph.loss, self.moving)
         l2 = self._number(self.settings.l2)
         return {p: g + l2 * p for p, g in zip(self.moving, gradients, strict=True)}
@@ -152,16 +184,16 @@ class StepBuilder:
         values = {p: moved.get(p, p) for p in self.moving}
         return loss + self._number(self.settings.l2 / 2) * inner(values, values)
 
-    def _damping(self, proposal: Proposal) -> tuple[TensorVariable, TensorVariable]:
+    def _damping(self, preconditioner: Preconditioner) -> tuple[TensorVariable, TensorVariable]:
         """Return lambda of this update, and whether the dtype's precision raised it."""
-        damping = self.settings.damping.first(self._output_curvature())
-        kept = self.state.damping
+        damping = self.damping_rule.first(self._output_curvature())
+        kept = self.state.get("damping")
         if kept is not None:
             # a sum, since XLA gives a constant that a branch returns a dtype of its own
             damping = choose(pt.gt(kept, 0), [kept], [damping + kept])[0]
-        damping = self.settings.damping.bounded(damping, proposal.mean_curvature)
+        damping = self.damping_rule.bounded(damping, preconditioner.mean_curvature)
         size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
-        least = least_damping(proposal.greatest_block, size)
+        least = least_damping(preconditioner.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
 
     def _output_curvature(self) -> TensorVariable:
@@ -180,36 +212,34 @@ class StepBuilder:
         return shifts
 
     def _gamma(
-        self, proposal: Proposal, gradient: Values, shifts: Scalars, damping: TensorVariable
+        self,
+        preconditioner: Preconditioner,
+        gradient: Values,
+        shifts: Scalars,
+        damping: TensorVariable,
     ) -> TensorVariable:
         """Return gamma: tied to lambda, or the best of three where a search is due."""
         tied = factored_gamma(damping + self._number(self.settings.l2))
-        kept = self.state.gamma
+        kept = self.state.get("gamma")
         if kept is None:
             return tied
         gamma = pt.switch(pt.gt(kept, 0), kept, tied)
-        candidates = self.settings.damping.gamma_candidates(gamma)
+        candidates = self.damping_rule.gamma_candidates(gamma)
         moves = [
-            self._move(proposal.trial(gradient, shifts, candidates[i]), gradient, shifts)
+            self._move(preconditioner.trial(gradient, shifts, candidates[i]), gradient, shifts)
             for i in range(3)
         ]
         best = candidates[pt.argmin(pt.stack([move.change for move in moves]))]
-        chosen = choose(search_due(self.count, self.settings), [best], [gamma])[0]
-        self.kept[kept] = chosen
-        return chosen
+        due = search_due(self.count, self.damping_rule.gamma_every)
+        self.kept[kept] = choose(due, [best], [gamma])[0]
+        return self.kept[kept]
 
-    def _move(self, proposed: Values, gradient: Values, shifts: Scalars) -> Move:
-        """Return the update along a proposal, with step lengths where the settings want them."""
-        step, directions = self.settings.step, [proposed]
+    def _move(self, direction: Values, gradient: Values, shifts: Scalars) -> Move:
+        """Return the update along a direction, with the lengths of the step rule."""
         previous = dict(zip(self.graph.parameters, self.state.vector("previous"), strict=False))
-        if isinstance(step, Rescaling):
-            directions = step.directions(self.graph, proposed, previous)
+        directions = self.step_rule.directions(self.graph, direction, previous)
         model = quadratic_model(self.products, gradient, directions, shifts)
-        coefficients = (
-            step.lengths(model)
-            if isinstance(step, Rescaling)
-            else [pt.constant(self._number(step))]
-        )
+        coefficients = self.step_rule.lengths(model)
         return Move(
             combined(coefficients, directions),
             model.change(coefficients),
@@ -218,9 +248,8 @@ class StepBuilder:
         )
 
     def _outcome(self, move: Move) -> Outcome:
-        """Return what the loss at the new parameters says; nothing where lambda does not adapt."""
-        rule = self.settings.damping
-        if not isinstance(rule, LevenbergMarquardt):
+        """Return what the loss at the new parameters says, where lambda adapts."""
+        if not self.damping_rule.adaptive:
             nothing = pt.constant(self._number(np.nan)), pt.constant(np.asarray(False))
             return Outcome(*nothing)
         moved = {p: p + d for p, d in move.update.items()}
@@ -228,25 +257,24 @@ class StepBuilder:
             self._objective(self.graph.loss, {}),
             self._objective(graph_replace(self.graph.loss, moved), moved),
         )
-        due, watch, last = self._adapting(), self.state.watch, self.state.length
+        due, watch, last = self._adapting(), self.state.get("watch"), self.state.get("length")
         if watch is not None and last is not None:
             due = due | doubtful(watch, last, norm(move.update))
-        return outcome(rule, self.settings, due, watch, losses, move.change)
+        return outcome(self.settings, due, watch, losses, move.change)
 
     def _adapting(self) -> TensorVariable:
         """Return whether lambda adapts at this update."""
-        rule = self.settings.damping
-        every = rule.every if isinstance(rule, LevenbergMarquardt) else 1
-        return pt.eq(self.count % np.int32(every), 0)
+        return pt.eq(self.count % np.int32(self.damping_rule.period), 0)
 
     def _adapt(self, damping: TensorVariable, ratio: TensorVariable, move: Move) -> None:
-        """Set lambda of the next update, the last one, its length and averages, if it is taken."""
-        rule = self.settings.damping
-        if self.state.damping is not None and isinstance(rule, LevenbergMarquardt):
-            adapted = pt.switch(self._adapting(), rule.adapted(damping, ratio), damping)
-            self.kept[self.state.damping] = adapted
-        if self.state.length is not None:
-            self.kept[self.state.length] = norm(move.update)
+        """Set the state after an accepted update: lambda, the update, its length, averages."""
+        kept = self.state.get("damping")
+        if kept is not None:
+            adapted = self.damping_rule.adapted(damping, ratio)
+            self.kept[kept] = pt.switch(self._adapting(), adapted, damping)
+        length = self.state.get("length")
+        if length is not None:
+            self.kept[length] = norm(move.update)
         for p, kept in zip(self.graph.parameters, self.state.vector("previous"), strict=False):
             if p in move.update:
                 self.kept[kept] = move.update[p]
@@ -258,31 +286,31 @@ class StepBuilder:
         self,
         update: Values,
         damping: TensorVariable,
-        proposal: Proposal,
+        preconditioner: Preconditioner,
         known: Outcome,
         statistics: dict[str, TensorVariable],
     ) -> Step:
-        """Take the step only if it is not rejected and loss, gradient, state and step are finite.
+        """Accept the step only if it is not rejected and all that it is made of is finite.
 
-        Else all stays as it was, but what was learnt of the curvature, lambda, which is raised,
-        and the mark that makes the next update invert anew.
+        Otherwise parameters and state stay as they were, with three exceptions: what was learnt
+        of the curvature, lambda, which is raised, and the flag that makes the next update invert.
         """
-        measured = pt.stack([statistics["update_norm"], proposal.mean_curvature])
-        finite = proposal.sound & all_finite([measured])
-        taken = finite & ~known.rejected
-        statistics["update_norm"] = pt.switch(taken, statistics["update_norm"], self._number(0))
+        measured = pt.stack([statistics["update_norm"], preconditioner.mean_curvature])
+        finite = preconditioner.sound & all_finite([measured])
+        accepted = finite & ~known.rejected
+        statistics["update_norm"] = pt.switch(accepted, statistics["update_norm"], self._number(0))
         statistics |= {"skipped": ~finite, "rejected": finite & known.rejected}
-        # what is added is chosen, not the sum, which only the test of the step needs by itself
-        updates = {p: p + pt.switch(taken, d, self._number(0)) for p, d in update.items()}
-        updates |= {v: pt.switch(taken, value, v) for v, value in self.kept.items()}
+        # the increment is masked, not the sum, which nothing but the test of the step needs
+        updates = {p: p + pt.switch(accepted, d, self._number(0)) for p, d in update.items()}
+        updates |= {v: pt.switch(accepted, value, v) for v, value in self.kept.items()}
         updates = {v: value.astype(v.type.dtype) for v, value in updates.items()}
-        updates |= proposal.learnt
-        updates[self.state.failed] = (~taken).astype("int32")
-        if self.state.watch is not None and known.watch is not None:
-            updates[self.state.watch] = pt.switch(finite, known.watch, self.state.watch)
-        rule, kept = self.settings.damping, self.state.damping
-        if kept is not None and isinstance(rule, LevenbergMarquardt):
+        updates |= preconditioner.learnt
+        updates[self.state["failed"]] = (~accepted).astype("int32")
+        watch, kept = self.state.get("watch"), self.state.get("damping")
+        if watch is not None and known.watch is not None:
+            updates[watch] = pt.switch(finite, known.watch, watch)
+        if kept is not None:
             last = pt.switch(finite, damping, kept)
-            raised = pt.switch(pt.gt(last, 0), rule.after_failure(last), kept)
-            updates[kept] = pt.switch(taken, self.kept[kept], raised)
+            raised = pt.switch(pt.gt(last, 0), self.damping_rule.after_failure(last), kept)
+            updates[kept] = pt.switch(accepted, self.kept[kept], raised)
         return Step(updates, statistics)

@@ -54,17 +54,56 @@ class GammaRule:
 
 
 class Damping(GammaRule, ABC):
-    """A rule for lambda."""
+    r"""A rule for :math:`\lambda`.
 
-    #: Whether lambda is a state that changes from update to update.
-    adaptive = False
+    Only :meth:`first` must be defined. A rule whose :math:`\lambda` changes sets ``adaptive``, and
+    defines :meth:`adapted` and usually :meth:`after_failure`; everything else keeps
+    :math:`\lambda` as it is.
+    """
+
+    #: Whether lambda persists and changes from update to update. The reduction ratio is measured
+    #: for adaptive rules only, and only their updates can be rejected.
+    adaptive: bool = False
+
+    @property
+    def period(self) -> int:
+        """Number of updates from one adaptation to the next."""
+        return 1
+
+    @property
+    def trusted_above(self) -> float:
+        """Reduction ratio above which the quadratic model is trusted; see ``Rescaling.watch``."""
+        return 0.75
 
     @abstractmethod
     def first(self, output_curvature: TensorVariable) -> TensorVariable:
-        """Return lambda of the first update, given the loss's curvature in an output."""
+        r"""Return :math:`\lambda` of the first update.
+
+        Parameters
+        ----------
+        output_curvature : scalar TensorVariable
+            The mean diagonal entry of the loss's Hessian at the network's output, summed over
+            the first batch: :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`.
+        """
 
     def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
-        """Return lambda kept within the rule's bounds."""
+        r"""Return :math:`\lambda` clipped to the rule's bounds.
+
+        Parameters
+        ----------
+        damping : scalar TensorVariable
+            :math:`\lambda`.
+        mean_curvature : scalar TensorVariable
+            The mean eigenvalue of the curvature that the preconditioner estimates.
+        """
+        return damping
+
+    def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` of the next update, given the reduction ratio of this one."""
+        return damping
+
+    def after_failure(self, damping: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` after an update that was rejected or skipped."""
         return damping
 
 
@@ -171,14 +210,20 @@ class LevenbergMarquardt(Damping):
         greatest = min(self.maximum, np.sqrt(np.finfo(dtype).max))
         return pt.minimum(pt.maximum(damping, least), np.asarray(greatest, dtype))
 
+    @property
+    def period(self) -> int:
+        return self.every
+
+    @property
+    def trusted_above(self) -> float:
+        return self.upper
+
     def adapted(self, damping: TensorVariable, ratio: TensorVariable) -> TensorVariable:
-        r"""Return lambda after :math:`\rho` was measured; NaN counts as below."""
         omega = np.asarray(self.decay**self.every, damping.type.dtype)
         raised = pt.switch(pt.ge(ratio, self.lower), damping, damping / omega)
         return pt.switch(pt.gt(ratio, self.upper), omega * damping, raised)
 
     def after_failure(self, damping: TensorVariable) -> TensorVariable:
-        """Return lambda after an update that was not taken."""
         return damping * np.asarray(self.failure_factor, damping.type.dtype)
 
 

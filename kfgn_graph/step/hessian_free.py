@@ -11,13 +11,18 @@ import numpy as np
 
 from kfgn_graph.arguments import positive_count
 from kfgn_graph.curvature.gauss_newton import GaussNewton
+from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
+from kfgn_graph.curvature.methods.base import Method
 from kfgn_graph.errors import SpecError
+from kfgn_graph.heads import Head
+from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Scalars, Values
 from kfgn_graph.step.conjugate_gradients import conjugate_gradients
 
 
 @dataclass(frozen=True)
-class HessianFree:
+class HessianFree(Method):
     r"""Solve :math:`(\bar G + (\lambda + \eta) I)\,\delta = -\nabla h` by conjugate gradients.
 
     Parameters
@@ -43,8 +48,7 @@ class HessianFree:
     preconditioned: bool = False
     block: bool = False
 
-    #: Draws nothing.
-    random = False
+    equations = "(12)-(13)"
 
     def __post_init__(self) -> None:
         positive_count("iterations", self.iterations)
@@ -52,6 +56,14 @@ class HessianFree:
             raise SpecError(f"tolerance={self.tolerance} must be a positive number.")
         if not 0 <= self.start_decay <= 1:
             raise SpecError(f"start_decay={self.start_decay} must be in [0, 1].")
+
+    def blocks(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
+        raise SpecError(
+            "HessianFree() forms no blocks, only products with the whole matrix: use "
+            "BlockGaussNewton() for the exact blocks, or gauss_newton_product for products."
+        )
 
     def solve(
         self, products: GaussNewton, gradient: Values, start: Values, shifts: Scalars

@@ -1,4 +1,8 @@
-"""What the loss at the new parameters says of an update, and when it is asked."""
+r"""The reduction ratio of an update: when it is measured, and what follows from it.
+
+The ratio :math:`\rho` compares the change of the loss with the change that the quadratic model
+predicts. It costs a forward pass at the new parameters.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,13 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.linalg.conditional import choose
-from kfgn_graph.step.damping import LevenbergMarquardt
 from kfgn_graph.step.settings import Settings
 
-#: A rise of the loss by so many of its roundings is none.
+#: An increase of the loss by less than this number of its ulps is rounding.
 ROUNDING = 100
 
-#: An update so many times as long as the last is tested: nearly all that are rejected are longer.
+#: The ratio is always measured for an update this many times as long as the last one: nearly all
+#: rejected updates are longer.
 LONG = 1.5
 
 
@@ -26,11 +30,11 @@ class Outcome:
     Attributes
     ----------
     ratio : scalar
-        rho; NaN where it is not measured.
+        The reduction ratio; NaN where it is not measured.
     rejected : scalar bool
-        Whether the update is not to be taken.
+        Whether the update is rejected.
     watch : scalar int32, optional
-        At how many of the next updates rho is measured whether lambda adapts or not.
+        For how many further updates the ratio is measured even if lambda does not adapt.
     """
 
     ratio: TensorVariable
@@ -38,45 +42,49 @@ class Outcome:
     watch: TensorVariable | None = None
 
 
+def watch_state(settings: Settings, dtype: str) -> dict[str, np.ndarray]:
+    """Return the initial state of the watch: its count, and the length of the last update."""
+    if settings.watch is None:
+        return {}
+    return {"watch": np.asarray(np.int32(settings.watch)), "length": np.asarray(0, dtype)}
+
+
 def doubtful(
     watch: TensorVariable, last: TensorVariable, length: TensorVariable
 ) -> TensorVariable:
-    """Return whether an update is tested whether lambda adapts or not.
+    """Return whether the ratio of an update is measured even if lambda does not adapt.
 
     Parameters
     ----------
     watch : scalar int32
-        At how many updates it is in any case.
+        For how many updates it is measured in any case.
     last, length : scalars
-        Norms of the last update that was taken and of this one.
+        Norms of the last accepted update and of this one.
     """
     return pt.gt(watch, 0) | pt.gt(length, np.asarray(LONG, length.type.dtype) * last)
 
 
 def outcome(
-    rule: LevenbergMarquardt,
     settings: Settings,
     due: TensorVariable,
     watch: TensorVariable | None,
     losses: tuple[TensorVariable, TensorVariable],
     change: TensorVariable,
 ) -> Outcome:
-    """Return what is known of an update; the loss after it costs nothing where it is not due.
+    r"""Return what is known of an update; a loss that is not needed is not computed.
 
     Parameters
     ----------
-    rule : LevenbergMarquardt
-        Above its ``upper`` the model is trusted.
     settings : Settings
-        What is rejected, and for how long is watched.
+        The damping rule and the step rule say which updates are rejected.
     due : scalar bool
-        Whether the ratio is asked for where not every update is tested.
+        Whether the ratio is measured, where it is not measured at every update.
     watch : scalar int32, optional
-        From the last update, where it is counted.
+        The state of the watch, where there is one.
     losses : pair of scalars
         The objective on the batch, at the parameters before the update and after it.
     change : scalar
-        M(delta) - M(0).
+        :math:`M(\delta) - M(0)`.
     """
     least, (before, after) = settings.reject_below, losses
     dtype = before.type.dtype
@@ -86,7 +94,8 @@ def outcome(
     ratio = pt.switch(due, (after - before) / change, np.asarray(np.nan, dtype))
     if least is None or watch is None or settings.watch is None:
         return Outcome(ratio, pt.constant(np.asarray(False)))
-    trusted = ~due | pt.gt(ratio, np.asarray(max(rule.upper, least), dtype))
+    trusted_above = max(settings.damping.trusted_above, least)
+    trusted = ~due | pt.gt(ratio, np.asarray(trusted_above, dtype))
     left = pt.maximum(watch - np.int32(1), np.int32(0))
     return Outcome(
         ratio,
@@ -98,7 +107,7 @@ def outcome(
 def _rejected(
     least: float, before: TensorVariable, after: TensorVariable, change: TensorVariable
 ) -> TensorVariable:
-    """Return whether rho is below the least, and by more than the loss's rounding."""
+    """Return whether the ratio is below the least, by more than the loss's rounding."""
     dtype = before.type.dtype
     rounding = np.asarray(ROUNDING * np.finfo(dtype).eps, dtype) * abs(before)
     return ~pt.le(after - before, np.asarray(least, dtype) * change + rounding)

@@ -24,6 +24,11 @@ def is_due(count: TensorVariable, every: int) -> TensorVariable:
     return pt.le(count, np.int32(FIRST)) | pt.eq(count % np.int32(every), 0)
 
 
+def search_due(count: TensorVariable, every: int) -> TensorVariable:
+    """Return whether gamma is searched for at an update."""
+    return pt.eq(count % np.int32(every), 0)
+
+
 def times_due(count: TensorVariable, every: int) -> TensorVariable:
     """Return how often something was due up to and including an update."""
     late = count // np.int32(every) - np.int32(FIRST // every)

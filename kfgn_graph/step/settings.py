@@ -1,30 +1,67 @@
-"""How to step: the settings that :func:`compile_update` and :func:`kfgn_updates` share."""
+"""The settings of a step, stated once for :func:`compile_update` and :func:`kfgn_updates`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TypedDict
 
 import numpy as np
 
 from kfgn_graph.arguments import positive_count
-from kfgn_graph.curvature.methods.base import KroneckerMethod
-from kfgn_graph.curvature.methods.kfra import KFRA
+from kfgn_graph.curvature.methods import KFRA
+from kfgn_graph.curvature.methods.base import Method
 from kfgn_graph.errors import SpecError
-from kfgn_graph.solve.base import Inverse
-from kfgn_graph.solve.eigenbasis import Eigenbasis
-from kfgn_graph.solve.names import strategy_of
+from kfgn_graph.solve import Inverse, strategy_of
 from kfgn_graph.step.damping import Damping, LevenbergMarquardt
-from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.step.step_rules import Rescaling
+from kfgn_graph.step.step_rules import FixedStep, Rescaling, StepRule
 
 
 @dataclass(frozen=True)
 class Settings:
-    """See :func:`compile_update` for what each means."""
+    r"""How an update is computed.
 
-    method: KroneckerMethod | HessianFree = field(default_factory=KFRA)
-    damping: Damping = field(default_factory=LevenbergMarquardt)
-    step: float | Rescaling = field(default_factory=Rescaling)
+    Parameters
+    ----------
+    method : Method
+        The curvature: ``KFRA()``, ``KFLR()``, ``KFAC()`` or ``HessianFree()``.
+    damping : Damping
+        :math:`\lambda`, which is added to the curvature before it is inverted, and how it adapts:
+        ``LevenbergMarquardt()`` or ``ConstantDamping(1e-3)``.
+    step : float or StepRule
+        The step length along the preconditioned gradient: ``Rescaling()`` takes it from the exact
+        quadratic model of the loss, a number is a :class:`FixedStep`.
+    l2 : float
+        :math:`\eta` of an added penalty :math:`\frac{\eta}{2} \|\theta\|^2`, biases included,
+        which counts in gradient and curvature.
+    curvature_decay : float
+        Weight of the old factors in their moving average, in [0, 1); 0 keeps no average.
+    factors_every : int
+        Period, in updates, of the estimates of the factors. Each of the first fifty updates makes
+        one.
+    refresh_every : int
+        Period, in updates, of the inversions of the factors. Each of the first fifty updates
+        inverts.
+    inverse : {'cholesky', 'newton-schulz', 'eigh', 'exact', 'ekfac'} or Inverse
+        How the damped blocks are inverted: by Cholesky factorisation; by matrix products alone; in
+        the factors' eigenbasis; there with exact instead of factored damping; or there with the
+        block's own eigenvalues (EKFAC, for KFLR and KFAC).
+    average_iterates : bool
+        Whether an average of the parameters over the updates is kept, for
+        :meth:`Update.averaged`.
+    seed : int
+        Seed of the random draws of KFAC.
+
+    Raises
+    ------
+    SpecError
+        If a value is not allowed, or two do not go together.
+    """
+
+    method: Method = KFRA()
+    damping: Damping = LevenbergMarquardt()
+    step: float | StepRule = Rescaling()
     l2: float = 0.0
     curvature_decay: float = 0.8
     factors_every: int = 5
@@ -34,10 +71,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.method, KroneckerMethod | HessianFree):
+        if not isinstance(self.method, Method):
             raise SpecError(
-                f"method={self.method!r} is none to step with: use KFRA(), KFLR(), KFAC() or "
-                "HessianFree(); the exact blocks are for curvature_factors."
+                f"method={self.method!r} is not a curvature method such as KFRA(), KFLR(), KFAC() "
+                "or HessianFree()."
             )
         if not isinstance(self.damping, Damping):
             raise SpecError(
@@ -50,21 +87,22 @@ class Settings:
         positive_count("refresh_every", self.refresh_every)
         if not (np.isfinite(self.l2) and self.l2 >= 0):
             raise SpecError(f"l2={self.l2} must be zero or a positive number.")
-        if not isinstance(self.step, Rescaling) and not np.isfinite(self.step):
-            raise SpecError(f"step={self.step} must be a finite number or Rescaling().")
-        self._check_inverse()
+        self._check_combinations()
 
-    def _check_inverse(self) -> None:
-        if self.corrected and not getattr(self.method, "has_columns", False):
+    def _check_combinations(self) -> None:
+        """Check what each value alone does not show; a number as ``step`` is checked here too."""
+        _, strategy = self.step_rule, self.strategy
+        if strategy.corrected and not self.method.has_columns:
             raise SpecError(
                 f"inverse={self.inverse!r} needs the square root that KFLR() and KFAC() carry; "
                 f"{self.method!r} has none."
             )
-        if isinstance(self.method, HessianFree) and self.damping.searched:
-            raise SpecError("gamma='search' is for factored methods: HessianFree has no gamma.")
-        strategy = self.strategy
-        exact = isinstance(strategy, Eigenbasis) and (strategy.exact or strategy.corrected)
-        if self.damping.searched and exact:
+        if self.damping.searched and not self.method.factored:
+            raise SpecError(
+                f"gamma='search' is for factored methods: {type(self.method).__name__} has no "
+                "gamma."
+            )
+        if self.damping.searched and (strategy.exact or strategy.corrected):
             raise SpecError(
                 f"gamma='search' has nothing to search with inverse={self.inverse!r}, which damps "
                 "the block by lambda itself: use gamma='tied' or inverse='eigh'."
@@ -76,6 +114,11 @@ class Settings:
         return strategy_of(self.inverse)
 
     @property
+    def step_rule(self) -> StepRule:
+        """The rule that ``step`` stands for."""
+        return self.step if isinstance(self.step, StepRule) else FixedStep(self.step)
+
+    @property
     def keeps_factors(self) -> bool:
         """Whether factors persist between updates."""
         return self.curvature_decay > 0 or self.factors_every > 1
@@ -83,24 +126,65 @@ class Settings:
     @property
     def keeps_inverses(self) -> bool:
         """Whether the parts of the inverses persist between updates."""
-        return self.refresh_every > 1 or self.strategy.warm or self.corrected
+        return self.refresh_every > 1 or self.strategy.warm or self.strategy.corrected
 
     @property
     def reject_below(self) -> float | None:
-        """The least reduction ratio of an update that is taken; None takes every one."""
-        if not isinstance(self.damping, LevenbergMarquardt):
-            return None
-        return self.step.reject_below if isinstance(self.step, Rescaling) else None
+        """The least reduction ratio of an update that is accepted; None accepts every one."""
+        return self.step_rule.reject_below if self.damping.adaptive else None
 
     @property
     def watch(self) -> int | None:
-        """Of ``Rescaling``, where updates may be rejected."""
-        if self.reject_below is None or not isinstance(self.step, Rescaling):
-            return None
-        return self.step.watch
+        """``watch`` of the step rule, where updates can be rejected."""
+        return None if self.reject_below is None else self.step_rule.watch
 
-    @property
-    def corrected(self) -> bool:
-        """Whether the block's own eigenvalues are estimated beside its factors."""
-        strategy = self.strategy
-        return isinstance(strategy, Eigenbasis) and strategy.corrected
+
+class SettingNames(TypedDict, total=False):
+    """The fields of :class:`Settings`, for the type of ``**settings``."""
+
+    method: Method
+    damping: Damping
+    step: float | StepRule
+    l2: float
+    curvature_decay: float
+    factors_every: int
+    refresh_every: int
+    inverse: str | Inverse
+    average_iterates: bool
+    seed: int
+
+
+def settings_from(options: SettingNames) -> Settings:
+    """Return the settings of keyword arguments.
+
+    Raises
+    ------
+    SpecError
+        If a name is unknown, or a value is not allowed.
+    """
+    known = [field.name for field in fields(Settings)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise SpecError(f"unknown settings {unknown}; known are {sorted(known)}.")
+    return Settings(**options)
+
+
+def takes_settings[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Show every setting in the signature and the docstring of a function of ``**settings``.
+
+    The signature gets the fields of :class:`Settings` with their defaults. In the docstring the
+    entry ``**settings`` of the section Parameters is replaced by the entries of
+    :class:`Settings`, so that both are stated there alone.
+    """
+    own = inspect.signature(function)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shown = [
+        inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type)
+        for f in fields(Settings)
+    ]
+    kept = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    function.__signature__ = own.replace(parameters=[*kept, *shown])  # type: ignore[attr-defined]
+    if function.__doc__ and Settings.__doc__:
+        entries = Settings.__doc__.split("----------\n", 1)[1].split("\n\n    Raises", 1)[0]
+        function.__doc__ = function.__doc__.replace("    **settings\n", f"{entries}\n", 1)
+    return function

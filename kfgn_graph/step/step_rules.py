@@ -2,18 +2,77 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
+import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.arguments import positive_count
+from kfgn_graph.errors import SpecError
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.vectors import Values
 from kfgn_graph.step.quadratic_model import QuadraticModel
 
 
+class StepRule(ABC):
+    """A rule for the length of an update.
+
+    The update is a combination of :meth:`directions` with the coefficients that :meth:`lengths`
+    returns.
+    """
+
+    #: Whether the previous update is a direction, and therefore kept.
+    momentum: bool = False
+    #: Number of examples that the quadratic model's curvature is computed from; None for all.
+    examples: int | None = None
+    #: Reduction ratio below which an update is rejected; None accepts every update.
+    reject_below: float | None = None
+    #: See :class:`Rescaling`.
+    watch: int | None = None
+
+    def directions(self, graph: LayerGraph, proposed: Values, previous: Values) -> list[Values]:
+        """Return the directions that the update is a combination of.
+
+        Parameters
+        ----------
+        graph : LayerGraph
+            The network.
+        proposed : Values
+            The preconditioned gradient, a descent direction.
+        previous : Values
+            The previous update, where ``momentum`` is set; empty otherwise.
+        """
+        return [proposed]
+
+    @abstractmethod
+    def lengths(self, model: QuadraticModel) -> list[TensorVariable]:
+        """Return one coefficient for each direction, given the quadratic model on their span."""
+
+
 @dataclass(frozen=True)
-class Rescaling:
+class FixedStep(StepRule):
+    """The same step length at every update.
+
+    Parameters
+    ----------
+    length : float
+        The factor of the preconditioned gradient.
+    """
+
+    length: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.length):
+            raise SpecError(f"step={self.length} must be a finite number or Rescaling().")
+
+    def lengths(self, model: QuadraticModel) -> list[TensorVariable]:
+        return [pt.constant(np.asarray(self.length, model.slopes[0].type.dtype))]
+
+
+@dataclass(frozen=True)
+class Rescaling(StepRule):
     r"""Step lengths from the quadratic model, :math:`\delta = \alpha \Delta + \mu \delta_0`.
 
     Parameters
@@ -58,7 +117,6 @@ class Rescaling:
             positive_count("examples", self.examples)
 
     def directions(self, graph: LayerGraph, proposed: Values, previous: Values) -> list[Values]:
-        """Return the directions of the model: the proposal by groups, then the last update."""
         layers = graph.layers
         n = min(self.groups, len(layers))
         group_of = {
@@ -73,5 +131,4 @@ class Rescaling:
         return groups + ([{p: previous[p] for p in proposed}] if self.momentum else [])
 
     def lengths(self, model: QuadraticModel) -> list[TensorVariable]:
-        """Return how far to go along each of the directions."""
         return model.minimiser_with_momentum() if self.momentum else model.minimiser()

@@ -3,58 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.errors import SpecError
-from kfgn_graph.step.builder import build_step
-from kfgn_graph.step.settings import Settings
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.linalg import accumulation
+from kfgn_graph.step.builder import Step, build_step, new_state
+from kfgn_graph.step.settings import SettingNames, Settings, settings_from, takes_settings
 from kfgn_graph.step.state import State
 from kfgn_graph.tracing import Source
 
 
+@takes_settings
 def kfgn_updates(
     loss: TensorVariable,
     params: Sequence[TensorSharedVariable],
     *,
     output: TensorVariable | None = None,
     unmatched: str = "error",
-    **settings: Any,
+    **settings: Unpack[SettingNames],
 ) -> dict[SharedVariable, TensorVariable]:
-    """Return one update as a PyTensor updates dictionary.
+    r"""Return one update as a PyTensor updates dictionary.
 
     Parameters
     ----------
     loss : scalar TensorVariable
         See :func:`trace_layers`.
     params : sequence of shared variables
-        The parameters to train; the current shapes of their values are those of the factors.
+        The parameters to train. The sizes of the factors are those of their current values.
     output, unmatched
         See :func:`trace_layers`.
     **settings
-        ``method``, ``damping``, ``step``, ``l2``, ``curvature_decay``, ``factors_every``,
-        ``refresh_every``, ``inverse``, ``average_iterates`` and ``seed``, as for
-        :func:`compile_update`.
 
     Returns
     -------
     dict
-        New values of the parameters and of the state, keyed by shared variable, to be given
-        to :func:`pytensor.function`. A step that is not finite leaves all as it is.
+        New values of the parameters and of the state, keyed by shared variable, for
+        :func:`pytensor.function`. A step that is not finite leaves the parameters as they are.
 
     Raises
     ------
     KfgnError
         As :func:`trace_layers`; SpecError for a setting that is not allowed.
+
+    See Also
+    --------
+    Settings : the keyword arguments from ``method`` on, as one object.
     """
-    unknown = sorted(set(settings) - set(Settings.__dataclass_fields__))
-    if unknown:
-        known = sorted(Settings.__dataclass_fields__)
-        raise SpecError(f"unknown settings {unknown}; known are {known}.")
-    chosen = Settings(**settings)
+    chosen = settings_from(settings)
     source = Source(loss, params, output, unmatched)
     graph = source.graph()
-    return build_step(source, graph, chosen, State(graph, chosen)).updates
+    state = new_state(graph, chosen)
+    accumulation.mark(state["count"])  # which every function of this update reads
+    return step_of(source, graph, chosen, state).updates
+
+
+def step_of(source: Source, graph: LayerGraph, settings: Settings, state: State) -> Step:
+    """Return one update, symbolically.
+
+    Parameters
+    ----------
+    source : Source
+        The loss.
+    graph : LayerGraph
+        The layers that were found in it.
+    settings : Settings
+        How the update is computed.
+    state : State
+        The variables that persist.
+    """
+    examples = settings.step_rule.examples
+    leading = None if examples is None else source.leading(graph, examples)
+    return build_step(graph, settings, state, leading)

@@ -1,56 +1,85 @@
-"""What an update reports."""
+"""The statistics of an update."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-#: Statistics that are true or false.
-FLAGS = ("skipped", "rejected", "clamped")
+
+class Fetched[T: (bool, float)]:
+    """A field that is given an array on any device and reads as a Python value.
+
+    The value is fetched from the device when the field is read, so that a training loop waits
+    for an update only if it reads its statistics. Of several updates, from
+    :meth:`Update.many`, it reads as an array of shape (T,).
+
+    Parameters
+    ----------
+    kind : type
+        ``float`` or ``bool``.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind: type = kind
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._slot = f"_{name}"
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        if instance is None:
+            raise AttributeError("a statistic has no default")
+        value: Any = np.asarray(instance.__dict__[self._slot]).astype(self._kind)
+        return value if value.ndim else value.item()
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self._slot] = value
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class UpdateStats:
-    """The statistics of one update; a value is fetched from the device when it is read.
+    r"""The statistics of one update; each is fetched from the device when it is read.
 
     Those of several updates, from :meth:`Update.many`, are arrays of shape (T,).
 
     Attributes
     ----------
     loss : float
-        The loss on the batch, before the step; penalties within the loss included, ``l2`` not.
+        The loss on the batch before the step; penalties within the loss included, ``l2`` not.
     damping, gamma : float
-        lambda, and the gamma that damps the factors.
+        :math:`\lambda`, and the :math:`\gamma` that damps the factors.
     reduction_ratio : float
-        rho; NaN where the update does not measure it.
+        :math:`\rho`; NaN where the update does not measure it.
     step_scale, momentum : float
-        What the preconditioned gradient, of the first group of layers, and the last update were
-        multiplied with.
+        The coefficients of the preconditioned gradient of the first group of layers and of the
+        previous update.
     gradient_norm, update_norm : float
-        Euclidean norms over all parameters; the update's is 0 where it was not taken.
+        Euclidean norms over all parameters; that of an update which is not accepted is 0.
     skipped : bool
-        Whether loss, gradient, curvature or step was not finite: no step, and a greater lambda.
-    rejected : bool
-        Whether the reduction ratio was too low for the update to be taken.
+        Whether loss, gradient, curvature or step was not finite: no step is taken, and lambda is
+        raised.
     clamped : bool
-        Whether lambda was raised to what the dtype's precision needs.
+        Whether lambda was raised to the least that the dtype's precision allows.
+    rejected : bool
+        Whether the reduction ratio was too low for the update to be accepted.
     """
 
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._values:
-            raise AttributeError(name)
-        value = np.asarray(self._values[name]).astype(bool if name in FLAGS else float)
-        return value if value.ndim else value.item()
+    loss: Fetched[float] = Fetched(float)
+    damping: Fetched[float] = Fetched(float)
+    gamma: Fetched[float] = Fetched(float)
+    reduction_ratio: Fetched[float] = Fetched(float)
+    step_scale: Fetched[float] = Fetched(float)
+    momentum: Fetched[float] = Fetched(float)
+    gradient_norm: Fetched[float] = Fetched(float)
+    update_norm: Fetched[float] = Fetched(float)
+    skipped: Fetched[bool] = Fetched(bool)
+    clamped: Fetched[bool] = Fetched(bool)
+    rejected: Fetched[bool] = Fetched(bool)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all statistics, as Python numbers or, of several updates, arrays."""
-        return {name: getattr(self, name) for name in self._values}
+        """Return all statistics by name: Python numbers or, of several updates, arrays."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __repr__(self) -> str:
         body = ", ".join(

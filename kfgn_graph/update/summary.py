@@ -7,17 +7,10 @@ from collections.abc import Sequence
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.printing import name_of
-from kfgn_graph.step.hessian_free import HessianFree
-from kfgn_graph.step.schedule import FIRST
+from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import factor_sizes
 
-EQUATIONS = {
-    "KFRA": "(21), (26)",
-    "KFLR": "(21), (23)-(25)",
-    "KFAC": "(21), (24)-(25) sampled",
-    "HessianFree": "(12)-(13)",
-}
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
 
 
@@ -37,14 +30,14 @@ def explain(
         The batch's shapes and the seconds of each update so far in which a function ran first.
     """
     head = find_head(graph)
-    method = type(settings.method).__name__
+    method = settings.method
     dtype = graph.loss.type.dtype
     lines = [
-        f"{method} (Eq. {EQUATIONS.get(method, '-')}) on {backend}, {dtype}",
+        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}",
         f"loss: {head.name}, split at {name_of(graph.output)}"
         + (f", {head.distribution} targets" if head.distribution else ""),
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
-        _schedule(settings),
+        schedule_of(settings),
         "",
         _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]
@@ -74,20 +67,14 @@ def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:
     return [*rows, _row("total", "", "", "", "", *totals)]
 
 
-def _schedule(settings: Settings) -> str:
-    """Say what is computed when, or how the system is solved."""
-    if isinstance(settings.method, HessianFree):
-        return f"system: {settings.method}; the factors below are not computed"
-    rejecting = ""
-    if settings.watch is not None:
-        rejecting = (
-            f"; rho where lambda adapts, in each of the first {settings.watch} and of as many "
-            "after one that is low, and of a long update"
-        )
+def schedule_of(settings: Settings) -> str:
+    """Return what is computed, and how often."""
+    line = preconditioner_of(settings.method).summary(settings)
+    if settings.watch is None or not settings.method.factored:
+        return line
     return (
-        f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
-        f"update(s); inverses by {settings.inverse} every {settings.refresh_every}; both in "
-        f"each of the first {FIRST}{rejecting}"
+        f"{line}; rho where lambda adapts, in each of the first {settings.watch} and of as many "
+        "after one that is low, and of a long update"
     )
 
 

@@ -1,4 +1,4 @@
-"""The compiled function that trains, and everything that persists between its calls."""
+"""The compiled update, and everything that persists between its calls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from time import perf_counter
 from typing import Any
 
@@ -17,14 +18,14 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
-from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import Backend
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.step.builder import STATISTICS, build_step
+from kfgn_graph.step.builder import StepBuilder, new_state
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import State, parameter_names
+from kfgn_graph.step.state import parameter_names
+from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
 from kfgn_graph.update.batches import check_batch, check_batches, check_inputs
 from kfgn_graph.update.checkpoint import read_state, save_state
@@ -35,38 +36,31 @@ from kfgn_graph.update.summary import explain
 class Update:
     """A compiled training step; made by :func:`kfgn_graph.compile_update`.
 
-    Calling it with a batch, one array per input variable, updates the parameters in place
-    and returns :class:`UpdateStats`. It is compiled at the first call; where the backend
-    needs the number of examples, once for each number.
+    A call with a batch, one array for each input variable, updates the parameters in place and
+    returns :class:`UpdateStats`. The function is compiled at the first call; a backend that
+    needs the number of examples compiles once for each number.
 
     Attributes
     ----------
     graph : LayerGraph
-        What was recognised.
+        The layers, the loss and its output.
     backend : str
-        The backend in use.
+        The name of the backend in use.
     """
 
     def __init__(
-        self,
-        loss: TensorVariable,
-        params: Sequence[TensorSharedVariable],
-        inputs: Sequence[Variable],
-        output: TensorVariable | None,
-        unmatched: str,
-        settings: Settings,
-        backend: Backend,
+        self, source: Source, inputs: Sequence[Variable], settings: Settings, backend: Backend
     ) -> None:
-        self._source = Source(loss, params, output, unmatched)
-        self.graph: LayerGraph = self._source.graph()
-        check_inputs(loss, inputs)
+        self._source = source
+        self.graph: LayerGraph = source.graph()
+        check_inputs(source.loss, inputs)
         self._inputs = tuple(inputs)
         self._settings = settings
         self._backend = backend
-        self._state = State(self.graph, settings)
+        self._state = new_state(self.graph, settings)
+        StepBuilder(self.graph, settings, self._state).preconditioner()  # raises what it refuses
         self._functions: dict[tuple[Any, ...], Function] = {}
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
-        build_step(self._source, self.graph, settings, self._state)
 
     @property
     def backend(self) -> str:
@@ -102,11 +96,11 @@ class Update:
             values = self._functions[key](*placed)
         else:
             start = perf_counter()
-            with building():
+            with fast_graph_construction():
                 values = self.function_for(arrays)(*placed)
             shapes = ", ".join(str(a.shape) for a in arrays)
             self._first_updates[key] = shapes, perf_counter() - start
-        return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
+        return UpdateStats(*values)
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
@@ -137,7 +131,7 @@ class Update:
         first = check_batch(self._inputs, [a[rows[0]] if a.ndim else a for a in placed])
         whole = [a.astype(b.dtype, copy=False) for a, b in zip(placed, first, strict=True)]
         values = self._backend.many(self.function_for(first), whole, rows)
-        return UpdateStats(dict(zip(STATISTICS, values, strict=True)))
+        return UpdateStats(*values)
 
     def function_for(self, batch: Sequence[Any]) -> Function:
         """Return the PyTensor function that serves batches of this size, compiling it if need be.
@@ -149,7 +143,7 @@ class Update:
         """
         key = self._key(batch)
         if key not in self._functions:
-            with building():
+            with fast_graph_construction():
                 self._functions[key] = self._compile(batch)
             self._backend.place_state(self._persistent().values())
         return self._functions[key]
@@ -159,16 +153,16 @@ class Update:
         return tuple(a.shape for a in batch) if self._backend.static_batch else ()
 
     def _compile(self, batch: Sequence[Any]) -> Function:
-        """Compile over variables with static shapes, which share the user's own values."""
-        static_inputs = {
-            v: self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)
-        }
-        static_params = {p: static_alias(p) for p in self.graph.parameters}
-        source = self._source.replaced(static_inputs | static_params)
-        step = build_step(source, source.graph(), self._settings, self._state)
+        """Compile over variables of static shape, which share the user's own values."""
+        inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
+        static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
+        static |= {p: static_alias(p) for p in self.graph.parameters}
+        # recognised again, since canonicalisation leaves less where shapes are known
+        source = self._source.replaced(static)
+        step = step_of(source, source.graph(), self._settings, self._state)
         function = pytensor.function(
-            list(static_inputs.values()),
-            [step.statistics[name] for name in STATISTICS],
+            inputs,
+            [step.statistics[field.name] for field in fields(UpdateStats)],
             updates=step.updates,
             mode=self._backend.mode(),
             on_unused_input="ignore",
@@ -264,12 +258,12 @@ class Update:
 
 
 @contextmanager
-def building() -> Iterator[None]:
-    """Pause what slows the building and rewriting of a graph and serves no one.
+def fast_graph_construction() -> Iterator[None]:
+    """Disable the garbage collector and PyTensor's creation traces while graphs are built.
 
-    That is the cyclic garbage collector, a fifth of the time (millions of small objects are made;
-    those that die are freed without it, but for few), and PyTensor's record of the lines at which
-    a variable is made, which are no user's here. Variables made before keep theirs.
+    Cyclic collection takes a fifth of the time, since millions of small objects are made that
+    live on. The traces record the line at which a variable was created; here the lines are the
+    package's own, which would help no user. Variables created before keep their traces.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import warnings
+from typing import Any
 
 import pytensor
 from pytensor.compile.mode import CVM, Mode
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import GraphRewriter
 
 from kfgn_graph.backends.base import Backend
-from kfgn_graph.backends.c.blas_flags import find_blas_flags
+from kfgn_graph.backends.c.blas_flags import blas_configured
 from kfgn_graph.backends.c.branches import ALIAS_BRANCHES, KEEP_LAZY
 from kfgn_graph.backends.c.linker import ParallelCLinker
 from kfgn_graph.backends.c.numpy_ops import BY_NUMPY, SCALAR_OPS
@@ -21,6 +23,31 @@ from kfgn_graph.backends.rewrites.leading_rows import COPY_FEW_ROWS
 from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.syrk import SYRK
 from kfgn_graph.errors import BackendError
+
+
+class BlasMode(Mode):
+    """A mode whose functions are rewritten with a BLAS at hand; its linker links that."""
+
+    @property
+    def optimizer(self) -> GraphRewriter:
+        """The mode's rewrites, under the flags of the BLAS."""
+        return WithBlas(super().optimizer)
+
+
+class WithBlas(GraphRewriter):
+    """A rewrite that runs with a BLAS configured."""
+
+    def __init__(self, rewriter: GraphRewriter) -> None:
+        self._rewriter = rewriter
+
+    def add_requirements(self, fgraph: FunctionGraph) -> None:
+        """Add what the rewrite requires."""
+        self._rewriter.add_requirements(fgraph)
+
+    def apply(self, fgraph: FunctionGraph, *args: Any, **kwargs: Any) -> Any:
+        """Rewrite a graph."""
+        with blas_configured():
+            return self._rewriter.apply(fgraph, *args, **kwargs)
 
 
 class CBackend(Backend):
@@ -40,13 +67,11 @@ class CBackend(Backend):
             raise BackendError(
                 "backend='c' needs a C++ compiler: install g++, or choose backend='numba'."
             )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS")
-            if not pytensor.config.blas__ldflags:
-                pytensor.config.blas__ldflags = find_blas_flags()
+        with blas_configured():
+            pass  # raises if there is none
 
     def mode(self) -> Mode:
-        mode = Mode(ParallelCLinker(use_cloop=True), CVM._optimizer)
+        mode = BlasMode(ParallelCLinker(use_cloop=True), CVM._optimizer)
         return mode.excluding(PYTENSOR_IN_PLACE).including(
             SYRK,
             FACTORED_SOLVES,

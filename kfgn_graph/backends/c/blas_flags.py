@@ -5,8 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+import pytensor
 import scipy
 
 from kfgn_graph.errors import BackendError
@@ -15,11 +20,30 @@ from kfgn_graph.errors import BackendError
 ROUTINES = [letter + name for letter in "sd" for name in ("gemm", "gemv", "ger", "dot", "syrk")]
 
 
+@contextmanager
+def blas_configured() -> Iterator[None]:
+    """Let PyTensor link a BLAS while a function is rewritten and compiled.
+
+    Flags that the user has set are kept; others are as they were afterwards.
+
+    Raises
+    ------
+    BackendError
+        If there is no BLAS to link.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS")
+        flags = pytensor.config.blas__ldflags or find_blas_flags()
+    with pytensor.config.change_flags(blas__ldflags=flags):
+        yield
+
+
+@cache
 def find_blas_flags() -> str:
     """Return compiler and linker flags for a BLAS in this environment.
 
-    The one that SciPy brings along comes first: it factorises in any case, and two would each have
-    threads that wait for a core. MKL's are told not to spin, unless the user has said otherwise.
+    SciPy's own OpenBLAS comes first: it does the factorisations in any case, and the threads of
+    two libraries would compete for the cores. MKL is the second choice.
 
     Raises
     ------
@@ -30,7 +54,6 @@ def find_blas_flags() -> str:
     for library in sorted(folder.glob("libscipy_openblas-*.so")):
         names = [f"-D{name}_=scipy_{name}_" for name in ROUTINES]
         return " ".join([flags_of(library), *names])
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
     for library in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
         ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL | os.RTLD_NOW)
         return flags_of(library)

@@ -8,6 +8,7 @@ from typing import Any
 from pytensor.graph.basic import Variable
 from pytensor.link.vm import VMLinker
 
+from kfgn_graph.backends.c.blas_flags import blas_configured
 from kfgn_graph.backends.c.compilation import compile_missing
 from kfgn_graph.backends.rewrites.branch_conditions import conditions_of_nodes, freed_after
 
@@ -20,8 +21,9 @@ class ParallelCLinker(VMLinker):
 
     def make_all(self, *args: Any, **kwargs: Any) -> Any:
         """Compile the modules that are missing in the cache, and link."""
-        compile_missing(self.fgraph.apply_nodes)
-        return super().make_all(*args, **kwargs)
+        with blas_configured():
+            compile_missing(self.fgraph.apply_nodes)
+            return super().make_all(*args, **kwargs)
 
     def compute_gc_dependencies(
         self, variables: Iterable[Variable]

@@ -24,10 +24,20 @@ Sharing = Literal["expand", "reduce"]
 
 
 class Method(ABC):
-    """A way to approximate the curvature of every layer."""
+    """A curvature approximation.
+
+    A subclass of :class:`KroneckerMethod` trains as it is. Any other method needs a
+    preconditioner for training: :func:`kfgn_graph.extend.register_preconditioner`.
+    """
 
     #: Whether the method draws random numbers.
-    random = False
+    random: ClassVar[bool] = False
+    #: Whether its blocks are Kronecker-factored, so that gamma damps their factors.
+    factored: ClassVar[bool] = False
+    #: Whether it carries columns of a square root, which :meth:`KroneckerMethod.columns` returns.
+    has_columns: ClassVar[bool] = False
+    #: The equations of the paper that it implements.
+    equations: ClassVar[str] = "-"
 
     @abstractmethod
     def blocks(
@@ -50,8 +60,7 @@ class KroneckerMethod(Method):
 
     sharing: Sharing = "expand"
 
-    #: Whether it carries columns of a square root, which :meth:`columns` returns.
-    has_columns: ClassVar[bool] = False
+    factored = True
 
     def __post_init__(self) -> None:
         if self.sharing not in ("expand", "reduce"):

@@ -32,6 +32,7 @@ class KFAC(KroneckerMethod):
 
     random = True
     has_columns = True
+    equations = "(21), (24)-(25) sampled"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -36,6 +36,7 @@ class KFLR(KroneckerMethod):
     chunk_size: int | None = None
 
     has_columns = True
+    equations = "(21), (23)-(25)"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,6 +26,8 @@ class KFRA(KroneckerMethod):
     Deterministic, at a cost that depends on the batch only through products of activations.
     """
 
+    equations = "(21), (26)"
+
     def preactivation_factors(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> PerLayer:

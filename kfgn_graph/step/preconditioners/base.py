@@ -1,30 +1,74 @@
-"""What every way of proposing a direction offers."""
+"""The interface of a preconditioner, and the dispatcher from a method to its own."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
 
+import numpy as np
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.curvature.methods.base import Method
+from kfgn_graph.errors import SpecError
+from kfgn_graph.heads import Head
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.vectors import Scalars, Values
+from kfgn_graph.step.settings import Settings
+from kfgn_graph.step.state import State
 
 
-class Proposal(ABC):
-    """What turns a gradient into a direction.
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The update that a preconditioner is part of.
+
+    Attributes
+    ----------
+    graph : LayerGraph
+        The network.
+    head : Head
+        The loss head at its output.
+    settings : Settings
+        The settings of the update.
+    state : State
+        The variables that persist.
+    count : scalar int32 TensorVariable
+        The number of this update, from 1.
+    sound : scalar bool TensorVariable
+        Whether the loss and the gradient are finite.
+    """
+
+    graph: LayerGraph
+    head: Head
+    settings: Settings
+    state: State
+    count: TensorVariable
+    sound: TensorVariable
+
+
+class Preconditioner(ABC):
+    """A map from the gradient to a descent direction.
+
+    Parameters
+    ----------
+    context : Context
+        The update that it is part of.
 
     Attributes
     ----------
     kept : Values
-        New values of its state, for an update that is taken.
+        New values of its state, stored only if the update is accepted.
     learnt : Values
-        New values of its state, the old ones where the new are not finite: what was learnt of
-        the curvature stays, whether the update is taken or not.
-    sound : boolean scalar TensorVariable
-        Whether all that the proposal is made from is finite.
+        New values of its state that are stored whether the update is accepted or not, such as
+        averages of the curvature. A value that is not finite must be replaced by the old one.
+    sound : scalar bool TensorVariable
+        Whether everything that the direction is computed from is finite.
     mean_curvature : scalar TensorVariable
-        The mean eigenvalue of the curvature, which bounds lambda from below.
+        The mean eigenvalue of the curvature, from which a damping rule can bound lambda.
     greatest_block : scalar TensorVariable
-        The greatest mean eigenvalue of one layer's block.
+        The greatest mean eigenvalue of a layer's block, from which the least lambda follows at
+        which Cholesky factorisations succeed in the dtype; 0 if nothing is factorised.
     """
 
     kept: Values
@@ -33,20 +77,80 @@ class Proposal(ABC):
     mean_curvature: TensorVariable
     greatest_block: TensorVariable
 
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.kept, self.learnt, self.sound = {}, {}, context.sound
+
+    @classmethod
+    def initial_state(cls, graph: LayerGraph, settings: Settings) -> dict[str, np.ndarray]:
+        """Return what it keeps between updates: values before the first, by unique names.
+
+        ``<kind>/<layer>/<part>`` and ``<kind>/<parameter>`` are the names that
+        :meth:`State.of_layer` and :meth:`State.vector` find again.
+        """
+        return {}
+
+    @classmethod
+    def summary(cls, settings: Settings) -> str:
+        """Return a line for :meth:`Update.explain`: what is computed, and how often."""
+        return f"preconditioner: {cls.__name__}"
+
     @abstractmethod
     def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        """Return the proposal, a descent direction, and set what is kept.
+        """Return a descent direction, and set ``kept``, ``learnt`` and ``sound``.
 
         Parameters
         ----------
         gradient : Values
-            Of all that is to move.
+            The gradient of all parameters that move.
         shifts : Scalars
             lambda + eta of each parameter.
-        gamma : scalar
+        gamma : scalar TensorVariable
             Damps the factors of methods that have them.
         """
 
     def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        """Return the proposal with fresh inverses, without setting what is kept."""
-        raise NotImplementedError(f"{type(self).__name__} has no gamma to try.")
+        """Return the direction for another gamma, with fresh inverses; no state is set.
+
+        Only methods that are ``factored`` need it, for ``gamma='search'``.
+        """
+        raise SpecError(f"{type(self).__name__} has no gamma to search.")
+
+
+@singledispatch
+def preconditioner_of(method: Method) -> type[Preconditioner]:
+    """Return the preconditioner that a method trains with.
+
+    Raises
+    ------
+    SpecError
+        If none is registered for the method.
+    """
+    raise SpecError(
+        f"method={method!r} has no preconditioner to train with: use KFRA(), KFLR(), KFAC() or "
+        "HessianFree(), or register one with kfgn_graph.extend.register_preconditioner. The exact "
+        "blocks are for curvature_factors."
+    )
+
+
+def register_preconditioner[P: type[Preconditioner]](
+    method_type: type,
+) -> Callable[[P], P]:
+    """Register the preconditioner of a curvature method; used as a class decorator.
+
+    Parameters
+    ----------
+    method_type : type
+        The class of the method; its subclasses get the same preconditioner.
+
+    Returns
+    -------
+    callable
+        A decorator for a subclass of :class:`Preconditioner`.
+    """
+
+    def register(preconditioner: P) -> P:
+        preconditioner_of.register(method_type, lambda method: preconditioner)
+        return preconditioner
+
+    return register

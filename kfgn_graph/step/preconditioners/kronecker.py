@@ -12,7 +12,6 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph import equations
 from kfgn_graph.curvature.kronecker import KroneckerFactors, corrected_eigenvalues
 from kfgn_graph.curvature.methods.base import KroneckerMethod
-from kfgn_graph.heads import Head
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
 from kfgn_graph.linalg.conditional import choose
@@ -20,40 +19,60 @@ from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Scalars, Values, total
 from kfgn_graph.solve.base import BlockDamping, KeptBlock, Parts
 from kfgn_graph.step.damping import factored_gamma
-from kfgn_graph.step.preconditioners.base import Proposal
-from kfgn_graph.step.schedule import average_weight, is_due
+from kfgn_graph.step.preconditioners.base import Context, Preconditioner, register_preconditioner
+from kfgn_graph.step.schedule import FIRST, average_weight, is_due, search_due
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import State, factor_sizes
+from kfgn_graph.step.state import factor_sizes
 
 
-class KroneckerProposal(Proposal):
-    """The damped Kronecker-factored blocks' inverses times the negative gradient."""
+@register_preconditioner(KroneckerMethod)
+class KroneckerPreconditioner(Preconditioner):
+    """The inverses of the damped Kronecker-factored blocks, times the negative gradient."""
 
-    def __init__(
-        self,
-        graph: LayerGraph,
-        head: Head,
-        settings: Settings,
-        state: State,
-        count: TensorVariable,
-        sound: TensorVariable,
-    ) -> None:
-        self.graph, self.settings, self.state, self.count = graph, settings, state, count
-        self.kept, self.learnt, self.sound = {}, {}, sound
-        method = settings.method
-        assert isinstance(method, KroneckerMethod)
-        draws = Draws(state.draws) if state.draws is not None else None
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.graph, self.settings = context.graph, context.settings
+        self.state, self.count = context.state, context.count
+        graph, head, settings, method = self.graph, context.head, self.settings, self._method
+        draws = Draws(self.state["draws"]) if method.random else None
         self._weight = average_weight(
-            count, settings.curvature_decay, settings.factors_every, graph.loss.type.dtype
+            self.count, settings.curvature_decay, settings.factors_every, graph.loss.type.dtype
         )
-        self._columns = method.columns(graph, head, draws) if settings.corrected else {}
+        corrected = settings.strategy.corrected
+        self._columns = method.columns(graph, head, draws) if corrected else {}
         blocks = (
             method.with_inputs(graph, method.from_columns(self._columns))
-            if settings.corrected
+            if corrected
             else method.factors(graph, draws, head)
         )
         self.factors = self._averaged(blocks)
         self._measure()
+
+    @classmethod
+    def initial_state(cls, graph: LayerGraph, settings: Settings) -> dict[str, np.ndarray]:
+        dtype, state = graph.loss.type.dtype, {}
+        for layer in graph.layers:
+            q, g = factor_sizes(layer)
+            if settings.keeps_factors:
+                state[f"factors/{layer.name}/Q"] = np.zeros((q, q), dtype)
+                state[f"factors/{layer.name}/G"] = np.zeros((g, g), dtype)
+            if settings.keeps_inverses:
+                parts = settings.strategy.initial(q, g, dtype)
+                state |= {f"inverses/{layer.name}/{part}": v for part, v in parts.items()}
+        return state
+
+    @classmethod
+    def summary(cls, settings: Settings) -> str:
+        return (
+            f"factors: moving average {settings.curvature_decay}, every {settings.factors_every} "
+            f"update(s); inverses by {settings.inverse} every {settings.refresh_every}; both in "
+            f"each of the first {FIRST}"
+        )
+
+    @property
+    def _method(self) -> KroneckerMethod:
+        method: KroneckerMethod = self.context.settings.method  # type: ignore[assignment]
+        return method
 
     def _averaged(self, blocks: dict[Layer, KroneckerFactors]) -> dict[Layer, KroneckerFactors]:
         """Return the moving averages of all factors, this batch included where due.
@@ -68,9 +87,9 @@ class KroneckerProposal(Proposal):
             for name, n in zip("QG", factor_sizes(layer), strict=True)
         }
         old = {
-            (layer, name): getattr(kept, name)
-            for layer, name in fresh
-            if (kept := self.state.factors(layer))
+            (layer, name): kept
+            for layer in layers
+            for name, kept in self.state.of_layer("factors", layer).items()
         }
         if old:
             # from the output on, as they are found, so that no estimate waits to be averaged
@@ -105,14 +124,14 @@ class KroneckerProposal(Proposal):
         self.greatest_block = pt.max(pt.stack(means))
 
     def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        kept = {layer: self.state.inverses(layer) for layer in self.factors}
+        kept = {layer: self.state.of_layer("inverses", layer) for layer in self.factors}
         if not self.settings.keeps_inverses:
             return self.trial(gradient, shifts, gamma)
         dampings = self._dampings(shifts, gamma)
         parts = self._refreshed(dampings, kept)
         steps = self._outside(gradient)
         for layer, new in parts.items():
-            if self.settings.corrected:
+            if self.settings.strategy.corrected:
                 new["corrected"] = self._corrected(layer, new)
             self.learnt |= {kept[layer][name]: v for name, v in new.items()}
             V = joined(layer, gradient)
@@ -123,7 +142,7 @@ class KroneckerProposal(Proposal):
         strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
         steps = self._outside(gradient)
         for layer, pair in self.factors.items():
-            damping, old = dampings[layer], dict(self.state.inverses(layer))
+            damping, old = dampings[layer], dict(self.state.of_layer("inverses", layer))
             parts = strategy.refresh(pair, damping.gamma, old)
             V = joined(layer, gradient)
             steps |= separated(layer, -strategy.apply(parts, V, damping))
@@ -159,15 +178,14 @@ class KroneckerProposal(Proposal):
 
     def refresh_due(self) -> TensorVariable:
         """Return whether inverses are anew: at first, after a failure, and then evenly."""
-        due = is_due(self.count, self.settings.refresh_every) | pt.gt(self.state.failed, 0)
+        due = is_due(self.count, self.settings.refresh_every) | pt.gt(self.state["failed"], 0)
         if self.settings.damping.searched:
-            due = due | search_due(self.count, self.settings)
+            due = due | search_due(self.count, self.settings.damping.gamma_every)
         return due
 
     def _corrected(self, layer: Layer, parts: Parts) -> TensorVariable:
         """Return the moving average of the block's second moments in the kept basis."""
-        method = self.settings.method
-        assert isinstance(method, KroneckerMethod)
+        method = self._method
         a = method.flat_input(self.graph, layer)
         a = equations.with_unit(a) if layer.bias is not None else a
         fresh = corrected_eigenvalues(
@@ -176,11 +194,6 @@ class KroneckerProposal(Proposal):
         old = parts["corrected"]
         average = pt.switch(self.sound, moving_average(old, fresh, self._weight), old)
         return self._when_estimated([average], [old])[0]
-
-
-def search_due(count: TensorVariable, settings: Settings) -> TensorVariable:
-    """Return whether gamma is searched for at this update."""
-    return pt.eq(count % np.int32(settings.damping.gamma_every), 0)
 
 
 def joined(layer: Layer, values: Values) -> TensorVariable:
