@@ -134,7 +134,7 @@ ORDER: list[set[str]] = [
     {"blockwise_inplace"},
     {"kfgn_elementwise_in_place", "inplace_elemwise", "kfgn_inverses_in_place"},
     {"cond_make_inplace"},
-    {"kfgn_accumulate_in_own_dtype", "kfgn_alias_branches"},
+    {"kfgn_accumulate_in_marked", "kfgn_accumulate_in_own_dtype", "kfgn_alias_branches"},
     {"kfgn_inline_expressions"},
     {"fuse_indexed_into_elemwise", "merge3"},
     {"kfgn_views_by_numpy"},

@@ -23,7 +23,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.utils import InconsistencyError
 
 from kfgn_graph.backends.rewrites.accumulation import LATE
-from kfgn_graph.backends.rewrites.aliasing import Buffers, updates_of
+from kfgn_graph.backends.rewrites.aliasing import Buffers, replacements_of
 from kfgn_graph.backends.rewrites.branch_conditions import (
     conditions_of_clients,
     conditions_of_nodes,
@@ -135,7 +135,9 @@ class AliasBranches(GraphRewriter):
 
     def apply(self, fgraph: FunctionGraph) -> None:
         """Replace the conditionals that make such copies."""
-        buffers = Buffers(fgraph.toposort(), fgraph.inputs, fgraph.outputs, updates_of(fgraph))
+        buffers = Buffers(
+            fgraph.toposort(), fgraph.inputs, fgraph.outputs, replacements_of(fgraph)
+        )
         for node in [n for n in fgraph.apply_nodes if type(n.op) is IfElse]:
             second = node.inputs[1 + node.op.n_outs :]
             aliased = tuple(

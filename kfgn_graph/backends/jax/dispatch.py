@@ -147,10 +147,9 @@ def jax_funcify_refreshed(op: RefreshedInverse, **kwargs: Any) -> Callable[..., 
 
 @jax_funcify.register(IteratedInverses)
 def jax_funcify_iterated(op: IteratedInverses, **kwargs: Any) -> Callable[..., Any]:
-    """Return a function that iterates all matrices in one loop.
+    """Return a function that iterates all matrices in one loop until all have converged.
 
-    A GPU then synchronises with the host once for each iteration, not once for each iteration of
-    each matrix. A matrix that has converged is no longer changed.
+    A GPU then synchronises with the host once for each iteration of all matrices together.
     """
 
     def begin(start: Any, A: Any, least: Any) -> tuple[Any, ...]:

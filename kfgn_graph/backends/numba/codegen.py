@@ -20,7 +20,7 @@ from pytensor.link.numba.dispatch.basic import (
 )
 
 from kfgn_graph.backends.numba.kernels import kernel_of
-from kfgn_graph.backends.rewrites.aliasing import Buffers, unneeded_copies, updates_of
+from kfgn_graph.backends.rewrites.aliasing import Buffers, replacements_of, unneeded_copies
 from kfgn_graph.backends.rewrites.graph_size import is_small
 from kfgn_graph.backends.rewrites.undeclared_in_place import safe_overwriters, undeclared_in_place
 
@@ -44,7 +44,7 @@ def function_of(fgraph: AbstractFunctionGraph, order: Sequence[Apply]) -> Callab
     writer = JittedWriter() if is_small(fgraph) else Writer()
     names = Names(writer)
     arguments = [names[v] for v in fgraph.inputs]
-    buffers = Buffers(order, fgraph.inputs, fgraph.outputs, updates_of(fgraph))
+    buffers = Buffers(order, fgraph.inputs, fgraph.outputs, replacements_of(fgraph))
     kept = {*fgraph.inputs, *fgraph.outputs}
     writer.write(order, names, INDENT, buffers, kept)
     results = "".join(f"{names[v]}, " for v in fgraph.outputs)
@@ -193,16 +193,9 @@ class Writer:
         buffers: Buffers,
         done: Sequence[Variable],
     ) -> list[Variable]:
-        """Append a conditional, and return the variables that its branches have not freed.
+        """Append a lazy conditional, the last use of the variables ``done``.
 
-        Parameters
-        ----------
-        node : Apply
-            A lazy conditional.
-        names, margin, buffers
-            As of :meth:`write`.
-        done : sequence of Variable
-            The variables that the conditional is the last to use.
+        Its branches free these variables; those that they cannot free are returned.
         """
         condition, *arguments = node.inputs
         within = margin + INDENT

@@ -1,1 +1,4 @@
-"""Graph rewrites for PyTensor functions of any kind, none of which knows of curvature."""
+"""Graph rewrites for any PyTensor function, each in a module of its own.
+
+None is in use unless a mode includes its tag.
+"""

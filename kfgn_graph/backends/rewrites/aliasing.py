@@ -25,7 +25,7 @@ class Buffers:
         All nodes of the graph, in the order of evaluation.
     inputs, outputs : sequences of Variable
         The inputs and outputs of the graph.
-    updates : mapping of Variable to Variable
+    replacements : mapping of Variable to Variable
         From outputs to the inputs that they replace after the evaluation.
     """
 
@@ -34,9 +34,9 @@ class Buffers:
         nodes: Sequence[Apply],
         inputs: Sequence[Variable],
         outputs: Sequence[Variable],
-        updates: Mapping[Variable, Variable],
+        replacements: Mapping[Variable, Variable],
     ) -> None:
-        self._inputs, self._outputs, self._updates = set(inputs), list(outputs), updates
+        self._inputs, self._outputs, self._replacements = set(inputs), list(outputs), replacements
         self._sources: dict[Variable, Variable] = {}
         self._overwritten: set[Variable] = set()
         self._last_clients: dict[Variable, Apply] = {}
@@ -62,7 +62,7 @@ class Buffers:
         """Return whether a result only replaces an input, and neither is overwritten."""
         intact = not {argument, result} & self._overwritten
         once = self._outputs.count(result) == 1
-        return intact and once and self._updates.get(result) is argument
+        return intact and once and self._replacements.get(result) is argument
 
     def uses(self, variable: Variable) -> int:
         """Return how many times the variable is an input of a node."""
@@ -75,7 +75,7 @@ class Buffers:
         return allocated and not needed and self._last_clients[argument] is client
 
 
-def updates_of(fgraph: AbstractFunctionGraph) -> dict[Variable, Variable]:
+def replacements_of(fgraph: AbstractFunctionGraph) -> dict[Variable, Variable]:
     """Return a compiled function's outputs that replace inputs, each with its input."""
     mapping = getattr(fgraph, "update_mapping", None) or {}
     return {fgraph.outputs[o]: fgraph.inputs[i] for o, i in mapping.items()}

@@ -99,19 +99,19 @@ inner = Inner()
 def inner_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     """Replace the sum of all entries of a product or a square."""
     (product,) = node.inputs
-    factors = factors_of(product)
+    operands = operands_of(product)
     whole = node.op.axis is None or len(node.op.axis) == product.type.ndim
-    if factors is None or not whole or product.type.ndim == 0:
+    if operands is None or not whole or product.type.ndim == 0:
         return None
-    types = {(v.type.dtype, v.type.broadcastable) for v in [*factors, product]}
+    types = {(v.type.dtype, v.type.broadcastable) for v in [*operands, product]}
     if len(types) > 1 or product.type.dtype not in BLAS_PREFIXES:
         return None
     if node.outputs[0].type.dtype != product.type.dtype:
         return None
-    return [inner(*factors)]
+    return [inner(*operands)]
 
 
-def factors_of(product: Variable) -> tuple[Variable, Variable] | None:
+def operands_of(product: Variable) -> tuple[Variable, Variable] | None:
     """Return the operands of an elementwise product, or None."""
     if product.owner is None or not isinstance(product.owner.op, Elemwise):
         return None
