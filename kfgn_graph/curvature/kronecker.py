@@ -13,7 +13,12 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
-from kfgn_graph.linalg.matrices import ShiftedInverse, identity_like, shifted_diagonal_inverse
+from kfgn_graph.linalg.matrices import (
+    ShiftedInverse,
+    identity_like,
+    scaled_product,
+    shifted_diagonal_inverse,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,7 @@ class KroneckerFactors:
 
     def matmul(self, V: TensorVariable) -> TensorVariable:
         """Return Q V G, of the shape of V, (d_in[+1], d_out)."""
-        return self.Q @ V @ self.G
+        return scaled_product(self.Q @ V, self.G)
 
     def trace(self) -> TensorVariable:
         """Return the trace of the block, tr(Q) tr(G)."""

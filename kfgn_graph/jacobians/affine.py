@@ -15,17 +15,26 @@ from kfgn_graph.jacobians.core import (
 )
 from kfgn_graph.jacobians.fallback import PullbackJacobian
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.linalg.matrices import diagonal, is_diagonal
+from kfgn_graph.linalg.matrices import is_diagonal
 
 
 class AffineJacobian(ConstantJacobian):
     """The Jacobian J = W^T of h = a W + b in a."""
 
+    def __init__(self, segment: Segment, W: TensorVariable) -> None:
+        super().__init__(segment, [self._pull])
+        self._W = W
+
+    def _pull(self, C: TensorVariable) -> TensorVariable:
+        flat = C.reshape((-1, C.shape[C.type.ndim - 1]))
+        pulled = flat @ self._W.T
+        return pulled.reshape((C.shape[0], C.shape[1], *self.segment.event(0)))
+
     def mean_congruence(self, G: TensorVariable) -> Blocks:
         r"""Return W G W^T, for a diagonal G as a SYRK: :math:`(W G^{1/2}) (W G^{1/2})^T`."""
         if not is_diagonal(G) or len(self.segment.event()) > 1:
             return super().mean_congruence(G)
-        (root,) = self.mean_transpose_apply(diagonal(pt.sqrt(pt.diagonal(G))))
+        root = self._W * pt.sqrt(pt.diagonal(G))[None, :]
         return [[root @ root.T]]
 
 
@@ -35,9 +44,4 @@ def local_jacobian_affine(op: Affine | Dot, segment: Segment) -> LocalJacobian:
     a, W = segment.node.inputs[:2]
     if segment.inputs != (a,) or W.type.ndim != 2:
         return PullbackJacobian(segment)
-
-    def pull(C: TensorVariable) -> TensorVariable:
-        flat = C.reshape((-1, C.shape[C.type.ndim - 1]))
-        return (flat @ W.T).reshape((C.shape[0], C.shape[1], *segment.event(0)))
-
-    return AffineJacobian(segment, [pull])
+    return AffineJacobian(segment, W)

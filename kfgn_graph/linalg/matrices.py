@@ -65,6 +65,11 @@ def is_diagonal(A: TensorVariable) -> bool:
     return isinstance(op, SpecifyAssumptions) and (DIAGONAL, FactState.TRUE) in op.assumptions
 
 
+def scaled_product(A: TensorVariable, B: TensorVariable) -> TensorVariable:
+    """Return A B, (n, d) times (d, d): A with scaled columns where B is declared diagonal."""
+    return A * pt.diagonal(B)[None, :] if is_diagonal(B) else A @ B
+
+
 class ShiftedInverse(Op):
     """The inverse (A + s I)^-1 for a symmetric A, (d, d), and a scalar s.
 

@@ -19,7 +19,7 @@ from pytensor.graph.basic import Variable
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
-from kfgn_graph.backends import Backend
+from kfgn_graph.backends.base import Backend, mode_for
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.step.builder import StepBuilder, new_state
@@ -164,7 +164,7 @@ class Update:
             inputs,
             [step.statistics[field.name] for field in fields(UpdateStats)],
             updates=step.updates,
-            mode=self._backend.mode(),
+            mode=mode_for(self._backend, source.loss),
             on_unused_input="ignore",
             name="kfgn_update",
         )

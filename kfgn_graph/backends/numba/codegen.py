@@ -234,7 +234,7 @@ class JittedWriter(Writer):
         """Return the function, cached on disk if all values that it refers to have cache keys."""
         key = None
         if None not in self._keys:
-            parts = [source, *map(str, self._keys), f"fastmath {config.numba__fastmath}"]
+            parts = [__name__, source, *map(str, self._keys), f"fastmath {config.numba__fastmath}"]
             key = sha256("\n".join(parts).encode()).hexdigest()
         self.values["__name__"] = __name__
         function = compile_numba_function_src(source, "program", self.values, cache_key=key)

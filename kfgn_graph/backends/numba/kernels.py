@@ -51,7 +51,8 @@ def kernel_of(node: Apply, memo: dict[Any, Any]) -> tuple[Callable[..., Any], st
         f"def {compiled.__name__}({names}): return compiled({names})",
         compiled.__name__,
         {"compiled": compiled, "__name__": __name__},
-        cache_key=key and f"kfgn {key} fastmath {config.numba__fastmath}",
+        # the module's name, since cached code imports the module that compiled it
+        cache_key=key and f"{__name__} {key} fastmath {config.numba__fastmath}",
     )
     cached = key is not None
     kernel = numba_njit(called, final_function=True, no_cfunc_wrapper=True, cache=cached)
