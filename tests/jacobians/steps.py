@@ -67,7 +67,7 @@ DECLARED = (
 
 @dataclass(frozen=True)
 class Given:
-    """What a step reads.
+    """An array that a step reads.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Step:
     apply : callable
         ``(m, *varying, *held) -> v``, with the mathematics taken from ``m``.
     varying, held : tuple of Given
-        The u_i, and what else it reads.
+        The u_i, and the other arrays that it reads.
     axes : int
         How many example axes v has.
     """
@@ -116,7 +116,7 @@ class Step:
         return Segment(v.owner, v, varying, axes)
 
     def draw(self, rng: np.random.Generator, batch: tuple[int, ...]) -> list[np.ndarray]:
-        """Draw what it reads, the u_i first."""
+        """Draw the arrays that it reads, the u_i first."""
         return [
             rng.normal(size=(*(batch if given.axes else ()), *given.event))
             for given in (*self.varying, *self.held)
@@ -149,7 +149,7 @@ def each(steps: Iterable[Step]) -> list[Any]:
 
 
 def declared_shape(given: Given, batch: tuple[int, ...], declared: str) -> tuple[int | None, ...]:
-    """Return the static shape of what a step reads; lengths of 1 are declared in any case."""
+    """Return the static shape of an array; lengths of 1 are declared in any case."""
     examples = batch if given.axes else ()
     lead = examples if declared == "everything" else (None,) * len(examples)
     if declared != "nothing":
@@ -159,7 +159,7 @@ def declared_shape(given: Given, batch: tuple[int, ...], declared: str) -> tuple
 
 @dataclass(frozen=True)
 class Verbs:
-    """What a local Jacobian answers, and the variables that it answers about."""
+    """A local Jacobian, and the variables of the messages that its verbs are applied to."""
 
     inputs: list[TensorVariable]
     jacobian: LocalJacobian
@@ -189,7 +189,7 @@ class Verbs:
     def answers(self, structured: bool) -> dict[str, list[TensorVariable]]:
         """Return the expressions of each verb: of ``transpose_apply`` alone if not structured.
 
-        Of ``second_order`` there are none where the Jacobian says that v is linear.
+        ``second_order`` is left out where it is None: v is linear then.
         """
         found = {"transpose_apply": self.jacobian.transpose_apply(self.C)}
         if structured:
@@ -201,7 +201,7 @@ class Verbs:
         return found
 
     def compiled(self, answers: dict[str, list[TensorVariable]]) -> Function:
-        """Compile the answers to a function of what the step reads, C, M, G and g."""
+        """Compile the answers to a function of the step's arrays, C, M, G and g."""
         return in_python([*self.inputs, self.C, self.M, self.G, self.g], joined(answers.values()))
 
 
