@@ -1,4 +1,4 @@
-r"""Damping: what is added to the curvature before it is inverted, and how it adapts.
+r"""Damping rules: the multiple of the identity that is added to the curvature.
 
 :math:`\lambda` damps the curvature of the loss, :math:`(C + (\lambda + \eta) I)^{-1}`;
 :math:`\gamma` damps the two factors of every block, and by default is
@@ -21,17 +21,18 @@ from kfgn_graph.errors import SpecError
 
 @dataclass(frozen=True, kw_only=True)
 class GammaRule:
-    r"""How :math:`\gamma`, which damps the factors, follows.
+    r"""The rule for :math:`\gamma`, which damps the factors.
 
     Parameters
     ----------
     gamma : {'tied', 'search'}
         ``'tied'`` keeps :math:`\gamma = \sqrt{\lambda + \eta}`. ``'search'`` starts from there and
         then tries :math:`\omega_2\gamma, \gamma, \gamma/\omega_2` every ``gamma_every`` updates,
-        with :math:`\omega_2 = \sqrt{19/20}^{\,T_2}`, keeping the one whose step has the lowest
-        quadratic model on the batch.
+        with :math:`\omega_2 = \sqrt{19/20}^{\,T_2}`, and keeps the candidate whose step has the
+        lowest quadratic model on the batch.
     gamma_every : int
-        :math:`T_2`, the period of the search; :math:`\omega_2` is that of 100 where it is longer.
+        :math:`T_2`, the period of the search in updates. For a period over 100,
+        :math:`\omega_2` is that of 100.
     """
 
     gamma: Literal["tied", "search"] = "tied"
@@ -44,7 +45,7 @@ class GammaRule:
 
     @property
     def searched(self) -> bool:
-        """Whether gamma is a state of its own."""
+        """Whether gamma persists, rather than follows from lambda."""
         return self.gamma == "search"
 
     def gamma_candidates(self, gamma: TensorVariable) -> TensorVariable:
@@ -131,13 +132,13 @@ class ConstantDamping(Damping):
 
 @dataclass(frozen=True, kw_only=True)
 class LevenbergMarquardt(Damping):
-    r"""lambda adapted by how well the quadratic model foretold the loss.
+    r"""Lambda adapted to how well the quadratic model predicts the loss.
 
-    Every :math:`T_1` updates the reduction ratio
-    :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is read, measured on the
-    batch of the update. Above ``upper`` lambda is multiplied with :math:`\omega_1 = d^{T_1}`;
-    below ``lower``, or where it is NaN, lambda is divided by it (Martens and Grosse 2015,
-    section 6.5). h is the loss, and M its model, ``l2`` included; M includes lambda.
+    The reduction ratio :math:`\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))` is
+    measured on the batch of the update every :math:`T_1` updates. If it is above ``upper``, lambda
+    is multiplied by :math:`\omega_1 = d^{T_1}`. If it is below ``lower`` or NaN, lambda is divided
+    by :math:`\omega_1` (Martens and Grosse 2015, section 6.5). Here h is the loss and M its
+    quadratic model, both with the ``l2`` penalty; M includes lambda.
 
     Parameters
     ----------
@@ -148,19 +149,19 @@ class LevenbergMarquardt(Damping):
     initial_ratio : float
         See ``initial``.
     every : int
-        :math:`T_1`.
+        :math:`T_1`, the period of the adaptation in updates.
     decay : float
-        d, the change of lambda an update.
+        d, the change of lambda per update.
     lower, upper : float
         The thresholds of :math:`\rho`.
     minimum_ratio : float
-        lambda stays at least this times the mean eigenvalue of the curvature: below, noise of
-        the batch decides where the curvature is small.
+        Lower bound of lambda, relative to the mean eigenvalue of the curvature. With less damping
+        the noise of the batch dominates in directions of small curvature.
     minimum, maximum : float
         Bounds of lambda.
     failure_factor : float
-        What lambda is multiplied with when an update is not taken: rejected, or skipped since
-        the loss, the gradient or the step was not finite.
+        Factor by which lambda grows after an update that is rejected, or that is skipped because
+        the loss, the gradient or the step is not finite.
     gamma, gamma_every
         See :class:`GammaRule`.
     """

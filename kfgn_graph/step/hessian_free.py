@@ -28,12 +28,12 @@ class HessianFree(Method):
     Parameters
     ----------
     iterations : int
-        At most, an update.
+        Maximum number of iterations per update.
     tolerance : float
-        Stops when the last k iterations, :math:`k = \max(10, i / 10)`, lowered the quadratic model
-        by less than k times this share of its value.
+        The iterations stop at iteration i when the last :math:`k = \max(10, i / 10)` of them
+        lowered the quadratic model by less than k times this share of its value.
     start_decay : float
-        The iterations start at this times the last update's solution; 0 starts at zero.
+        The first iterate is the last update's solution times this; 0 starts from zero.
     preconditioned : bool
         Precondition with :math:`(\mathrm{diag}(g g^T) + \lambda + \eta)^{3/4}`, where g is the
         batch's gradient.

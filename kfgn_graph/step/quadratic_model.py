@@ -1,4 +1,4 @@
-r"""How far to go: the exact Gauss-Newton quadratic model of the loss along a few directions.
+r"""The exact Gauss-Newton quadratic model of the loss on the span of a few directions.
 
 :math:`M(\delta) = h(\theta) + \nabla h^T \delta
 + \frac{1}{2} \delta^T (\bar G + (\lambda + \eta) I) \delta` on the current batch, with the exact

@@ -25,7 +25,7 @@ LONG = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What is known of an update.
+    """The reduction ratio of an update, and whether the update is rejected.
 
     Attributes
     ----------
@@ -71,14 +71,14 @@ def outcome(
     losses: tuple[TensorVariable, TensorVariable],
     change: TensorVariable,
 ) -> Outcome:
-    r"""Return what is known of an update; a loss that is not needed is not computed.
+    r"""Return the outcome of an update; the loss after it is computed only where it is due.
 
     Parameters
     ----------
     settings : Settings
         The damping rule and the step rule say which updates are rejected.
     due : scalar bool
-        Whether the ratio is measured, where it is not measured at every update.
+        Whether the ratio is measured, for a step rule that does not measure it always.
     watch : scalar int32, optional
         The state of the watch, where there is one.
     losses : pair of scalars

@@ -1,4 +1,4 @@
-"""When what is not done at every update is due."""
+"""The schedule of everything that is not done at every update."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-#: Updates at the start that do everything, whatever the period: the curvature changes fastest
-#: there (Martens and Grosse 2015, section 8, refresh at the first 3).
+#: Number of updates at the start that do everything, whatever the period: the curvature changes
+#: fastest there (Martens and Grosse 2015, section 8, refresh at the first 3).
 FIRST = 50
 
 
 def is_due(count: TensorVariable, every: int) -> TensorVariable:
-    """Return whether something is due at an update: at each of the first, then evenly.
+    """Return whether something is due: at each of the first updates, then periodically.
 
     Parameters
     ----------
     count : scalar integer
         The number of the update, from 1.
     every : int
-        Updates from one time to the next.
+        The period, in updates.
     """
     return pt.le(count, np.int32(FIRST)) | pt.eq(count % np.int32(every), 0)
 
@@ -30,7 +30,7 @@ def search_due(count: TensorVariable, every: int) -> TensorVariable:
 
 
 def times_due(count: TensorVariable, every: int) -> TensorVariable:
-    """Return how often something was due up to and including an update."""
+    """Return the number of times something was due, this update included."""
     late = count // np.int32(every) - np.int32(FIRST // every)
     return pt.minimum(count, np.int32(FIRST)) + pt.maximum(late, np.int32(0))
 
@@ -41,12 +41,12 @@ def average_weight(count: TensorVariable, decay: float, every: int, dtype: str) 
     Parameters
     ----------
     count : scalar integer
-        The number of the update, from 1: the first batch stands alone, and the average is
-        unbiased from then on (Martens and Grosse 2015, section 5).
+        The number of the update, from 1. The first estimate has weight 1, so that the average is
+        unbiased (Martens and Grosse 2015, section 5).
     decay : float
-        The weight of the old average in the long run.
+        The weight of the old average in the limit.
     every : int
-        Updates from one estimate to the next, after the first; k counts estimates.
+        The period of the estimates, in updates; k counts estimates.
     """
     one = np.asarray(1, dtype)
     k = times_due(count, every).astype(dtype)

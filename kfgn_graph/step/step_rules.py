@@ -79,28 +79,27 @@ class Rescaling(StepRule):
     ----------
     momentum : bool
         Whether the previous update :math:`\delta_0` is a direction beside the preconditioned
-        gradient :math:`\Delta`; else :math:`\mu = 0`. :math:`\mu` is kept within 0 and 1: beyond,
-        the model uses :math:`\delta_0` to fit the batch, and the updates grow from one to the
-        next.
+        gradient :math:`\Delta`; otherwise :math:`\mu = 0`. :math:`\mu` is clipped to [0, 1]:
+        outside, the model would use :math:`\delta_0` to fit the batch, and the updates would grow.
     groups : int
-        Into how many groups of consecutive layers :math:`\Delta` is divided, each with a step
-        length of its own (at most as many as there are layers). Early and late layers differ
-        in how far they can go.
+        Number of groups of consecutive layers that :math:`\Delta` is divided into, at most the
+        number of layers. Each group has its own step length, since early and late layers allow
+        different ones.
     reject_below : float, optional
-        An update whose reduction ratio on its own batch is below this is not taken: all stays
-        as it was, but what was learnt of the curvature and lambda, which is raised. None takes
-        every update, and so does a constant damping, which could not be raised.
+        Reduction ratio, on the update's own batch, below which the update is rejected: parameters
+        and state stay as they were, except for the curvature estimate and lambda, which is raised.
+        None accepts every update, as a constant damping does, which cannot be raised.
     watch : int, optional
-        The ratio costs a forward pass. It is measured where lambda adapts, and besides, until the
-        model is trusted, at each of so many updates from the start and from every one that is
-        rejected or has a ratio that is not above the damping rule's ``upper``; and where the
-        update is longer than 1.5 times the last. None measures it at every update: choose it for
-        a loss that is not finite everywhere.
+        Number of updates at which the reduction ratio is measured even if lambda does not adapt,
+        counted from the start and again from every update that is rejected or whose ratio is not
+        above the damping rule's ``trusted_above``. The ratio costs a forward pass. It is also
+        measured for an update more than 1.5 times as long as the last. None measures it at every
+        update: choose this for a loss that is not finite everywhere.
     examples : int, optional
-        The model's curvature is that of so many examples at the batch's beginning at most, which
-        saves most of its cost for large batches and presumes that examples come in random order;
-        its gradient is that of all. None takes all, as does a graph that holds the batch itself
-        as constant data.
+        Number of examples, from the beginning of the batch, that the model's curvature is computed
+        from; its gradient is always that of the whole batch. This saves most of the model's cost
+        for large batches, and assumes that the examples are in random order. None takes the whole
+        batch, as does a graph that holds the batch as constant data.
     """
 
     momentum: bool = True

@@ -1,4 +1,4 @@
-"""Checking the inputs of an update, when it is built and at every call."""
+"""Checks of the inputs of an update: when it is built, and at every call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kfgn_graph.printing import describe, name_of, names
 
 
 def check_inputs(loss: Variable, inputs: Sequence[Variable]) -> None:
-    """Raise :class:`BatchError` unless ``inputs`` are the variables that the loss still needs."""
+    """Raise :class:`BatchError` unless ``inputs`` are the variables without a value in the loss."""
     for v in inputs:
         if not isinstance(v, Variable) or not isinstance(v.type, TensorType):
             raise BatchError(
@@ -39,7 +39,7 @@ def check_inputs(loss: Variable, inputs: Sequence[Variable]) -> None:
 
 
 def check_batch(inputs: Sequence[Variable], batch: Sequence[Any]) -> list[Any]:
-    """Return the batch as arrays that the compiled function takes as they are.
+    """Return the batch as arrays of the dtypes and shapes of the inputs.
 
     Raises
     ------

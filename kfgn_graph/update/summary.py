@@ -1,4 +1,4 @@
-"""A readable account of what an update will do."""
+"""The table that :meth:`Update.explain` prints."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def explain(
     Parameters
     ----------
     graph, settings, backend
-        Of the update.
+        The update's network, its settings, and the name of its backend.
     first_updates : sequence of (str, float)
-        The batch's shapes and the seconds of each update so far in which a function ran first.
+        For each first call of a compiled function, the shapes of its batch and its seconds.
     """
     head = find_head(graph)
     method = settings.method

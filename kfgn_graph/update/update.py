@@ -71,8 +71,8 @@ class Update:
     def mode(self) -> Mode:
         """The PyTensor mode of the backend, for other functions of the trained parameters.
 
-        After an update with JAX the parameters' values are JAX arrays, which functions of
-        other modes do not take.
+        After an update with JAX the parameters hold JAX arrays, which functions of other modes
+        do not accept.
         """
         return self._backend.mode()
 
@@ -105,14 +105,14 @@ class Update:
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
 
-        With JAX the steps are one compiled loop over data that stay on the device: for small
-        networks, whose steps take no longer than the calls. It is compiled once for each
-        number of batches.
+        With JAX the steps are one compiled loop over data that stay on the device, which pays
+        for small networks, where the call takes as long as the step. The loop is compiled once
+        for each number of batches.
 
         Parameters
         ----------
         data : sequence of arrays
-            One for each input variable, as of one great batch.
+            One for each input variable, examples along the leading axis.
         batches : (T, B) array of integers
             Rows of the data that make up each of T batches.
 
@@ -149,7 +149,7 @@ class Update:
         return self._functions[key]
 
     def _key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
-        """Return what a compiled function is found by: the shapes, where they are part of it."""
+        """Return the key of a compiled function: the shapes that it was compiled for."""
         return tuple(a.shape for a in batch) if self._backend.static_batch else ()
 
     def _compile(self, batch: Sequence[Any]) -> Function:
@@ -251,7 +251,7 @@ class Update:
     def explain(self) -> str:
         """Return a table of the layers: their factors, shapes, flops and memory.
 
-        Once it was called, it tells how long compiling took as well.
+        After the first call it also reports the seconds of compilation.
         """
         first_updates = list(self._first_updates.values())
         return explain(self.graph, self._settings, self._backend.name, first_updates)
