@@ -22,10 +22,10 @@ from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inn
 from kfgn_graph.step.damping import factored_gamma, least_damping
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
 from kfgn_graph.step.quadratic_model import quadratic_model
-from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome, watch_state
+from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
 from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import State, factor_sizes, zero_vector
+from kfgn_graph.step.state import State, factor_sizes
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,6 @@ class Step:
 
     updates: Values
     statistics: dict[str, TensorVariable]
-
-
-def new_state(graph: LayerGraph, settings: Settings) -> State:
-    """Return the state before the first update.
-
-    ``count`` is the number of accepted updates, and ``failed`` is 1 after one that was rejected or
-    skipped. ``damping`` and ``gamma`` are kept where they adapt, ``draws`` (the counter of the
-    random draws) where the method draws, ``previous/<parameter>`` (the last update) where it is a
-    direction, and ``averages/<parameter>`` where iterates are averaged. ``watch`` and ``length``
-    are those of :func:`watch_state`; the preconditioner adds its own.
-    """
-    method, dtype = settings.method, graph.loss.type.dtype
-    number = np.asarray(0, dtype)  # until the first update sets it
-    initial = {"count": np.asarray(np.int32(0)), "failed": np.asarray(np.int32(0))}
-    initial |= watch_state(settings, dtype)
-    if method.random:
-        initial["draws"] = np.asarray(np.uint32(settings.seed))
-    if settings.damping.adaptive:
-        initial["damping"] = number
-    if settings.damping.searched:
-        initial["gamma"] = number
-    initial |= preconditioner_of(method).initial_state(graph, settings)
-    if settings.step_rule.momentum:
-        initial |= zero_vector("previous", graph)
-    if settings.average_iterates:
-        initial |= zero_vector("averages", graph)
-    return State(graph, initial)
 
 
 def build_step(

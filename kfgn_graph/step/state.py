@@ -20,7 +20,7 @@ class State:
         Gives the names of layers and parameters.
     initial : mapping of str to ndarray
         The values before the first update. Every rule of a step adds its own: see
-        :func:`kfgn_graph.step.builder.new_state`.
+        :func:`kfgn_graph.step.initial_state.new_state`.
 
     Attributes
     ----------

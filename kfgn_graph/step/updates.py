@@ -11,7 +11,8 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg import accumulation
-from kfgn_graph.step.builder import Step, build_step, new_state
+from kfgn_graph.step.builder import Step, build_step
+from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import SettingNames, Settings, settings_from, takes_settings
 from kfgn_graph.step.state import State
 from kfgn_graph.tracing import Source

@@ -16,7 +16,7 @@ from kfgn_graph.printing import describe, name_of, names
 
 
 def check_inputs(loss: Variable, inputs: Sequence[Variable]) -> None:
-    """Raise :class:`BatchError` unless ``inputs`` are the variables without a value in the loss."""
+    """Raise :class:`BatchError` unless ``inputs`` are the unset variables of the loss."""
     for v in inputs:
         if not isinstance(v, Variable) or not isinstance(v.type, TensorType):
             raise BatchError(

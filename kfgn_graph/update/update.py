@@ -22,7 +22,8 @@ from pytensor.tensor.type import TensorType
 from kfgn_graph.backends.base import Backend, mode_for
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.step.builder import StepBuilder, new_state
+from kfgn_graph.step.builder import StepBuilder
+from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
 from kfgn_graph.step.updates import step_of
