@@ -229,11 +229,9 @@ def local_jacobian(op: Op, segment: Segment) -> LocalJacobian:
     Returns
     -------
     LocalJacobian
-        By the rule registered for the Op, else by the Op's own pullback.
+        By the rule registered for the Op, else by that for every Op: the Op's own pullback.
     """
-    from kfgn_graph.jacobians.fallback import PullbackJacobian
-
-    return PullbackJacobian(segment)
+    raise TypeError(f"{op!r} is not an Op")
 
 
 def register_local_jacobian(

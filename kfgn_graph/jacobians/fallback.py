@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pytensor.gradient import grad
+from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.jacobians.core import LocalJacobian
+from kfgn_graph.jacobians.core import LocalJacobian, Segment, register_local_jacobian
 
 
 class PullbackJacobian(LocalJacobian):
@@ -31,3 +32,9 @@ class PullbackJacobian(LocalJacobian):
             p.reshape((C.shape[0], C.shape[1], *self.segment.event(i)))
             for i, p in enumerate(stacked)
         ]
+
+
+@register_local_jacobian(Op)
+def local_jacobian_fallback(op: Op, segment: Segment) -> LocalJacobian:
+    """Return the local Jacobian of an Op that has no rule: a more specific type comes first."""
+    return PullbackJacobian(segment)
