@@ -49,15 +49,15 @@ def test_single_precision_stays_single(one: Step) -> None:
 REFUSED: dict[str, tuple[Callable[[Verbs], object], tuple[str, ...]]] = {
     "mean_transpose_apply": (
         lambda verbs: verbs.jacobian.mean_transpose_apply(verbs.M),
-        ("KFRA", "KFLR and KFAC", "kfgn_graph.register_local_jacobian"),
+        ("KFRA", "KFLR or KFAC", "kfgn_graph.register_local_jacobian"),
     ),
     "mean_congruence": (
         lambda verbs: verbs.jacobian.mean_congruence(verbs.G),
-        ("KFRA", "KFLR and KFAC", "kfgn_graph.register_local_jacobian"),
+        ("KFRA", "KFLR or KFAC", "kfgn_graph.register_local_jacobian"),
     ),
     "second_order": (
         lambda verbs: verbs.jacobian.second_order(verbs.g),
-        ("exact Hessian", "BlockGaussNewton, KFLR and KFAC"),
+        ("BlockHessian", "BlockGaussNewton, KFLR or KFAC"),
     ),
 }
 
