@@ -16,6 +16,7 @@ from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
+from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.vectors import Values
 
 
@@ -143,4 +144,4 @@ def gauss_newton_product(
             f"{len(vectors)}."
         )
     product = GaussNewton(graph).product(dict(zip(parameters, vectors, strict=True)))
-    return [product[p] for p in parameters]
+    return [marked(product[p]) for p in parameters]

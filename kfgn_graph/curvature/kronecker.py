@@ -13,6 +13,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.matrices import (
     ShiftedInverse,
     identity_like,
@@ -95,7 +96,7 @@ def damping_split_of_means(q: TensorVariable, g: TensorVariable) -> TensorVariab
     """Return pi, given the mean eigenvalues q of Q and g of G."""
     one = np.asarray(1, q.type.dtype)
     usable = pt.gt(q, 0) & pt.gt(g, 0)
-    return pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one))
+    return marked(pt.sqrt(pt.switch(usable, q, one) / pt.switch(usable, g, one)))
 
 
 def factor_shifts(
@@ -173,4 +174,4 @@ def corrected_eigenvalues(
     TensorVariable
         s, of shape (d_in[+1], d_out), summed over the batch in the units of the loss.
     """
-    return ((a @ Q_vectors) ** 2).T @ ((C @ G_vectors) ** 2).sum(axis=0)
+    return marked(((a @ Q_vectors) ** 2).T @ ((C @ G_vectors) ** 2).sum(axis=0))

@@ -10,7 +10,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.graph import LayerGraph
-from kfgn_graph.linalg import accumulation
+from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.step.builder import Step, build_step
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import SettingNames, Settings, settings_from, takes_settings
@@ -58,7 +58,7 @@ def kfgn_updates(
     source = Source(loss, params, output, unmatched)
     graph = source.graph()
     state = new_state(graph, chosen)
-    accumulation.mark(state["count"])  # which every function of this update reads
+    marked(state["count"])  # which every function of this update reads
     return step_of(source, graph, chosen, state).updates
 
 

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytensor
@@ -38,7 +37,6 @@ def blas_configured() -> Iterator[None]:
         yield
 
 
-@cache
 def find_blas_flags() -> str:
     """Return compiler and linker flags for a BLAS in this environment.
 

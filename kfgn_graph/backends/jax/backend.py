@@ -12,7 +12,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.jax.linker import DonatingJAXLinker, options_of
-from kfgn_graph.backends.rewrites.accumulation import OWN_DTYPE
+from kfgn_graph.backends.rewrites.accumulation import MARKED, OWN_DTYPE
 from kfgn_graph.backends.rewrites.leading_rows import COPY_SHARED_ROWS
 from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
@@ -55,7 +55,9 @@ class JAXBackend(Backend):
 
     def mode(self) -> Mode:
         mode = Mode(DonatingJAXLinker(), JAX._optimizer)
-        return mode.including(OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS, STRIDED_DIAGONALS)
+        return mode.excluding(MARKED).including(
+            OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS, STRIDED_DIAGONALS
+        )
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:

@@ -1,7 +1,7 @@
 """Sums accumulated in the dtype of their result, for JAX.
 
 PyTensor's JAX reductions return the dtype that they accumulate in: float64 for a float32 sum. The
-rewrite acts on functions that read a marked variable (:mod:`kfgn_graph.linalg.accumulation`), and
+rewrite acts on functions that hold a marked variable (:mod:`kfgn_graph.linalg.accumulation`), and
 on those whose mode includes :data:`OWN_DTYPE`.
 """
 
@@ -22,9 +22,11 @@ from kfgn_graph.linalg.accumulation import is_marked
 
 #: The tag of the rewrite, for ``Mode.including``.
 OWN_DTYPE = "kfgn_accumulate_in_own_dtype"
+#: The name of the rewrite of marked functions, for modes that include the tag.
+MARKED = "kfgn_accumulate_in_marked"
 
-#: After PyTensor's own rewrites.
-LATE = 99.0
+#: Before and after PyTensor's own rewrites.
+FIRST, LATE = -1.0, 99.0
 
 
 @node_rewriter([CAReduce])
@@ -64,14 +66,23 @@ def everywhere(fgraph: FunctionGraph) -> None:
             fgraph.replace_all(list(zip(node.outputs, new, strict=True)), reason=OWN_DTYPE)
 
 
+class Recognise(GraphRewriter):
+    """Note whether a function holds a marked variable, before rewrites replace variables."""
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Set a flag of the graph."""
+        fgraph.accumulates_in_own_dtype = is_marked(fgraph)
+
+
 class InMarkedFunctions(GraphRewriter):
     """The rewrite of a marked function, loops and branches included."""
 
     def apply(self, fgraph: FunctionGraph) -> None:
-        """Rewrite a marked graph; leave any other alone."""
-        if is_marked(fgraph):
+        """Rewrite a graph whose flag is set; leave any other alone."""
+        if getattr(fgraph, "accumulates_in_own_dtype", False):
             everywhere(fgraph)
 
 
 optdb.register(OWN_DTYPE, in_one_graph, position=LATE)
-optdb.register("kfgn_accumulate_in_marked", InMarkedFunctions(), "jax", position=LATE)
+optdb.register("kfgn_recognise_marked", Recognise(), "jax", position=FIRST)
+optdb.register(MARKED, InMarkedFunctions(), "jax", position=LATE)

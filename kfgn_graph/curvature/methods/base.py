@@ -17,6 +17,7 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.jacobians.core import event_lengths
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.matrices import is_diagonal
 from kfgn_graph.linalg.random import Draws
 
@@ -91,6 +92,8 @@ class KroneckerMethod(Method):
         blocks = self.blocks(graph, head or find_head(graph), draws)
         for layer, block in blocks.items():
             block.Q.name, block.G.name = f"{layer.name}_Q", f"{layer.name}_G"
+            marked(block.Q)
+            marked(block.G)
         return blocks
 
     def input_factor(self, graph: LayerGraph, layer: Layer) -> TensorVariable:

@@ -15,6 +15,7 @@ from kfgn_graph.curvature.sweeps import (
 )
 from kfgn_graph.heads import Head
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.random import Draws
 
 
@@ -47,5 +48,5 @@ def _exact_blocks(graph: LayerGraph, curvature: PerLayer) -> dict[Layer, ExactBl
         inputs = equations.with_unit(a) if layer.bias is not None else a
         d = layer.matrix.shape[1]
         shape = (G.shape[0], a.shape[1], d, a.shape[1], d)
-        blocks[layer] = ExactBlock(inputs, G.reshape(shape))
+        blocks[layer] = ExactBlock(inputs, marked(G.reshape(shape)))
     return blocks
