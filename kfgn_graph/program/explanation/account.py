@@ -167,7 +167,7 @@ def rates_of(task: Task, step: Step) -> Rates:
 
 
 def _loss_line(task: Task, step: Step, graph: kfgn.LayerGraph | None) -> str:
-    """Return the loss as recognised by the update, or as named in the spec of a first-order rule."""
+    """Return the loss as the update recognised it, or as the spec names it."""
     if step.update is not None:
         lines = step.update.explain().splitlines()
         return next(line for line in lines if line.startswith("loss: ")).removeprefix("loss: ")

@@ -61,7 +61,7 @@ class Diagnosis:
 
     @property
     def problems(self) -> list[str]:
-        """The problems that prevent an update with default settings from compiling, and the remedies."""
+        """The problems that prevent a default update from compiling, with their remedies."""
         found = [
             f"missing: {', '.join(extra.missing)}; install with: {extra.remedy}."
             for extra in self.extras or ()

@@ -158,7 +158,7 @@ class _Reader:
         return any(not isinstance(c.op, Elemwise) for c in self._clients.get(v, []))
 
     def _place(self, v: Variable) -> int:
-        """Return the index of the node that computes a variable, and add the node if it is missing."""
+        """Return the index of the node that computes a variable; add the node if needed."""
         if v not in self._places:
             self._places[v] = self._draw(v)
         return self._places[v]
