@@ -1,1 +1,1 @@
-"""The command line ``kfgn``."""
+"""The command-line program ``kfgn``."""

@@ -1,4 +1,4 @@
-"""The command line ``kfgn``: one file a command."""
+"""The application ``kfgn``, assembled from one module per command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    """Hold the options of the program itself; its help is the application's."""
+    """Accept the options of the program itself. The help text is the application's."""
 
 
 app.add_typer(data_app)

@@ -1,4 +1,4 @@
-"""``kfgn bench``: how long a spec's update takes here, in a unit that other machines have."""
+"""``kfgn bench``: the time of a spec's update, in a unit that can be compared between machines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from kfgn_graph.program.explanation.benchmark import Benchmark, benchmark
 from kfgn_graph.program.explanation.timing import UNIT_FLOPS
 from kfgn_graph.program.spec import load_spec
 
-Updates = Annotated[int, typer.Option("--updates", min=1, help="Updates to time, at least.")]
+Updates = Annotated[
+    int, typer.Option("--updates", min=1, help="The minimum number of updates to time.")
+]
 Pause = Annotated[
     float,
-    typer.Option("--pause", min=0, help="Seconds of rest before each timed call."),
+    typer.Option("--pause", min=0, help="Seconds to pause before each timed call."),
 ]
 
 
@@ -27,7 +29,7 @@ def bench(
     pause: Pause = 0.15,
     as_json: AsJson = False,
 ) -> None:
-    """Time a spec's update in turn with a matrix product, which is the unit; nothing is kept."""
+    """Time a spec's update, alternating with a matrix product as the unit. Nothing is saved."""
     found = benchmark(*load_spec(spec), updates, pause)
     if as_json:
         print_json(found.as_dict())
@@ -43,11 +45,11 @@ def _table(found: Benchmark) -> Table:
     what = f"{spec.name}: {spec.method.name} on {found.backend}, {spec.batch:,} examples"
     table.add_row("update", escape(what))
     table.add_row("takes", f"[bold]{timing.units:.3g}[/] units, {1e3 * timing.seconds:.4g} ms")
-    table.add_row("quartiles", f"{low:.3g} to {high:.3g} units, of {timing.updates} updates")
+    table.add_row("quartiles", f"{low:.3g} to {high:.3g} units, over {timing.updates} updates")
     product = f"a 2000×2000×2000 float32 product by NumPy: {1e3 * timing.unit:.4g} ms"
     table.add_row("unit", f"{product}, {rate:,.0f} Gflop/s")
     table.add_row("building", f"{found.build_seconds:.1f} s")
-    table.add_row("first call", f"{timing.first_call:.1f} s, compilation included")
+    table.add_row("first call", f"{timing.first_call:.1f} s, including compilation")
     more = found.memory_peak - found.memory_before
     memory = f"{found.memory_peak:,.0f} MiB resident, {more:,.0f} more than before building"
     table.add_row("peak memory", memory)

@@ -1,4 +1,4 @@
-"""What all commands share: consoles, exit codes, and how an error is told."""
+"""Parts that all commands share: consoles, exit codes and the reporting of errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kfgn_graph.errors import BackendError, CheckpointError, KfgnError, SpecErro
 from kfgn_graph.program.datasets import DataError
 from kfgn_graph.program.spec import presets
 
-#: Exit codes: the first line whose error it is.
+#: Exit codes. The first row whose class matches an error gives its code.
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (SpecError, 2),
     (DataError, 3),
@@ -29,12 +29,12 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 INTERRUPTED = 130
 INTERNAL = 70
 WIDE = 1000
-"""Columns where lines need not end: into a file, or another program."""
+"""The width of output to a file or a pipe, wide enough that no line is wrapped."""
 DEBUG_VARIABLE = "KFGN_DEBUG"
 
 
 def preset_names(begun: str) -> list[str]:
-    """Return the presets that a shell may complete a word to; files it completes by itself."""
+    """Return the presets that complete a word. The shell itself completes file names."""
     return [name for name in presets() if name.startswith(begun)]
 
 
@@ -42,16 +42,18 @@ SpecArgument = Annotated[
     str,
     typer.Argument(
         metavar="SPEC",
-        help="A spec's file, or a preset's name.",
+        help="The file of a spec, or the name of a preset.",
         autocompletion=preset_names,
     ),
 ]
-RunArguments = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+RunArguments = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="The folders of the runs.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
 
 def console() -> Console:
-    """Return the console of standard output: plain, and of long lines, where it is no terminal."""
+    """Return a console for standard output, without wrapping if it is not a terminal."""
     terminal = sys.stdout.isatty()
     return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE)
 
@@ -62,7 +64,7 @@ def print_json(document: Mapping[str, Any] | list[Any]) -> None:
 
 
 def told[**P](command: Callable[P, None]) -> Callable[P, None]:
-    """Let a command tell its errors in a line on standard error, and leave by their exit code."""
+    """Wrap a command so that an error prints a line to standard error and sets the exit code."""
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -80,8 +82,8 @@ def told[**P](command: Callable[P, None]) -> Callable[P, None]:
                 raise
             _tell(
                 "internal error",
-                f"{type(error).__name__}: {error} (a fault of this program: {DEBUG_VARIABLE}=1 "
-                "shows where; please report it)",
+                f"{type(error).__name__}: {error} (a bug in this program; please report it. "
+                f"{DEBUG_VARIABLE}=1 shows the traceback)",
             )
             raise typer.Exit(INTERNAL) from None
 
@@ -89,7 +91,7 @@ def told[**P](command: Callable[P, None]) -> Callable[P, None]:
 
 
 def code_of(error: BaseException) -> int:
-    """Return an error's exit code."""
+    """Return the exit code for an error."""
     return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
 
 

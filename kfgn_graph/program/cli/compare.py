@@ -1,4 +1,4 @@
-"""``kfgn compare``: runs side by side."""
+"""``kfgn compare``: a table that compares runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kfgn_graph.program.runs import read_run
 
 @told
 def compare(runs: RunArguments, as_json: AsJson = False) -> None:
-    """Compare runs: their losses, how long they took, and the settings that differ."""
+    """Compare the losses and times of runs, and list the settings that differ."""
     records = [read_run(path) for path in runs]
     names = labels(runs)
     found = [summarise(record, name) for record, name in zip(records, names, strict=True)]
@@ -34,7 +34,9 @@ def compare(runs: RunArguments, as_json: AsJson = False) -> None:
     out = console()
     out.print(_measures(found, alike))
     if not alike:
-        out.print("Losses are of other data or kinds: they cannot be compared.")
+        out.print(
+            "The runs have different data or kinds of loss, so their losses cannot be compared."
+        )
     if differing:
         out.print("", _settings(names, differing), sep="\n")
 

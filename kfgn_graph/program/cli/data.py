@@ -1,4 +1,4 @@
-"""``kfgn data``: which data sets there are, and how to have them."""
+"""``kfgn data``: the available data sets, and the commands that obtain them."""
 
 from __future__ import annotations
 
@@ -12,51 +12,55 @@ from kfgn_graph.program.catalogue import Entry, catalogue, entry_named
 from kfgn_graph.program.cli.common import AsJson, console, print_json, told
 
 data_app = typer.Typer(
-    name="data", help="List, fetch and generate the data sets.", no_args_is_help=True
+    name="data", help="List, fetch and generate data sets.", no_args_is_help=True
 )
 
 
 def names(begun: str) -> list[str]:
-    """Return the data sets that a shell may complete a word to."""
+    """Return the data sets that complete a word in a shell."""
     return [name for name in catalogue() if name.startswith(begun)]
 
 
-Name = Annotated[str, typer.Argument(help="A name from `kfgn data list`.", autocompletion=names)]
+Name = Annotated[
+    str, typer.Argument(help="The name of a data set from `kfgn data list`.", autocompletion=names)
+]
 
 
 @data_app.command("list")
 @told
 def list_data(as_json: AsJson = False) -> None:
-    """List the data sets, and whether they are here."""
+    """List the data sets, and whether each is on this machine."""
     entries = catalogue().values()
     if as_json:
         print_json([_record(entry) for entry in entries])
         return
-    table = Table("name", "content", "had", "here", box=None)
+    table = Table("name", "content", "source", "here", box=None)
     for entry in entries:
         here = "[green]yes[/]" if entry.look() else "no"
         table.add_row(entry.name, entry.content, entry.way, here)
     console().print(table)
-    typer.echo('\nIn a spec: [data] name = "mnist"; of a table, name = "uci", table = "yacht".')
+    typer.echo(
+        '\nIn a spec: [data] name = "mnist"; for a UCI table, name = "uci", table = "yacht".'
+    )
 
 
 @data_app.command("get")
 @told
 def get_data(name: Name, as_json: AsJson = False) -> None:
-    """Find or fetch a data set, and check it byte for byte."""
+    """Find or fetch a data set, and verify its checksum."""
     entry = entry_named(name)
     if entry.way == "generated":
-        raise SpecError(f"{name} is generated: kfgn data make {name}.")
+        raise SpecError(f"{name} is generated; use: kfgn data make {name}.")
     _report(entry, as_json)
 
 
 @data_app.command("make")
 @told
 def make_data(name: Name, as_json: AsJson = False) -> None:
-    """Generate a data set, which is kept for later."""
+    """Generate a data set and cache it."""
     entry = entry_named(name)
     if entry.way != "generated":
-        raise SpecError(f"{name} is not generated: kfgn data get {name}.")
+        raise SpecError(f"{name} is not generated; use: kfgn data get {name}.")
     _report(entry, as_json)
 
 

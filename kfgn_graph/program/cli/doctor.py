@@ -1,4 +1,4 @@
-"""``kfgn doctor``: what this machine offers, and what is missing."""
+"""``kfgn doctor``: a check of the backends, libraries and packages on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from kfgn_graph.program.explanation.diagnosis import Diagnosis, examine
 
 @told
 def doctor(as_json: AsJson = False) -> None:
-    """Try the backends, and tell what is installed, what is missing, and how to get it.
+    """Test the backends, and list missing packages with the commands that install them.
 
-    The exit code is 5 where an update with default settings would not compile.
+    The exit code is 5 if an update with default settings would not compile.
     """
     found = examine()
     if as_json:
@@ -32,7 +32,7 @@ def _show(found: Diagnosis, out: Console) -> None:
     table.add_row("processor", escape(f"{machine['processor']}, {machine['cpus']} usable"))
     table.add_row("system", f"{machine['system']}, Python {machine['python']}")
     table.add_row("packages", _pairs(machine["versions"]))
-    table.add_row("threads and kernels set", _pairs(machine["thread_settings"]) or "none")
+    table.add_row("thread settings", _pairs(machine["thread_settings"]) or "none")
     table.add_row("graphics", escape(", ".join(found.cards)) or "no NVIDIA driver")
     table.add_row("C++ compiler", found.compiler or "none")
     table.add_row("C links", escape(found.blas_flags) or "no BLAS")
@@ -43,7 +43,7 @@ def _show(found: Diagnosis, out: Console) -> None:
     for line in found.advice:
         out.print(f"[yellow]advice:[/] {escape(line)}")
     if not found.problems:
-        out.print(f'[green]All is well:[/] backend "auto" is {found.auto}.')
+        out.print(f'[green]No problems found.[/] The backend "auto" is {found.auto}.')
 
 
 def _grid() -> Table:
@@ -55,7 +55,7 @@ def _pairs(values: dict[str, str]) -> str:
 
 
 def _backends(found: Diagnosis) -> Table:
-    table = Table("backend", "usable", "compiles in", "computes on, or what is wrong", box=None)
+    table = Table("backend", "usable", "compiles in", "device or problem", box=None)
     for check in found.backends:
         usable = "[green]yes[/]" if check.problem is None else "[red]no[/]"
         took = "" if check.seconds is None else f"{check.seconds:.1f} s"
@@ -64,7 +64,7 @@ def _backends(found: Diagnosis) -> Table:
 
 
 def _libraries(found: Diagnosis) -> Table:
-    table = Table("library", "version", "threads", "of", box=None)
+    table = Table("library", "version", "threads", "from", box=None)
     for library in found.libraries:
         table.add_row(
             library.kind, library.version or "", str(library.threads), escape(library.owner)

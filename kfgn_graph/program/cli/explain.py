@@ -1,4 +1,4 @@
-"""``kfgn explain``: what a spec's update does, and what it costs."""
+"""``kfgn explain``: the layers, equations and costs of a spec's update."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.storage import write_safely
 
 Measure = Annotated[
-    bool, typer.Option("--measure", help="Take updates, and tell how far off the prediction is.")
+    bool,
+    typer.Option("--measure", help="Also time updates, and compare them with the prediction."),
 ]
 Svg = Annotated[
-    Path | None, typer.Option("--svg", help="Draw the recognised graph into this file.")
+    Path | None, typer.Option("--svg", help="Draw the recognised graph to this SVG file.")
 ]
 Latex = Annotated[
-    Path | None, typer.Option("--latex", help="Write the update's mathematics into this file.")
+    Path | None, typer.Option("--latex", help="Write the update's mathematics to this LaTeX file.")
 ]
 SHORT = 0.01
 MEASURED_UPDATES = 10
@@ -42,7 +43,7 @@ def explain(
     latex: Latex = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what is recognised, which equations are used, and how long an update should take."""
+    """Show the recognised layers, the equations used and the predicted time of an update."""
     task = build(*load_spec(spec))
     step = compile_step(task)
     graph, reason = recognised(task, step)
@@ -57,7 +58,7 @@ def explain(
         print_json(made.as_dict(rates, timing))
         return
     out = console()
-    out.print(f"{made.method} on {made.backend}, {made.dtype}, {made.batch} examples an update")
+    out.print(f"{made.method} on {made.backend}, {made.dtype}, {made.batch} examples per update")
     out.print(f"loss: {escape(made.loss)}")
     if reason:
         out.print(f"no table of layers, which this method does not need: {escape(reason)}")
@@ -109,12 +110,12 @@ def _parts(made: Account, rates: Rates) -> Table:
 def _tell_time(made: Account, rates: Rates, timing: Timing | None, out: Console) -> None:
     predicted = made.predicted(rates)
     if timing is not None:
-        line = f"measured: {1e3 * timing.seconds:.2f} ms an update"
+        line = f"measured: {1e3 * timing.seconds:.2f} ms per update"
         if predicted:
             line += f", {timing.seconds / predicted:.2f} times the prediction"
         out.print(f"{line}; the first call took {timing.first_call:.1f} s")
     if 0 < predicted < SHORT:
         out.print(
-            "So short an update is mostly calls and small copies, which are not predicted: it "
-            "takes some milliseconds."
+            "The time of such a short update is mostly the overhead of calls and small copies, "
+            "which is not predicted. It takes some milliseconds."
         )

@@ -1,4 +1,4 @@
-"""``kfgn presets``: the specs that ship with the program."""
+"""``kfgn presets``: the specs that are included in the program."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from kfgn_graph.program.spec.reading import preset_text
 
 Name = Annotated[
     str | None,
-    typer.Argument(help="Print this preset's spec, as TOML.", autocompletion=preset_names),
+    typer.Argument(help="Print the spec of this preset as TOML.", autocompletion=preset_names),
 ]
 Schema = Annotated[
-    bool, typer.Option("--schema", help="Print the JSON Schema of specs, for editors.")
+    bool, typer.Option("--schema", help="Print the JSON Schema of specs, for use in editors.")
 ]
 
 
 @told
 def show_presets(name: Name = None, schema: Schema = False, as_json: AsJson = False) -> None:
-    """List the specs that ship with the program, or print one to start from."""
+    """List the specs that are included in the program, or print one as a template."""
     if schema:
         print_json(json_schema())
     elif name is not None and as_json:
@@ -32,7 +32,7 @@ def show_presets(name: Name = None, schema: Schema = False, as_json: AsJson = Fa
     elif as_json:
         print_json(presets())
     else:
-        table = Table("name", "what it trains", box=None)
+        table = Table("name", "description", box=None)
         for word, description in presets().items():
             table.add_row(word, description)
         console().print(table)

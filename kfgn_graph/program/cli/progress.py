@@ -1,4 +1,4 @@
-"""How training is shown: a bar on a terminal, else a line an evaluation."""
+"""Progress of training: a bar on a terminal, and one line per evaluation elsewhere."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from kfgn_graph.program.evaluation import Evaluation
 
 
 class Lines:
-    """A line an evaluation, for logs."""
+    """One line per evaluation, for logs."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
-        """Tell where the run is written, and what ends it."""
+        """Print the folder of the run and the limits that end it."""
         ends = [] if limit is None else [f"update {limit:,}"]
         ends += [] if seconds is None else [f"{seconds:g} s"]
         self._out.print(f"{escape(str(path))}: after update {update:,}, until {' or '.join(ends)}")
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
-        """Show nothing: there are too many."""
+        """Print nothing, since one line per update would be too many."""
 
     def evaluated(self, update: int, found: Evaluation) -> None:
-        """Print what was found."""
+        """Print the loss and the accuracy."""
         line = f"update {update:,}: loss {found.loss:.6g}"
         if found.averaged_loss is not None:
-            line += f", of the averaged iterates {found.averaged_loss:.6g}"
+            line += f", at the averaged iterates {found.averaged_loss:.6g}"
         if found.accuracy is not None:
             line += f", accuracy {found.accuracy:.2%}"
         self._out.print(line)
 
     def noted(self, text: str) -> None:
-        """Print it."""
+        """Print a note."""
         self._out.print(escape(text))
 
     def __enter__(self) -> Self:
@@ -57,11 +57,11 @@ class Lines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the lines as they are."""
+        """Do nothing: lines need no clean-up."""
 
 
 class Silence(Lines):
-    """Nothing but what the user should know."""
+    """Notes only, without lines for evaluations."""
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
         """Show nothing."""
@@ -71,7 +71,7 @@ class Silence(Lines):
 
 
 class Bar(Lines):
-    """The lines, and below them a bar with loss, lambda, rate and the time that remains."""
+    """The lines, and below them a bar with the loss, lambda, speed and remaining time."""
 
     def __init__(self, out: Console) -> None:
         super().__init__(out)
@@ -88,13 +88,13 @@ class Bar(Lines):
         self._began = (0, 0.0)
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
-        """Begin the bar where the run is."""
+        """Start the bar at the run's current update."""
         super().started(path, update, limit, seconds)
         self._bar.update(self._task, total=limit, completed=update)
         self._bar.start()
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
-        """Move the bar; the rate is counted from the first update of this session."""
+        """Advance the bar. The speed is an average from the first update of this session on."""
         if self._began == (0, 0.0):
             self._began = (update, seconds)
         told = f"loss {loss:.5g}"

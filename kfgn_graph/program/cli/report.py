@@ -1,4 +1,4 @@
-"""``kfgn report``: runs as one HTML page."""
+"""``kfgn report``: an HTML page about runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kfgn_graph.program.report import render
 from kfgn_graph.program.runs import read_run
 from kfgn_graph.program.storage import write_safely
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Where the page is written.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
 
 @told
 def report(
     runs: RunArguments, output: Output = Path("report.html"), as_json: AsJson = False
 ) -> None:
-    """Write one page of runs that needs no network: curves, spectra, pictures and settings."""
+    """Write a self-contained HTML page with the curves, spectra, images and settings of runs."""
     content = render([read_run(path) for path in runs], labels(runs)).encode()
     write_safely(output, content)
     if as_json:

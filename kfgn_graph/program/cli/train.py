@@ -1,4 +1,4 @@
-"""``kfgn train`` and ``kfgn resume``: run a spec, and go on with a run."""
+"""``kfgn train`` and ``kfgn resume``: start a run, and continue it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.spec.models import BudgetSpec
 from kfgn_graph.program.training import Outcome, go_on, start
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Where the run's folder is made.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing on the way.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Runs = Annotated[
+    Path, typer.Option("--runs", help="The folder in which to create the run's folder.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 Updates = Annotated[
-    int | None, typer.Option("--updates", min=1, help="Another budget: updates in all.")
+    int | None, typer.Option("--updates", min=1, help="Replace the budget: total updates.")
 ]
 Epochs = Annotated[
-    float | None, typer.Option("--epochs", help="Another budget: passes over the data in all.")
+    float | None, typer.Option("--epochs", help="Replace the budget: total passes over the data.")
 ]
 Seconds = Annotated[
-    float | None, typer.Option("--seconds", help="Another budget: seconds of stepping in all.")
+    float | None, typer.Option("--seconds", help="Replace the budget: total seconds of training.")
 ]
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="FILE", help="An older checkpoint of the run, by file name."),
+    typer.Option(
+        "--from", metavar="FILE", help="The file name of an older checkpoint of the run."
+    ),
 ]
 
 
@@ -54,9 +58,10 @@ def train(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a spec into a new folder: metrics, snapshots and checkpoints.
+    """Train a spec, and write metrics, snapshots and checkpoints to a new folder.
 
-    Ctrl-C stops after the update that is under way, with a checkpoint; `kfgn resume` goes on.
+    Ctrl-C stops after the current update and writes a checkpoint, from which `kfgn resume`
+    continues.
     """
     wanted, folder = load_spec(spec)
     budget = _budget(updates, epochs, seconds)
@@ -77,7 +82,7 @@ def resume(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run from its newest checkpoint, as if it had never stopped."""
+    """Continue a run from its newest checkpoint, as if it had not been interrupted."""
     budget = _budget(updates, epochs, seconds)
     with _watcher(quiet or as_json) as watch:
         outcome = go_on(run, watch, checkpoint, budget)
@@ -85,7 +90,7 @@ def resume(
 
 
 def _budget(updates: int | None, epochs: float | None, seconds: float | None) -> BudgetSpec | None:
-    """Return the budget that options give; None where they give none."""
+    """Return the budget set by the options, or None if no option is given."""
     given = {"updates": updates, "epochs": epochs, "seconds": seconds}
     limits = {key: value for key, value in given.items() if value is not None}
     if not limits:
@@ -113,8 +118,8 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
         console().print(_line(outcome))
     if outcome.reason == "diverged":
         raise KfgnError(
-            f"{outcome.path}: the loss was not finite for many updates in a row, so training was "
-            "given up: lower method.rate, or choose a second-order method."
+            f"{outcome.path}: the loss was not finite for many consecutive updates, so training "
+            "was stopped. Lower method.rate, or choose a second-order method."
         )
     if outcome.reason == "interrupted":
         raise typer.Exit(INTERRUPTED)
@@ -134,5 +139,5 @@ def _line(outcome: Outcome) -> str:
     place = escape(str(outcome.path))
     line = f"{place}: {outcome.update:,} updates in {outcome.seconds:.1f} s"
     if outcome.reason == "interrupted":
-        return f"{line}; stopped: kfgn resume {place} goes on"
-    return f"{line}; kfgn report {place} shows them"
+        return f"{line}; stopped. To continue: kfgn resume {place}"
+    return f"{line}. To see them: kfgn report {place}"

@@ -1,1 +1,1 @@
-"""What a spec's update does and costs, and what this machine offers for it."""
+"""Explanation of a spec's update: its mathematics, its costs, and checks of this machine."""

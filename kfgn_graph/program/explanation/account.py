@@ -1,4 +1,4 @@
-"""The account of an update: its layers, its parts, what it keeps, and how long it takes."""
+"""The account of an update: its layers, its parts, its memory and its predicted time."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from kfgn_graph.program.steps import Step
 
 @dataclass(frozen=True)
 class Account:
-    """What an update does, and what it costs.
+    """The layers of an update, the operations of its parts, and its memory.
 
     Attributes
     ----------
     method, backend, dtype : str
-        With which it was built.
+        The names of the method, of the backend and of the dtype of the loss.
     loss : str
-        What the loss was recognised as, and where it is split from the network.
+        The recognised loss, and the variable at which it is split from the network.
     batch : int
-        Examples an update.
+        The number of examples per update.
     layers : sequence of LayerShape
         In forward order.
     kept : sequence of int
-        Bytes that persist for each layer.
+        The bytes that persist between updates, for each layer.
     kept_in_all : int
-        All that persists, counters included.
+        The bytes of the whole state, including counters.
     outside : dict
-        Parameters that no layer holds, with the reason.
+        The reason for each parameter that belongs to no layer, by the name of the parameter.
     parts : sequence of Part
-        Of an update.
+        The parts of an update.
     """
 
     method: str
@@ -56,15 +56,15 @@ class Account:
 
     @property
     def operations(self) -> float:
-        """Floating-point operations of an update."""
+        """The floating-point operations of an update."""
         return sum(part.amount for part in self.parts if part.kind != "memory")
 
     def predicted(self, rates: Rates) -> float:
-        """Return the seconds of an update if every part went by the machine's rate."""
+        """Return the seconds of an update if every part runs at the measured rate of its kind."""
         return sum(rates.seconds(part) for part in self.parts)
 
     def as_dict(self, rates: Rates, timing: Timing | None) -> dict[str, Any]:
-        """Return everything, for JSON."""
+        """Return the account as a JSON-serialisable dictionary."""
         predicted = self.predicted(rates)
         return {
             "method": self.method,
@@ -112,9 +112,9 @@ def account(task: Task, step: Step, graph: kfgn.LayerGraph | None) -> Account:
     Parameters
     ----------
     task : Task
-        What is trained.
+        The task to train.
     step : Step
-        Its compiled step.
+        The compiled step of the task.
     graph : LayerGraph or None
         From :func:`recognised`.
     """
@@ -141,14 +141,16 @@ def account(task: Task, step: Step, graph: kfgn.LayerGraph | None) -> Account:
 
 
 def recognised(task: Task, step: Step) -> tuple[kfgn.LayerGraph | None, str]:
-    """Return the layers of a task's loss; a first-order rule may have none, and the reason.
+    """Return the layers of a task's loss and an empty text, or None and the reason.
+
+    Only a first-order rule can be compiled without recognised layers.
 
     Parameters
     ----------
     task : Task
-        What is trained.
+        The task to train.
     step : Step
-        Its compiled step.
+        The compiled step of the task.
     """
     if step.update is not None:
         return step.update.graph, ""
@@ -159,16 +161,16 @@ def recognised(task: Task, step: Step) -> tuple[kfgn.LayerGraph | None, str]:
 
 
 def rates_of(task: Task, step: Step) -> Rates:
-    """Measure the machine's rates for a step, by its own backend."""
+    """Measure the rates of this machine on the backend of a step."""
     mode = backend_mode(task.spec.backend) if step.update is None else step.update.mode
     return measure_rates(task.spec, mode, str(task.loss.dtype))
 
 
 def _loss_line(task: Task, step: Step, graph: kfgn.LayerGraph | None) -> str:
-    """Return what an update says of its loss; of a first-order rule, the spec's word."""
+    """Return the loss as the update recognised it, or as the spec names it."""
     if step.update is not None:
         lines = step.update.explain().splitlines()
         return next(line for line in lines if line.startswith("loss: ")).removeprefix("loss: ")
     if task.spec.loss is not None:
         return task.spec.loss
-    return f"that of {task.spec.graph}"
+    return f"returned by {task.spec.graph}"

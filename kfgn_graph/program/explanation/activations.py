@@ -1,4 +1,4 @@
-"""What an elementwise composition is called: told by its values, or by its Ops."""
+"""Names of elementwise compositions: of a known function with the same values, or of the Ops."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WORDS = {"true_div": "divide", "mul": "multiply", "sub": "subtract"}
 
 
 class Namer:
-    """Names compositions, each kind of them once."""
+    """A namer of compositions, with a cache by the Ops of a composition."""
 
     def __init__(self) -> None:
         self._names: dict[tuple[object, ...], str] = {}
@@ -48,9 +48,9 @@ class Namer:
         Parameters
         ----------
         result, leaf : TensorVariable
-            It gives the one from the other.
+            The output and the input of the composition.
         nodes : sequence of Apply
-            Between them, in order.
+            The nodes from ``leaf`` to ``result``, in topological order.
         """
         key = tuple(_signature(node) for node in nodes)
         if key not in self._names:
@@ -59,7 +59,7 @@ class Namer:
 
 
 def word_of(node: Apply) -> str:
-    """Return a short word for a node's Op."""
+    """Return a short name of a node's Op."""
     op = node.op
     if isinstance(op, CAReduce):
         return "sum" if isinstance(op.scalar_op, Add) else str(op.scalar_op)
@@ -74,14 +74,14 @@ def _signature(node: Apply) -> tuple[object, ...]:
 
 
 def _known(result: TensorVariable, leaf: TensorVariable) -> str | None:
-    """Return the name of the known function with the same values, where there is one."""
+    """Return the name of the known function with the same values, or None."""
     shape = tuple(n or len(GRID) for n in leaf.type.shape)
     values = np.resize(GRID, shape).astype(leaf.type.dtype)
     probe = TensorType(leaf.type.dtype, shape)()
     (replaced,) = clone_replace([result], {leaf: probe}, rebuild_strict=False)
     try:
         function = pytensor.function([probe], replaced, mode="FAST_COMPILE")
-    except Exception:  # it reads inputs beside the leaf: its Ops name it
+    except Exception:  # it has inputs other than the leaf, so that its Ops name it
         return None
     found = np.asarray(function(values))
     for name, known in KNOWN.items():

@@ -1,4 +1,4 @@
-"""The benchmark of a spec's update: building, first call, time in a unit, and memory."""
+"""The benchmark of a spec's update: times of building, first call and update, and memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from kfgn_graph.program.spec.models import GraphSpec
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured of a spec's update.
+    """The measurements of a spec's update.
 
     Attributes
     ----------
     spec : GraphSpec
-        Which.
+        The spec.
     backend : str
-        That compiled it.
+        The name of the backend.
     build_seconds : float
-        Of recognising the graph and building the update; data are loaded before.
+        The time to recognise the graph and to build the update, without loading the data.
     timing : Timing
-        Of the updates.
+        The times of the updates.
     memory_before, memory_peak : float
-        The process's largest resident size, MiB: before the update was built, and in all.
+        The peak resident memory of the process in MiB, before the update was built and at the end.
     """
 
     spec: GraphSpec
@@ -40,7 +40,7 @@ class Benchmark:
     memory_peak: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it, and the machine's record, for JSON."""
+        """Return the measurements and the machine's record as a JSON-serialisable dictionary."""
         return {
             **asdict(self),
             "spec": self.spec.model_dump(mode="json", exclude_defaults=True),
@@ -55,13 +55,13 @@ def benchmark(spec: GraphSpec, folder: Path, updates: int, pause: float) -> Benc
     Parameters
     ----------
     spec : GraphSpec
-        What to time.
+        The spec to time.
     folder : Path
-        Where relative data files, and modules of the user's, lie.
+        The folder of relative data files and of the user's modules.
     updates : int
-        To time, at least.
+        The minimum number of updates to time.
     pause : float
-        Seconds of sleep before each timed call.
+        The seconds to sleep before each timed call.
 
     Raises
     ------

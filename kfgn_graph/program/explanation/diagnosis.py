@@ -1,4 +1,4 @@
-"""All that the doctor looks at, and what it concludes."""
+"""The diagnosis of a machine: backends, libraries, packages, problems and advice."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from kfgn_graph.program.machine import machine_record
 from kfgn_graph.program.rules import resolve_backend
 
 NOT_INSTALLED = (
-    "kfgn_graph itself is not installed, so that what it requires is not known: pip install -e . "
+    "kfgn_graph itself is not installed, so its requirements are not known. Run pip install -e . "
     "in the checkout."
 )
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """The findings about a machine.
 
     Attributes
     ----------
     machine : dict
-        See :func:`kfgn_graph.program.machine.machine_record`.
+        The record from :func:`kfgn_graph.program.machine.machine_record`.
     backends : list of BackendCheck
-        Each was tried.
+        The result of the test of each backend.
     auto : str
-        The backend that ``auto`` stands for.
+        The backend that ``auto`` selects.
     compiler : str or None
-        The C++ compiler.
+        The command of the C++ compiler.
     blas_flags : str
-        What PyTensor's C code links for its products.
+        The linker flags for BLAS in PyTensor's C code.
     libraries : list of Library
-        Of linear algebra and threads, with their numbers of threads.
+        The loaded libraries with thread pools.
     cards : list of str
-        NVIDIA's.
+        The names of NVIDIA graphics cards.
     extras : list of Extra or None
-        Requirements, then extras; None where the package is not installed itself.
+        The requirements, then the extras; None if the package itself is not installed.
     """
 
     machine: dict[str, Any]
@@ -61,9 +61,9 @@ class Diagnosis:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps an update with default settings from compiling, with the remedy."""
+        """The problems that prevent a default update from compiling, with their remedies."""
         found = [
-            f"missing: {', '.join(extra.missing)}: {extra.remedy}."
+            f"missing: {', '.join(extra.missing)}; install with: {extra.remedy}."
             for extra in self.extras or ()
             if not extra.name and extra.missing
         ]
@@ -76,18 +76,18 @@ class Diagnosis:
 
     @property
     def advice(self) -> list[str]:
-        """What could be better."""
+        """Suggestions that no update depends on."""
         given = [NOT_INSTALLED] if self.extras is None else []
         on = [device for check in self.backends for device in check.devices]
         if self.cards and all(device.startswith("cpu") for device in on):
             given.append(
-                "there is a graphics card, but nothing computes on it: "
+                "there is a graphics card, but no backend uses it; install with: "
                 'pip install "kfgn_graph[cuda]".'
             )
         return given
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
+        """Return the diagnosis as a JSON-serialisable dictionary."""
         return {
             "ok": not self.problems,
             "problems": self.problems,
@@ -100,7 +100,7 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Look at this machine; every backend compiles something, which takes seconds."""
+    """Diagnose this machine. Each backend compiles a small update, which takes seconds."""
     backends = [check_backend(name) for name in BACKENDS]
     return Diagnosis(
         machine_record(),

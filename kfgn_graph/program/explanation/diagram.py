@@ -1,4 +1,4 @@
-"""A recognised graph as a drawing has it: inputs, layers, functions between, sums and the loss."""
+"""The diagram of a recognised graph: inputs, layers, elementwise functions, sums and the loss."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ TRANSPARENT = (DimShuffle, SpecifyShape)
 
 @dataclass(frozen=True)
 class Node:
-    """What is drawn as one shape.
+    """A node of the diagram, drawn as one shape.
 
     Attributes
     ----------
     kind : {"input", "layer", "function", "sum", "loss"}
-        Which shape.
+        The kind of node, which selects the shape.
     title : str
-        Its text.
+        The text of the node.
     layer : LayerShape or None
-        Of a layer.
+        The shape of the layer; None for other kinds.
     """
 
     kind: Kind
@@ -41,7 +41,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow between two nodes, by place; ``target`` marks what the loss compares with."""
+    """An arrow between two nodes, given by their indices.
+
+    ``target`` marks an arrow from the targets to the loss.
+    """
 
     start: int
     end: int
@@ -50,7 +53,7 @@ class Edge:
 
 @dataclass
 class Diagram:
-    """Nodes, each after those that it reads, and edges."""
+    """Nodes in topological order, and edges between them."""
 
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
@@ -64,19 +67,22 @@ def diagram_of(
     Parameters
     ----------
     graph : LayerGraph
-        From :func:`kfgn_graph.trace_layers`.
+        The graph from :func:`kfgn_graph.trace_layers`.
     shapes : sequence of LayerShape
-        Of its layers.
+        The shapes of its layers, in the same order.
     inputs : sequence of variables
-        What a batch consists of.
+        The symbolic inputs of a batch.
     loss : str
-        What the loss is called.
+        The name of the loss.
     """
     return _Reader(graph, shapes, inputs).read(loss)
 
 
 class _Reader:
-    """Walks from the inputs to the output; ``_places`` holds the node that gives a variable."""
+    """A traversal from the inputs to the output.
+
+    ``_places`` maps a variable to the index of the node that computes it.
+    """
 
     def __init__(
         self, graph: kfgn.LayerGraph, shapes: Sequence[LayerShape], inputs: Sequence[Variable]
@@ -97,7 +103,7 @@ class _Reader:
         self._namer = Namer()
 
     def _dependents(self) -> set[Variable]:
-        """Return the numbers that depend on the batch; lengths and places do not count."""
+        """Return the real variables that depend on the batch, without integers such as lengths."""
         varying: set[Variable] = set(self._inputs)
         for node in self._order:
             if any(v in varying for v in node.inputs):
@@ -116,7 +122,7 @@ class _Reader:
         return _connected(self._diagram, place)
 
     def _is_boundary(self, v: Variable) -> bool:
-        """Whether a value is drawn by itself, and not inside a composition."""
+        """Return whether a variable has a node to itself and is not inside a composition."""
         if v is self._graph.output or v.owner is None or v in self._layers:
             return True
         if not isinstance(v.owner.op, Elemwise) or self._branches(v):
@@ -131,14 +137,14 @@ class _Reader:
         return [u for u in dict.fromkeys(v.owner.inputs) if u in self._varying]
 
     def _branches(self, v: Variable) -> bool:
-        """Whether a value adds, or otherwise joins, different parts of the network."""
+        """Return whether a variable adds, or otherwise joins, different parts of the network."""
         if v.owner is None or v in self._layers or not isinstance(v.owner.op, Elemwise):
             return False
         operands = self._operands(v)
         return len(operands) > 1 and len({self._root(u) for u in operands}) > 1
 
     def _root(self, v: Variable) -> Variable:
-        """Follow elementwise Ops down to the value that they all start from."""
+        """Follow elementwise Ops back to their only common input."""
         while v.owner is not None and v not in self._layers and v is not self._graph.output:
             if not isinstance(v.owner.op, Elemwise) or self._read_by_others(v):
                 break
@@ -152,7 +158,7 @@ class _Reader:
         return any(not isinstance(c.op, Elemwise) for c in self._clients.get(v, []))
 
     def _place(self, v: Variable) -> int:
-        """Return the place of the node that gives a value, drawing it where it is new."""
+        """Return the index of the node that computes a variable; add the node if needed."""
         if v not in self._places:
             self._places[v] = self._draw(v)
         return self._places[v]
@@ -176,7 +182,7 @@ class _Reader:
         return self._add(Node("function", self._namer.name(v, leaf, nodes)), [leaf])
 
     def _composition(self, v: Variable) -> tuple[Variable, list[Apply]]:
-        """Return where a composition starts, and its nodes in order."""
+        """Return the input of a composition, and its nodes in topological order."""
         inside, pending, leaf = set(), [v], v
         while pending:
             u = pending.pop()
@@ -200,7 +206,7 @@ def _is_real(v: Variable) -> bool:
 
 
 def _beside_output(graph: kfgn.LayerGraph) -> list[Variable]:
-    """Return what the loss reads beside the network's output."""
+    """Return the inputs of the loss other than the network's output."""
     beside: dict[Variable, None] = {}
     pending, seen = [graph.data_loss], {graph.output}
     while pending:
@@ -216,7 +222,7 @@ def _beside_output(graph: kfgn.LayerGraph) -> list[Variable]:
 
 
 def _connected(diagram: Diagram, loss: int) -> Diagram:
-    """Return the diagram without what does not lead to the loss."""
+    """Return the diagram of only those nodes that lead to the loss."""
     kept = {loss}
     for edge in sorted(diagram.edges, key=lambda e: -e.end):
         if edge.end in kept:

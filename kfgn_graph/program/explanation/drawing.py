@@ -11,27 +11,27 @@ from kfgn_graph.program.explanation.svg import svg_of
 
 
 def draw(task: Task, graph: kfgn.LayerGraph | None, made: Account, reason: str) -> str:
-    """Return an SVG document.
+    """Return the drawing as an SVG document.
 
     Parameters
     ----------
     task : Task
-        What is trained.
+        The task to train.
     graph : LayerGraph or None
-        Its layers.
+        The layers of its loss.
     made : Account
-        Of its update.
+        The account of its update.
     reason : str
-        Why there are no layers, where there are none.
+        The reason if there are no layers.
 
     Raises
     ------
     SpecError
-        There are no layers to draw.
+        No layers were recognised.
     """
     if graph is None:
-        raise SpecError(f"no layers were recognised, and there is nothing to draw: {reason}")
+        raise SpecError(f"there is nothing to draw, since no layers were recognised: {reason}")
     loss = made.loss.split(",")[0]
     diagram = diagram_of(graph, made.layers, task.inputs, loss)
-    subtitle = f"{made.method}, {len(made.layers)} layers, {made.batch} examples an update"
+    subtitle = f"{made.method}, {len(made.layers)} layers, {made.batch} examples per update"
     return svg_of(diagram, task.spec.name, subtitle, made.method)

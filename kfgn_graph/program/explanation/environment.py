@@ -1,4 +1,4 @@
-"""What this machine offers: backends that really compile, BLAS, threads and GPUs."""
+"""Tests of this machine's backends, and its BLAS libraries, threads, GPUs and compiler."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ BACKENDS = ("jax", "numba", "c")
 
 @dataclass(frozen=True)
 class BackendCheck:
-    """Whether a backend compiles and computes here.
+    """The result of compiling and running a product with a backend.
 
     Attributes
     ----------
     name : str
-        Of ``BACKENDS``.
+        One of ``BACKENDS``.
     problem : str or None
-        Why it cannot be used, with the remedy; None where it can.
+        The reason why it cannot be used, with the remedy; None if it can.
     devices : tuple of str
-        Where it computes, as ``"cpu"``.
+        The devices that it computes on, such as ``"cpu"``.
     seconds : float or None
-        How long compiling a product took, with whatever was in the caches; None where it failed.
+        The time to compile the product, which depends on the disk caches; None if it failed.
     """
 
     name: str
@@ -45,18 +45,18 @@ class BackendCheck:
 
 @dataclass(frozen=True)
 class Library:
-    """A library with threads of its own that is loaded here.
+    """A loaded library that has a thread pool.
 
     Attributes
     ----------
     kind : str
-        As ``"openblas"``.
+        The kind of library, such as ``"openblas"``.
     version : str or None
-        Its own.
+        The version of the library.
     threads : int
-        How many it uses.
+        The number of threads.
     owner : str
-        The package whose file it is, or its folder.
+        The package that contains the file, or the folder of the file.
     """
 
     kind: str
@@ -69,7 +69,7 @@ def check_backend(name: str) -> BackendCheck:
     """Compile a product with a backend, run it, and compare the result."""
     start = perf_counter()
     try:
-        with warnings.catch_warnings():  # of PyTensor's own BLAS, which the C backend replaces
+        with warnings.catch_warnings():  # about PyTensor's own BLAS, which the C backend replaces
             warnings.simplefilter("ignore")
             devices = _computed_on(name)
     except BackendError as error:
@@ -81,14 +81,14 @@ def check_backend(name: str) -> BackendCheck:
 
 
 def _computed_on(name: str) -> tuple[str, ...]:
-    """Return the devices that hold a product once a function of this backend has computed it."""
+    """Return the devices on which a function of a backend leaves its result."""
     unit = np.eye(2, dtype="float32")
     W, x = pytensor.shared(unit, name="W"), pt.matrix("x", shape=(None, 2), dtype="float32")
     update = kfgn.compile_update(((x @ W) ** 2).sum(axis=1).mean(), [W], [x], backend=name)
     product = pytensor.shared(2 * unit)
     pytensor.function([], updates={product: product @ product}, mode=update.mode)()
     if not np.array_equal(product.get_value(), 4 * unit):
-        raise BackendError(f"the backend {name} computes wrongly: 2 I times 2 I is not 4 I.")
+        raise BackendError(f"the backend {name} gives wrong results: 2 I times 2 I is not 4 I.")
     kept = product.get_value(borrow=True, return_internal_type=True)
     if not hasattr(kept, "devices"):
         return ("cpu",)
@@ -96,14 +96,14 @@ def _computed_on(name: str) -> tuple[str, ...]:
 
 
 def _device_name(device: Any) -> str:
-    """Return a JAX device's name: its platform, and what it is where that says more."""
+    """Return a JAX device's platform, and its kind if that adds information."""
     if device.device_kind == device.platform:
         return str(device.platform)
     return f"{device.platform} ({device.device_kind})"
 
 
 def libraries() -> list[Library]:
-    """Return the loaded libraries of linear algebra and of threads."""
+    """Return the loaded libraries for linear algebra and threading."""
     return [
         Library(
             str(found["internal_api"]),
@@ -116,7 +116,7 @@ def libraries() -> list[Library]:
 
 
 def _owner(library: Path) -> str:
-    """Return the package that brought a library: ``numpy`` of ``numpy.libs``, or its folder."""
+    """Return the package that contains a library, ``numpy`` for ``numpy.libs``, or its folder."""
     for folder, parent in zip(library.parts[1:], library.parts, strict=False):
         if parent == "site-packages":
             return folder.split(".")[0]
@@ -124,9 +124,9 @@ def _owner(library: Path) -> str:
 
 
 def graphics_cards() -> list[str]:
-    """Return the names of NVIDIA's cards, or why their driver does not tell them.
+    """Return the names of NVIDIA graphics cards, or the error of the driver.
 
-    Empty where there is no driver.
+    The list is empty if there is no driver.
     """
     tool = shutil.which("nvidia-smi")
     if tool is None:
@@ -135,11 +135,11 @@ def graphics_cards() -> list[str]:
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        return [f"unknown, since nvidia-smi fails: {error}"]
+        return [f"unknown, because nvidia-smi fails: {error}"]
     return [line.strip() for line in told.stdout.splitlines() if line.strip()]
 
 
 def compiler() -> str | None:
-    """Return the C++ compiler that PyTensor has found, where it is still there."""
+    """Return the command of PyTensor's C++ compiler, or None if it does not exist."""
     command = str(pytensor.config.cxx)
     return command if command and shutil.which(command.split()[0]) else None

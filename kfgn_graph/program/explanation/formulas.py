@@ -1,7 +1,7 @@
-r"""The paper's equations as LaTeX, in the package's convention, and which of them a method uses.
+r"""The paper's equations as LaTeX, in the package's convention, and their use by each method.
 
-Each is one function of :mod:`kfgn_graph.equations`. Examples are rows, :math:`h = a W + b`; a
-plus marks the next layer's, and n an example's own.
+Each equation is one function of :mod:`kfgn_graph.equations`. Examples are rows,
+:math:`h = a W + b`. A plus marks quantities of the next layer, and n those of one example.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from kfgn_graph.program.explanation.layers import LayerShape
 
 @dataclass(frozen=True)
 class Equation:
-    """One equation of the paper.
+    """An equation of the paper.
 
     Attributes
     ----------
     numbers : str
-        As the paper counts, ``"(18), (21)"``.
+        The numbers in the paper, such as ``"(18), (21)"``.
     function : str
-        Of :mod:`kfgn_graph.equations`.
+        The name of the function in :mod:`kfgn_graph.equations`.
     title : str
-        What it gives.
+        The quantity that it defines.
     latex : str
-        Itself.
+        The equation.
     """
 
     numbers: str
@@ -64,7 +64,7 @@ EQUATIONS = {
     "propagate_square_root": Equation(
         "(24)",
         "propagate_square_root",
-        "The square root, carried back",
+        "The square root, propagated back",
         r"c_n^k = B_n W^+ c_n^{k+}, \qquad B_n = \operatorname{diag} f'(h_n)",
     ),
     "expected_congruence": Equation(
@@ -91,7 +91,7 @@ OF_METHOD: dict[str, tuple[str, ...]] = {
     ),
     "hessianfree": ("gauss_newton",),
 }
-"""Names of :data:`EQUATIONS` by method; none of a first-order rule."""
+"""The names in :data:`EQUATIONS` that each method uses. A first-order rule uses none."""
 
 
 def equations_of(method: str) -> Sequence[Equation]:
@@ -100,14 +100,14 @@ def equations_of(method: str) -> Sequence[Equation]:
 
 
 def used_for_inputs(method: str) -> str:
-    """Return which equation gives a layer's Q; empty where a method has no factors."""
+    """Return the number of the equation for Q, or an empty text if the method has no factors."""
     return "(21)" if "input_factor" in OF_METHOD.get(method, ()) else ""
 
 
 def used_for_outputs(method: str, layer: LayerShape) -> str:
-    """Return which equations give a layer's G; empty where a method has no factors.
+    """Return the numbers of the equations for G, or an empty text if the method has no factors.
 
-    The layer that no other reads begins with the loss's own Hessian.
+    The last layer starts from the Hessian of the loss in the network's output.
     """
     if method == "kfra":
         return "from the loss" if layer.last else "(26)"

@@ -1,4 +1,4 @@
-"""The layers of a task: their shapes, and the sizes of their factors."""
+"""The shapes of a task's layers, and the sizes of their factors."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from kfgn_graph.program.building import Task
 
 @dataclass(frozen=True)
 class LayerShape:
-    """One affine map in numbers.
+    """The shape of one affine layer.
 
     Attributes
     ----------
     name, weight : str
-        Of the layer, and of its weight.
+        The names of the layer and of its weight.
     bias : str or None
-        Its bias's name; None without one.
+        The name of the bias, or None.
     inputs, outputs : int
-        d_in and d_out.
+        The widths d_in and d_out.
     positions : int
-        Places of one example at which the weight is used; 1 without sharing.
+        The number of positions per example at which the weight is used; 1 without sharing.
     coupled : int
-        So many of them the loss may mix, so that their curvature is carried jointly.
+        The number of positions that the loss may couple; their curvature is propagated jointly.
     first : bool
-        Whether it reads no other layer, so that no curvature goes on below it.
+        Whether its input depends on no other layer, so that no curvature propagates below it.
     last : bool
-        Whether no other layer reads it.
+        Whether no other layer depends on it.
     """
 
     name: str
@@ -50,17 +50,17 @@ class LayerShape:
 
     @property
     def q(self) -> int:
-        """The size of Q: the bias is a coordinate of the input."""
+        """The width of Q, in which the bias is one more coordinate of the input."""
         return self.inputs + (self.bias is not None)
 
     @property
     def g(self) -> int:
-        """The size of G."""
+        """The width of G."""
         return self.outputs
 
     @property
     def products(self) -> float:
-        """Operations of the affine map, for one example."""
+        """The floating-point operations of the affine map, for one example."""
         return 2.0 * self.positions * self.inputs * self.outputs
 
 
@@ -98,14 +98,14 @@ def _widths(layer: kfgn.Layer) -> tuple[int, int]:
 
 
 def output_width(graph: kfgn.LayerGraph, task: Task) -> int:
-    """Return K, how many outputs an example has."""
+    """Return K, the number of network outputs per example."""
     return prod(lengths(graph.output, task)[graph.example_axes[graph.output] - 1 :])
 
 
 def lengths(variable: TensorVariable, task: Task) -> tuple[int, ...]:
-    """Return a variable's lengths but the first, that of the batch.
+    """Return the shape of a variable without the leading axis, the batch.
 
-    Where they are not static, they are computed from two of the task's examples.
+    If the shape is not static, it is computed from two of the task's examples.
     """
     static: Sequence[int | None] = variable.type.shape[1:]
     known = [n for n in static if n is not None]
@@ -113,7 +113,7 @@ def lengths(variable: TensorVariable, task: Task) -> tuple[int, ...]:
 
 
 def _computed_shape(variable: TensorVariable, task: Task) -> Sequence[int]:
-    """Return a variable's shape on two examples."""
+    """Return the shape of a variable for a batch of two examples."""
     function = pytensor.function(
         list(task.inputs), variable.shape, mode="FAST_COMPILE", on_unused_input="ignore"
     )

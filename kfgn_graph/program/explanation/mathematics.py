@@ -1,7 +1,7 @@
 r"""The mathematics of a task's update as a LaTeX document.
 
-What is written is what was compiled: the layers that were recognised, the equations that give
-their factors, and the damping and step of the spec.
+The document describes the compiled update: the recognised layers, the equations of their factors,
+and the damping and step length of the spec.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ RULES = {
 
 
 def latex_of(spec: GraphSpec, made: Account) -> str:
-    """Return a LaTeX document of what an update computes.
+    """Return a LaTeX document of the mathematics of an update.
 
     Parameters
     ----------
     spec : GraphSpec
-        What is trained, and how.
+        The spec.
     made : Account
-        Of its update.
+        The account of its update.
     """
-    title = f"\\section*{{{_text(spec.name)}: {made.method}, {made.batch} examples an update}}"
+    title = f"\\section*{{{_text(spec.name)}: {made.method}, {made.batch} examples per update}}"
     return HEAD + "\n".join([title, *_body(spec, made), r"\end{document}", ""])
 
 
@@ -52,7 +52,7 @@ def _body(spec: GraphSpec, made: Account) -> Iterator[str]:
     if made.layers:
         yield from _affine_maps(made)
     if spec.method.first_order:
-        yield from _section("Update", f"With the rate $r = {spec.method.rate:g}$,")
+        yield from _section("Update", f"With the learning rate $r = {spec.method.rate:g}$,")
         yield _display(RULES[spec.method.name])
         return
     yield from _section("Curvature", "Means over the examples $n$ of the batch:")
@@ -76,7 +76,7 @@ def _affine_maps(made: Account) -> Iterator[str]:
 
 
 def _factors(made: Account) -> Iterator[str]:
-    yield "So that, layer by layer,"
+    yield "The factors of the layers are"
     yield _aligned([_factor_line(made, k, layer) for k, layer in enumerate(made.layers, start=1)])
 
 
@@ -89,7 +89,7 @@ def _factor_line(made: Account, index: int, layer: LayerShape) -> str:
 
 
 def _update(spec: GraphSpec, made: Account) -> Iterator[str]:
-    yield from _section("Proposal", f"{_damping(spec)}.")
+    yield from _section("Preconditioned direction", f"{_damping(spec)}.")
     if made.method == "hessianfree":
         yield r"By conjugate gradients, with $\eta = " + f"{spec.l2:g}$,"
         yield _display(r"\bigl(\bar G + (\lambda + \eta) I\bigr)\, \Delta = -\nabla h.")
@@ -100,9 +100,9 @@ def _update(spec: GraphSpec, made: Account) -> Iterator[str]:
             r" \pi^2 = \frac{\operatorname{tr} Q / d_Q}{\operatorname{tr} G / d_G}"
         )
         yield (
-            f"with ${_gamma(spec)}$, inverted every {spec.schedule.refresh_every} updates"
-            f" ({spec.schedule.inverse}) and averaged with decay"
-            f" {spec.schedule.curvature_decay:g}."
+            f"with ${_gamma(spec)}$. The factors are averaged with decay"
+            f" {spec.schedule.curvature_decay:g}, and their inverses ({spec.schedule.inverse})"
+            f" are recomputed every {spec.schedule.refresh_every} updates."
         )
     yield from _section("Step", "")
     yield _display(_step(spec))
@@ -122,7 +122,7 @@ def _gamma(spec: GraphSpec) -> str:
     if spec.damping.gamma == "tied":
         return rf"\gamma = \sqrt{{\lambda + \eta}},\ \eta = {spec.l2:g}"
     every = spec.damping.gamma_every
-    return rf"\gamma \text{{ the best of three candidates every }} {every} \text{{ updates}}"
+    return rf"\gamma \text{{ chosen from three candidates every }} {every} \text{{ updates}}"
 
 
 def _step(spec: GraphSpec) -> str:
@@ -156,5 +156,5 @@ def _aligned(lines: list[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text as LaTeX shows it."""
+    """Return a text with the special characters of LaTeX escaped."""
     return text.translate(SPECIAL)

@@ -1,4 +1,4 @@
-"""What an update keeps, exactly, and what it moves through memory, roughly."""
+"""The exact size of the state of an update, and an estimate of its memory traffic."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 from kfgn_graph.program.explanation.operations import Counter, Part
 
 VECTORS = ("parameters", "previous", "averages", "solution")
-"""What is kept once for each parameter, where it is kept at all."""
+"""The kinds of state that hold one number per parameter, if they are kept."""
 FORWARD, BACKWARD, TANGENT, COLUMN, MEAN = 3, 4, 4, 4, 2
-"""Reads and writes of all pre-activations: of a forward pass, of a backward pass, of carrying one
-direction forward or one column back, and of the mean of b b^T."""
+"""The number of passes over all pre-activations, as reads and writes: in a forward pass, in a
+backward pass, in the propagation of one direction forward or of one column back, and in the mean
+of b b^T."""
 
 
 def kept_by_layer(state: Mapping[str, np.ndarray], counter: Counter, itemsize: int) -> list[int]:
-    """Return the bytes that persist for each layer: parameters, and all that is kept for them.
+    """Return the bytes that persist for each layer: its parameters and the state for them.
 
     Parameters
     ----------
     state : mapping
-        Of a second-order step.
+        The state of a second-order step.
     counter : Counter
-        Has the layers.
+        The counter, which holds the layers.
     itemsize : int
-        Bytes of a number.
+        The bytes of a number.
     """
     vectors = sum(any(name.startswith(f"{kind}/") for name in state) for kind in VECTORS)
     kept = []
@@ -37,12 +38,12 @@ def kept_by_layer(state: Mapping[str, np.ndarray], counter: Counter, itemsize: i
 
 
 def kept_in_all(state: Mapping[str, np.ndarray]) -> int:
-    """Return the bytes of all that persists."""
+    """Return the bytes of the whole state."""
     return sum(v.nbytes for v in state.values())
 
 
 def traffic(counter: Counter, kept: int, itemsize: int) -> Part:
-    """Return the bytes that an update reads and writes: all that persists, and activations."""
+    """Return the bytes that an update reads and writes: the state and the activations."""
     spec = counter.spec
     units = sum(layer.positions * layer.outputs for layer in counter.layers)
     passes = float(FORWARD + BACKWARD)

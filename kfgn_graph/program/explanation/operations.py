@@ -1,8 +1,8 @@
 """Floating-point operations of one update, from the shapes of the recognised layers.
 
-An addition and a multiplication count one each, and every product is counted in full. What is
-not due at every update is divided by its period. Layers count one after another: what blocks
-that couple two branches cost beside the branches' own is not counted.
+An addition and a multiplication count as one operation each, and every product is counted in full.
+The count of a part that is not due at every update is divided by its period. The count is a sum
+over the layers, without the additional cost of blocks that couple two branches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kfgn_graph.program.spec.models import GraphSpec
 Kind = Literal["product", "inversion", "memory"]
 Cost = Callable[[LayerShape], float]
 CHOLESKY = 1 / 3
-"""Operations of a Cholesky decomposition, in cubes of the width."""
+"""The operations of a Cholesky decomposition, in cubes of the width."""
 INVERSION_COST = {
     "cholesky": 1.0,
     "newton-schulz": 32.0,
@@ -33,16 +33,17 @@ inverse from it; eight iterations of two products; an eigendecomposition."""
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an update.
+    """A part of an update.
 
     Attributes
     ----------
     name : str
-        What it is.
+        The name of the part.
     kind : {"product", "inversion", "memory"}
-        Which of the machine's rates it goes by.
+        The rate of the machine that determines its time.
     amounts : tuple of float
-        Floating-point operations, layer by layer; of ``"memory"``, the bytes moved in all.
+        The floating-point operations of each layer. For ``"memory"``, one number, the total bytes
+        read and written.
     """
 
     name: str
@@ -57,16 +58,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Counter:
-    """Counts the operations of a spec's update on recognised layers.
+    """A counter of the operations of a spec's update on recognised layers.
 
     Attributes
     ----------
     spec : GraphSpec
-        The settings.
+        The spec, which holds the settings.
     layers : sequence of LayerShape
-        In forward order.
+        The layers in forward order.
     columns : int
-        K, the outputs of an example.
+        K, the number of network outputs per example.
     """
 
     spec: GraphSpec
@@ -76,7 +77,7 @@ class Counter:
     conjugate_steps: ClassVar[int] = kfgn.HessianFree().iterations
 
     def parts(self) -> list[Part]:
-        """Return the parts of an update, averaged over its periods."""
+        """Return the parts of an update, each averaged over its period."""
         parts = [self._part("forward and backward", "product", self._gradient)]
         if self.spec.method.first_order:
             return parts
@@ -95,14 +96,14 @@ class Counter:
         return self.spec.batch * layer.products
 
     def _to_inputs(self, layer: LayerShape) -> float:
-        """Return the operations of carrying a vector an example back, or on, through a layer."""
+        """Return the operations to propagate a vector per example through a layer, either way."""
         return 0.0 if layer.first else self._forward(layer)
 
     def _gradient(self, layer: LayerShape) -> float:
         return 2 * self._forward(layer) + self._to_inputs(layer)
 
     def _image(self, layer: LayerShape) -> float:
-        """Return a layer's part of J times a direction in which all layers move."""
+        """Return a layer's operations in J v, where v is a direction in all parameters."""
         return self._forward(layer) + self._to_inputs(layer)
 
     def _factors(self) -> list[Part]:
@@ -121,11 +122,11 @@ class Counter:
         return parts
 
     def _square(self, layer: LayerShape, width: int) -> float:
-        """Return the operations of a product of all rows with themselves."""
+        """Return the operations of X^T X, where X holds a row per example and position."""
         return 2.0 * self.spec.batch * layer.positions * width**2
 
     def _recursion(self, layer: LayerShape) -> float:
-        """Return the operations of W G W^T and of the mean of b b^T, below a layer."""
+        """Return the operations of W G W^T and of the mean of b b^T, in the step below a layer."""
         if layer.first:
             return 0.0
         wide = 2.0 * layer.coupled**2 * layer.inputs * layer.outputs
@@ -134,14 +135,14 @@ class Counter:
         return wide * (layer.inputs + layer.outputs) + mean
 
     def _moments(self, layer: LayerShape, columns: int) -> float:
-        """Return the operations of the block's second moments on its factors' axes."""
+        """Return the operations of a block's second moments in the eigenbases of its factors."""
         rows = self.spec.batch * layer.positions
         widths = layer.q**2 + columns * (layer.g**2 + layer.q * layer.g)
         return 2.0 * rows * widths
 
     @property
     def _solves(self) -> bool:
-        """Return whether an inverse that is only multiplied with is never formed, as on XLA."""
+        """Whether linear systems are solved by Cholesky factors, so that no inverse is formed."""
         cholesky = self.spec.schedule.inverse == "cholesky"
         return cholesky and resolve_backend(self.spec.backend) == "jax"
 
@@ -160,12 +161,12 @@ class Counter:
         ]
 
     def _preconditioning(self, layer: LayerShape) -> float:
-        """Return the operations of a block's inverse times a gradient."""
+        """Return the operations of applying the inverse of a block to the gradient."""
         once = 2.0 * layer.q * layer.g * (layer.q + layer.g)
         return once if self.spec.schedule.inverse in ("cholesky", "newton-schulz") else 2 * once
 
     def _search(self) -> list[Part]:
-        """Return three trials of gamma, every so many updates."""
+        """Return the parts of the search for gamma, which tries three candidates per period."""
         damping, inverse = self.spec.damping, self.spec.schedule.inverse
         if damping.gamma != "search":
             return []
@@ -181,7 +182,10 @@ class Counter:
         return [cubes, Part("search: steps", "product", tuple(steps))]
 
     def _model(self) -> list[Part]:
-        """Return the quadratic model's images, and the loss after a step of a trusted model."""
+        """Return the parts of the quadratic model and of the reduction ratio.
+
+        The model multiplies the Jacobian J by each direction; the ratio needs the new loss.
+        """
         damping, step = self.spec.damping, self.spec.step
         adaptive = damping.rule == "levenberg-marquardt"
         parts = []
@@ -193,7 +197,7 @@ class Counter:
         return parts
 
     def _images(self) -> tuple[float, ...]:
-        """Return the operations of J times each direction, in forward mode."""
+        """Return the operations of J times all directions, in forward mode, by layer."""
         step, n, count = self.spec.step, self.spec.batch, len(self.layers)
         if step.length is not None:
             return tuple(self._image(layer) for layer in self.layers)

@@ -1,4 +1,4 @@
-"""Where the nodes of a diagram go: in rows by longest path, branches side by side."""
+"""The layout of a diagram: rows by the longest path, with branches side by side."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from kfgn_graph.program.explanation.diagram import Diagram, Edge
 
 @dataclass(frozen=True)
 class Placement:
-    """Rows, columns and lanes, counted from 0.
+    """The rows and columns of nodes and the lanes of edges, counted from 0.
 
     Attributes
     ----------
     rows, columns : sequence of int
-        Of each node.
+        The row and the column of each node.
     lanes : dict of Edge to int
-        Edges that pass by rows go in lanes beside the nodes; those that would meet in one go in
+        The lane, beside the nodes, of each edge that skips a row. Edges that overlap have
         different lanes.
     """
 
@@ -27,13 +27,16 @@ class Placement:
 
 
 def placed(diagram: Diagram) -> Placement:
-    """Place the nodes of a diagram, each below all that it reads."""
+    """Return a placement with each node below its inputs."""
     rows = _rows(diagram)
     return Placement(rows, _columns(diagram, rows), _lanes(diagram, rows))
 
 
 def _rows(diagram: Diagram) -> list[int]:
-    """Return the longest path to each node; what is read alone by a late node goes above that."""
+    """Return the length of the longest path to each node.
+
+    A node without inputs is placed one row above its first consumer.
+    """
     count = len(diagram.nodes)
     above = _ends(diagram, count, reverse=True)
     below = _ends(diagram, count)
@@ -55,7 +58,7 @@ def _ends(diagram: Diagram, count: int, reverse: bool = False) -> list[list[int]
 
 
 def _columns(diagram: Diagram, rows: Sequence[int]) -> list[int]:
-    """Return the leftmost free column for each node, from that of the first it reads on."""
+    """Return the first free column for each node, from the leftmost column of its inputs on."""
     above = _ends(diagram, len(rows), reverse=True)
     taken: set[tuple[int, int]] = set()
     columns = [0] * len(rows)
@@ -70,7 +73,7 @@ def _columns(diagram: Diagram, rows: Sequence[int]) -> list[int]:
 
 
 def _lanes(diagram: Diagram, rows: Sequence[int]) -> dict[Edge, int]:
-    """Return a lane for each long edge, the shorter ones further in."""
+    """Return a lane for each long edge. Shorter edges are closer to the nodes."""
     long = [edge for edge in diagram.edges if rows[edge.end] - rows[edge.start] > 1]
     lanes: dict[Edge, int] = {}
     for edge in sorted(long, key=lambda e: (rows[e.end] - rows[e.start], rows[e.start])):

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies, inverts and moves numbers, on a spec's own backend."""
+"""The measured rates of this machine for products, inversions and memory, on one backend."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ STRATEGIES = {
 
 @dataclass(frozen=True)
 class Rates:
-    """What was measured.
+    """The measured rates.
 
     Attributes
     ----------
     product : float
-        Operations a second of a matrix product.
+        The operations per second of a matrix product.
     inversion : float
-        The same of the spec's inversion, counted as :data:`INVERSION_COST` has it.
+        The operations per second of the spec's inversion, as counted by :data:`INVERSION_COST`.
     memory : float
-        Bytes a second, read or written, of a pass over numbers.
+        The bytes per second, read or written, of a pass over an array.
     """
 
     product: float
@@ -49,22 +49,22 @@ class Rates:
     memory: float
 
     def seconds(self, part: Part) -> float:
-        """Return how long a part would take at its rate."""
+        """Return the seconds that a part takes at the rate of its kind."""
         rate: float = getattr(self, part.kind)
         return part.amount / rate
 
 
 def measure_rates(spec: GraphSpec, mode: Mode, dtype: str) -> Rates:
-    """Measure a few calls of each kind: medians.
+    """Measure each rate, as a median over a few calls.
 
     Parameters
     ----------
     spec : GraphSpec
-        Says how factors are inverted.
+        The spec, which names the backend and the inverse.
     mode : Mode
-        Of the backend.
+        The compilation mode of the backend.
     dtype : str
-        Of the update.
+        The dtype of the update.
     """
     with single_threaded_lapack(spec.backend):
         product = 2.0 * PRODUCT_SIZE**3 / _typical(_product(mode, dtype))
@@ -78,7 +78,7 @@ def measure_rates(spec: GraphSpec, mode: Mode, dtype: str) -> Rates:
 
 
 def _typical(call: Callable[[], object]) -> float:
-    """Return the median seconds of a call, once memory and threads are warm."""
+    """Return the median seconds of a call, after some calls that warm up memory and threads."""
     for _ in range(WARM_UP):
         call()
     taken = []
@@ -90,7 +90,7 @@ def _typical(call: Callable[[], object]) -> float:
 
 
 def _product(mode: Mode, dtype: str) -> Callable[[], object]:
-    """Return a product whose sum is returned, so that the call ends when the product does."""
+    """Return a call of a product that also returns one entry, so that it waits for the product."""
     left, right = (_numbers((PRODUCT_SIZE, PRODUCT_SIZE), dtype, seed) for seed in (0, 1))
     into = pytensor.shared(np.zeros_like(left), shape=left.shape)
     product = pytensor.shared(left, shape=left.shape) @ pytensor.shared(right, shape=right.shape)
@@ -105,7 +105,7 @@ def _pass(mode: Mode, dtype: str) -> Callable[[], object]:
 
 
 def _inversion(mode: Mode, dtype: str, inverse: str) -> Callable[[], object]:
-    """Return the inversion of two factors of one size by a spec's strategy."""
+    """Return a call that inverts two factors of equal width by the spec's strategy."""
     numbers = _numbers((INVERSION_SIZE, 2 * INVERSION_SIZE), dtype, 0)
     factor = numbers @ numbers.T / numbers.shape[1]
     pair = [pytensor.shared(factor, shape=factor.shape) for _ in "QG"]
@@ -119,7 +119,7 @@ def _numbers(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
 
 
 def _waiting(function: Callable[[], object]) -> Callable[[], object]:
-    """Return a call that ends when its results are there: JAX returns before."""
+    """Return a call that waits for its results, since JAX returns before they are computed."""
 
     def call() -> list[np.ndarray]:
         returned = function()

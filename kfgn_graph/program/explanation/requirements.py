@@ -1,4 +1,4 @@
-"""Which of the package's requirements, and which of its extras, are installed."""
+"""The installed and missing requirements of the package and of its extras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 PACKAGE = "kfgn_graph"
 FOR_DEVELOPERS = ("tests", "docs", "dev")
-"""Extras that no user needs: they are not asked for."""
+"""Extras for developers, which are not checked."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class Extra:
     Attributes
     ----------
     name : str
-        As in ``pip install "kfgn_graph[name]"``; empty for what the package always needs.
+        The name, as in ``pip install "kfgn_graph[name]"``; empty for the requirements of the
+        package itself.
     missing : tuple of str
-        What is not installed, or is of another version, with the version that is wanted.
+        The requirements that are not installed or have an unsuitable version.
     """
 
     name: str
@@ -29,16 +30,16 @@ class Extra:
 
     @property
     def remedy(self) -> str | None:
-        """The command that installs what is missing."""
+        """The command that installs the missing requirements, or None if there are none."""
         if not self.missing:
             return None
         return f'pip install "{PACKAGE}[{self.name}]"' if self.name else f"pip install {PACKAGE}"
 
 
 def extras() -> list[Extra] | None:
-    """Return the package's requirements, then its extras; None where it is not installed itself.
+    """Return the requirements of the package, then its extras, or None if it is not installed.
 
-    A checkout that was only put on the path has no list of requirements.
+    A checkout that is only on the path has no list of requirements.
     """
     try:
         package = metadata.distribution(PACKAGE)
@@ -51,7 +52,7 @@ def extras() -> list[Extra] | None:
 
 
 def _missing(wanted: list[Requirement], extra: str) -> tuple[str, ...]:
-    """Return what is missing of one extra, what the package always needs left out."""
+    """Return the missing requirements of an extra that are not requirements of the package."""
     own = [
         requirement
         for requirement in wanted
@@ -65,7 +66,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 
 def _complaint(requirement: Requirement) -> str | None:
-    """Say what is wrong with a requirement here, its own extras included; None if nothing is."""
+    """Return the problem with a requirement and its extras, or None if there is no problem."""
     try:
         found = metadata.distribution(requirement.name)
     except metadata.PackageNotFoundError:

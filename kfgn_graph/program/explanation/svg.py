@@ -1,4 +1,4 @@
-"""A diagram as an SVG file: one self-contained drawing, for light and for dark pages."""
+"""The rendering of a diagram as a self-contained SVG file, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEIGHTS = {"input": 32, "layer": 58, "function": 28, "sum": 26, "loss": 36}
 GAP, MARGIN, TOP, LANE = 24, 28, 74, 16
 WIDEST, NARROWEST = 200.0, 22.0
 LETTER = 7.0
-"""A letter's width, roughly: what an SVG cannot ask for."""
+"""The approximate width of a letter, since an SVG file cannot measure text."""
 LONGEST_NAME = 30
 LABEL_GAP = 16
 STYLE = """
@@ -45,22 +45,22 @@ text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-se
 
 
 def svg_of(diagram: Diagram, title: str, subtitle: str, method: str) -> str:
-    """Return the drawing's text.
+    """Return the SVG document of a diagram.
 
     Parameters
     ----------
     diagram : Diagram
-        From :func:`kfgn_graph.program.explanation.diagram.diagram_of`.
+        The diagram from :func:`kfgn_graph.program.explanation.diagram.diagram_of`.
     title, subtitle : str
-        Above it.
+        The two lines of text above the diagram.
     method : str
-        Whose factors the layers have.
+        The method that determines the factors of the layers.
     """
     return _Drawing(diagram, method).text(title, subtitle)
 
 
 class _Drawing:
-    """Positions in pixels; ``_x`` and ``_y`` are the middles of the nodes."""
+    """A drawing in pixels. ``_x`` and ``_y`` hold the centres of the nodes."""
 
     def __init__(self, diagram: Diagram, method: str) -> None:
         self._diagram, self._method = diagram, method
@@ -112,13 +112,13 @@ class _Drawing:
         return " ".join([node.kind, node.title, *self._labels(node)[1:]])
 
     def _labels(self, node: Node) -> list[str]:
-        """Return the lines beside a layer: its name, its shape, and its factors."""
+        """Return the lines of text beside a layer: its name, its shape and its factors."""
         layer = node.layer
         if layer is None:
             return []
         shape = f"{layer.inputs} → {layer.outputs}" + ("" if layer.bias else ", no bias")
         if layer.positions > 1:
-            shape += f", at {layer.positions} places"
+            shape += f", at {layer.positions} positions"
         by_inputs = used_for_inputs(self._method)
         lines = [shortened(node.title), shape]
         if by_inputs:
@@ -143,7 +143,7 @@ class _Drawing:
         return box + _middle(x, y, title, "on" if node.kind == "loss" else "")
 
     def _layer(self, node: Node, x: float, y: float) -> str:
-        """Draw a layer as a trapezoid, as wide above as its input and below as its output."""
+        """Draw a layer as a trapezoid. Its top and bottom show the input and output widths."""
         assert node.layer is not None
         height = HEIGHTS["layer"]
         above, below = (self._width(n) / 2 for n in (node.layer.inputs, node.layer.outputs))
@@ -179,7 +179,7 @@ class _Drawing:
 
     @staticmethod
     def _across(x0: float, y0: float, x1: float, y1: float) -> str:
-        """Lead an edge down, aside just above its end, and down."""
+        """Draw an edge that goes down, then sideways just above its end, then down."""
         aside, side, r = y1 - GAP / 2, 1 if x1 > x0 else -1, 7
         return (
             f"M{x0:.1f} {y0:.1f} V{aside - r:.1f} q0 {r} {side * r} {r} H{x1 - side * r:.1f} "
@@ -187,7 +187,7 @@ class _Drawing:
         )
 
     def _by_lane(self, x0: float, y0: float, x1: float, y1: float, lane: int) -> str:
-        """Lead an edge out below its start, down a lane on the left, and in above its end."""
+        """Draw an edge that goes left below its start, down its lane, and back above its end."""
         x, r, out, back = self._left - LANE * (lane + 1) + 4, 7, y0 + GAP / 2, y1 - GAP / 2
         return (
             f"M{x0:.1f} {y0:.1f} V{out - r:.1f} q0 {r} {-r} {r} H{x + r:.1f} q{-r} 0 {-r} {r} "
@@ -196,7 +196,7 @@ class _Drawing:
 
 
 def shortened(name: str) -> str:
-    """Return a name that is not too long to draw."""
+    """Return a name cut to the greatest length that is drawn."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
@@ -205,7 +205,7 @@ def _middle(x: float, y: float, text: str, more: str = "") -> str:
 
 
 def _tip(x: float, y: float) -> str:
-    """Draw an arrow's tip that ends at a point."""
+    """Draw the tip of an arrow that ends at a point."""
     corners: Sequence[tuple[float, float]] = [(x, y), (x - 4, y - 7), (x + 4, y - 7)]
     return (
         '<polygon class="tip" points="' + " ".join(f"{a:.1f},{b:.1f}" for a, b in corners) + '"/>'

@@ -1,4 +1,4 @@
-"""Timing an update in turn with a matrix product: what else the machine does slows both."""
+"""The timing of an update, alternated with a matrix product that other load slows as well."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from kfgn_graph.program.steps import Step
 from kfgn_graph.program.threads import single_threaded_lapack
 
 FIRST = 50
-"""So many updates do everything, whatever the periods: they are taken before any is timed."""
+"""The number of first updates, in which nothing is skipped. They are not timed."""
 UNIT_SIZE = 2000
-"""Rows and columns of the float32 matrices whose product is the unit."""
+"""The rows and columns of the float32 matrices in the product that is the unit."""
 UNIT_FLOPS = 2.0 * UNIT_SIZE**3
 LONGEST_PERIOD = 100
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long an update takes, in seconds and in units of a 2000x2000x2000 float32 product.
+    """The time of an update, in seconds and in units of a 2000x2000x2000 float32 product.
 
-    What is due repeats with a period. Figures of an update are medians over periods for each of
-    a period's phases, and the mean of those.
+    The work of an update repeats with a period. The time is a median over the periods for each
+    phase of a period, averaged over the phases.
 
     Attributes
     ----------
     first_call : float
-        Seconds of the first update, in which a backend may compile.
+        The seconds of the first update, in which a backend may compile.
     seconds : float
-        Of an update.
+        The time of an update in seconds.
     units : float
-        Of an update, each divided by the mean of the products around it.
+        The time of an update divided by the mean time of the products before and after it.
     quartiles : tuple of float
-        First and third, of all timed updates, in units.
+        The first and third quartile of all timed updates, in units.
     unit : float
-        Seconds of the product, its median.
+        The median seconds of the product.
     updates : int
-        How many were timed.
+        The number of timed updates.
     """
 
     first_call: float
@@ -57,7 +57,7 @@ class Timing:
 
 
 def period_of(spec: GraphSpec) -> int:
-    """Return after how many updates what is due repeats; at most 100."""
+    """Return the number of updates after which the work repeats; at most 100."""
     schedule, damping = spec.schedule, spec.damping
     if spec.method.first_order:
         return 1
@@ -70,19 +70,20 @@ def period_of(spec: GraphSpec) -> int:
 
 
 def time_updates(task: Task, step: Step, repeats: int, pause: float = 0.0) -> Timing:
-    """Take updates on batches of the task's data, and time them.
+    """Time updates on batches of the task's data.
 
     Parameters
     ----------
     task : Task
-        Has the data.
+        The task, which holds the data.
     step : Step
-        Is called, and trains: the first 50 updates of a second-order method are not timed.
+        The step to call, which trains the parameters. The first 50 updates of a second-order
+        method are not timed.
     repeats : int
-        Updates to time, at least: whole periods are, three or more.
+        The minimum number of updates to time. Whole periods are timed, at least three.
     pause : float
-        Seconds of sleep before each call: threads of a BLAS spin for a while after their work,
-        and would slow the next call.
+        The seconds to sleep before each call. The threads of a BLAS spin for a while after their
+        work and would slow the next call.
     """
     period = period_of(task.spec)
     count = max(3, -(-repeats // period)) * period
@@ -97,7 +98,7 @@ def time_updates(task: Task, step: Step, repeats: int, pause: float = 0.0) -> Ti
 def _alternated(
     calls: list[Callable[[], object]], first: float, count: int, period: int, pause: float
 ) -> Timing:
-    """Time updates, with the unit before and after each."""
+    """Time updates, each between two products."""
     unit = unit_product()
     unit()
     units, steps = [_seconds(unit, pause)], []
@@ -118,7 +119,7 @@ def _alternated(
 
 
 def unit_product() -> Callable[[], object]:
-    """Return the unit: NumPy's product of two fixed matrices, into memory that stays."""
+    """Return a call of the unit: NumPy's product of two fixed matrices into a fixed array."""
     rng = np.random.default_rng(1)
     shape = (UNIT_SIZE, UNIT_SIZE)
     left, right = rng.random(shape, dtype=np.float32), rng.random(shape, dtype=np.float32)
@@ -126,7 +127,7 @@ def unit_product() -> Callable[[], object]:
 
 
 def _batches(task: Task, most: int = 4) -> list[list[np.ndarray]]:
-    """Return a few batches of a random order of the data, which no update sees twice running."""
+    """Return a few batches of the data in random order, so that consecutive updates differ."""
     count, size = len(task.arrays[0]), task.spec.batch
     order = np.random.default_rng(task.spec.seed).permutation(count)
     starts = range(0, count - size + 1, size)[:most]
@@ -141,5 +142,5 @@ def _seconds(call: Callable[[], object], pause: float) -> float:
 
 
 def _by_phase(values: list[float], period: int) -> float:
-    """Return the mean over phases of the median over periods."""
+    """Return the mean over the phases of the median over the periods."""
     return statistics.mean(statistics.median(values[phase::period]) for phase in range(period))

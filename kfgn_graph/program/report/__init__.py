@@ -1,4 +1,4 @@
-"""The report of runs: one HTML page that needs nothing else."""
+"""The report of runs as one self-contained HTML page."""
 
 from kfgn_graph.program.report.page import render
 

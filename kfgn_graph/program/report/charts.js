@@ -1,5 +1,5 @@
 "use strict";
-// A chart: lines over one axis, on linear or logarithmic scales, that is read by pointer or keys.
+// A line chart with linear or logarithmic scales, whose values can be read by pointer or keys.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const RIGHT = 18;
@@ -24,7 +24,7 @@ function powerOfTen(exponent) {
   return `10${exponent < 0 ? "⁻" : ""}${digits}`;
 }
 
-// A number as an axis tells it: short, and exact for ticks.
+// A number as text: short, and exact for ticks.
 function told(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -34,7 +34,7 @@ function told(value) {
   return factor === 1 ? powerOfTen(exponent) : `${factor}·${powerOfTen(exponent)}`;
 }
 
-// Decades are all told as powers where one of them has to be.
+// If one decade must be written as a power of ten, all are.
 function ticksTold(values) {
   const decades = values.every((value) => value > 0 && Math.abs(Math.log10(value) % 1) < 1e-9);
   if (!decades || values.every((value) => value >= 1e-3 && value < 1e5)) return values.map(told);
@@ -63,7 +63,7 @@ function decadeTicks(low, high, most) {
   return ticks.filter((value) => value >= low * 0.9999 && value <= high * 1.0001);
 }
 
-// A scale from values to pixels; `log` where ratios matter.
+// A linear or logarithmic scale from values to pixels.
 function makeScale(log, low, high, from, to) {
   const see = log ? Math.log10 : (value) => value;
   const [start, end] = [see(low), see(high)];
@@ -90,7 +90,7 @@ function padded([low, high], log) {
   return [low - (high - low) * 0.04, high + (high - low) * 0.04];
 }
 
-// The bulk of the values: what lies far out is cut off, and said so.
+// The range of the bulk of the values. The chart reports how many outliers it cuts off.
 function bulk(values) {
   const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
   if (!sorted.length) return null;
@@ -98,7 +98,8 @@ function bulk(values) {
   return [at(0.02), at(0.98)];
 }
 
-// The line's path; where points outnumber pixels, each pixel's first, least, greatest and last.
+// The path of a line. If there are more points than pixels, each group of points is drawn by its
+// least and greatest value.
 function pathOf(series, x, y, drawable, width) {
   const groups = Math.max(1, Math.ceil(series.x.length / (2 * width)));
   let [path, pen] = ["", "M"];
@@ -127,8 +128,9 @@ function nearest(values, wanted) {
   return best;
 }
 
-// A chart has: title, note, xTitle, yTitle, logX, log, robust, reference, height, and draw(), which
-// returns its series: label, name (of its colour), x, y, and faint, soft, dashed, dots, quiet.
+// The properties of a chart are title, note, xTitle, yTitle, logX, log, robust, reference, height
+// and draw(), which returns its series. The properties of a series are label, name (the class of its
+// colour), x, y, faint, soft, dashed, dots and quiet.
 class Chart {
   constructor(parent, chart) {
     this.chart = chart;
@@ -154,7 +156,7 @@ class Chart {
     this.size = [width, this.chart.height ?? 230];
     this.svg.setAttribute("viewBox", `0 0 ${this.size.join(" ")}`);
     if (!this.scales()) {
-      shape(this.svg, "text", { x: width / 2, y: 80, "text-anchor": "middle" }, "nothing to draw");
+      shape(this.svg, "text", { x: width / 2, y: 80, "text-anchor": "middle" }, "no values");
       return;
     }
     this.axes();
@@ -171,7 +173,7 @@ class Chart {
     if (this.chart.reference !== undefined) up = [Math.min(up[0], 0), Math.max(up[1], this.chart.reference)];
     up = padded(up[0] < up[1] ? up : range(up, log), log);
     const outside = robust ? all("y").filter((value) => value !== null && (value < up[0] || value > up[1])).length : 0;
-    this.note.textContent = outside ? `Cut off: ${told(outside)} far out` : (this.chart.note ?? "");
+    this.note.textContent = outside ? `${told(outside)} outliers cut off` : (this.chart.note ?? "");
     const [width, height] = this.size;
     const trial = makeScale(log, up[0], up[1], height - 34, 20);
     this.yTicks = trial.ticks(Math.max(3, Math.floor(height / 42)));
@@ -238,7 +240,7 @@ class Chart {
   summary() {
     const parts = this.series.filter((one) => !one.faint).map((one) => {
       const last = one.y.findLast((value) => value !== null);
-      return `${one.label} ends at ${last === undefined ? "nothing" : told(last)}`;
+      return `${one.label} ends at ${last === undefined ? "no value" : told(last)}`;
     });
     return `${this.chart.title}. ${parts.join("; ")}.`;
   }
@@ -258,7 +260,7 @@ class Chart {
     this.read(Math.min(this.size[0] - RIGHT, Math.max(this.left, from + step)));
   }
 
-  // Show what each line is at a place, at the points that are nearest to it.
+  // Show the value of each line at the point nearest to a horizontal position.
   read(pixel) {
     if (!this.x) return;
     this.hide();

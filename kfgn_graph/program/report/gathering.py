@@ -1,4 +1,4 @@
-"""What a report shows of a run: numbers for its charts, and what is told in text."""
+"""The content of a report about a run: data for its charts, and facts for its text."""
 
 from __future__ import annotations
 
@@ -35,21 +35,20 @@ _SPECTRUM = "spectrum/"
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a report shows of a run.
+    """The content of a report about a run.
 
     Attributes
     ----------
     record : RunRecord
         The run.
     summary : Summary
-        How it went; it names the run.
+        The summary of the run, which includes its name.
     charts : dict
-        What its charts are drawn from, as JSON holds it: floor, stride, updates, evaluations,
-        spectra.
+        The JSON-serialisable data of its charts: floor, stride, updates, evaluations, spectra.
     counts : dict of str to int
-        How many updates were skipped, rejected or clamped, where that is reported.
+        The numbers of updates that were skipped, rejected or clamped, if the run records them.
     last : tuple of int and dict, or None
-        The last snapshot, with its update.
+        The update and the arrays of the last snapshot that is shown.
     """
 
     record: RunRecord
@@ -60,7 +59,7 @@ class Gathered:
 
 
 def gather(record: RunRecord, label: str) -> Gathered:
-    """Read what is shown of a run.
+    """Read the files of a run, and return the content of its report.
 
     Raises
     ------
@@ -97,19 +96,19 @@ def read_snapshot(path: Path) -> Arrays:
     Raises
     ------
     CheckpointError
-        It cannot be read.
+        The snapshot cannot be read.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"cannot read {path}: {error}. Remove it to report the rest."
+            f"cannot read {path}: {error}. Remove it to report the rest of the run."
         ) from error
 
 
 def numbers(values: np.ndarray) -> list[float | None]:
-    """Return numbers as JSON holds them, to seven digits; None for what is not finite."""
+    """Return numbers for JSON, rounded to seven digits. Values that are not finite are None."""
     return [
         float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
         for value in values.astype(np.float64).tolist()
@@ -127,7 +126,7 @@ def _evaluations(record: RunRecord) -> dict[str, list[float | None]]:
 
 
 def _spectra(arrays: Arrays) -> list[dict[str, Any]]:
-    """Return the eigenvalues by layer and factor, at ranks evenly spread on a log scale."""
+    """Return the eigenvalues by layer and factor, at ranks with even spacing on a log scale."""
     found = []
     for name, values in arrays.items():
         if name.startswith(_SPECTRUM):
@@ -152,7 +151,7 @@ def _ranks(count: int) -> np.ndarray:
 
 
 def _spread(snapshots: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
-    """Return the first and the last snapshot, and some in between."""
+    """Return at most ``MOST_SNAPSHOTS`` snapshots, including the first and the last."""
     if len(snapshots) <= MOST_SNAPSHOTS:
         return snapshots
     chosen = np.linspace(0, len(snapshots) - 1, MOST_SNAPSHOTS).round().astype(int)
@@ -160,7 +159,7 @@ def _spread(snapshots: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
 
 
 def _shown(name: str, values: np.ndarray) -> np.ndarray:
-    """Return a curve; the reduction ratio, which is measured now and then, as it was last."""
+    """Return a curve. The reduction ratio keeps its value until it is measured again."""
     if name != "reduction_ratio":
         return values
     measured = np.where(np.isfinite(values), np.arange(len(values)), 0)
@@ -168,5 +167,5 @@ def _shown(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _thinned(values: np.ndarray, stride: int) -> np.ndarray:
-    """Return each stride-th value, and the last."""
+    """Return every ``stride``-th value, and the last one."""
     return np.append(values[:-1:stride], values[-1:])

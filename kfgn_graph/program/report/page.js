@@ -1,4 +1,4 @@
-// What the page draws of its data: losses, measures and spectra, and the controls above them.
+// The charts of the page: losses, other measures and spectra, and the controls above them.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs.map((run, index) => ({ ...run, name: `run${index % 8}`, again: index >= 8, shown: true }));
@@ -10,9 +10,9 @@ let factors = [];
 const MEASURES = [
   { key: "damping", title: "Damping λ", yTitle: "λ", log: true, steady: true },
   { key: "gamma", title: "Factored damping γ", yTitle: "γ", log: true, steady: true },
-  { key: "step_scale", title: "Step length α", yTitle: "α, of the first group of layers", log: false, robust: true },
-  { key: "momentum", title: "Momentum", yTitle: "weight of the last update", log: false, robust: true },
-  { key: "reduction_ratio", title: "Reduction ratio ρ, as last measured", yTitle: "ρ, actual / predicted; ideal is 1", log: false, robust: true, reference: 1 },
+  { key: "step_scale", title: "Step length α", yTitle: "α of the first group of layers", log: false, robust: true },
+  { key: "momentum", title: "Momentum μ", yTitle: "μ, weight of the last update", log: false, robust: true },
+  { key: "reduction_ratio", title: "Reduction ratio ρ, last measured", yTitle: "ρ, actual / predicted; ideally 1", log: false, robust: true, reference: 1 },
   { key: "update_norm", title: "Norm of the update", yTitle: "‖δ‖, in the parameters' units", log: true },
   { key: "gradient_norm", title: "Norm of the gradient", yTitle: "‖∇‖, loss per parameter unit", log: true },
 ];
@@ -20,7 +20,7 @@ const MEASURES = [
 const shown = () => RUNS.filter((run) => run.shown);
 const named = { update: "updates", seconds: "seconds" };
 
-// The places of a run's updates or evaluations; what lies before the first update's end is none.
+// The horizontal positions of a run's updates or evaluations; null before the end of the first update.
 function places(run, table, against) {
   const found = table[against];
   if (against !== "seconds" || !state.late || !run.updates.seconds) return found;
@@ -28,7 +28,7 @@ function places(run, table, against) {
   return found.map((value) => (value === null || value < begun ? null : value - begun));
 }
 
-// A moving average with exponential weights, from the first value on; gaps stay gaps.
+// An exponential moving average with normalised weights; null values stay null.
 function smoothed(values, span) {
   if (span <= 1) return values;
   const keep = 1 - 1 / span;
@@ -73,8 +73,8 @@ function lossChart(against) {
   const floor = floors.length === 1 ? ` (${told(Number(floors[0].toPrecision(5)))})` : "";
   return {
     title: `Loss against ${named[against]}`,
-    note: "Dots: the full training set. Thin: batches, before their update.",
-    yTitle: `loss${raised ? ` above the least possible${floor}` : ""}${unit && `, ${unit}`}`,
+    note: "Dots: full training set. Thin lines: batches, before their update.",
+    yTitle: `loss${raised ? ` above the lowest possible${floor}` : ""}${unit && `, ${unit}`}`,
     xTitle: () => named[against],
     log: positive,
     height: 300,
@@ -96,8 +96,8 @@ function measureChart(measure) {
 function accuracyChart() {
   return {
     title: "Accuracy",
-    note: "Of the full training set.",
-    yTitle: "share that is right",
+    note: "On the full training set.",
+    yTitle: "fraction correct",
     xTitle: () => named[state.against],
     draw: () =>
       shown()
@@ -135,7 +135,7 @@ function factorChart(run, layer, factor) {
   };
 }
 
-// What is below rounding of the greatest says nothing of the factor.
+// Eigenvalues below the rounding error of the largest are not shown.
 function cut(values) {
   const least = 1e-7 * Math.max(...values);
   return values.map((value) => (value !== null && value > least ? value : null));
@@ -175,11 +175,11 @@ function offerRuns() {
   }
 }
 
-// The slider's place is the logarithm of the span, from one update to a quarter of the longest run.
+// The slider sets the logarithm of the span, from one update to a quarter of the longest run.
 function readSpan() {
   const longest = Math.max(...RUNS.map((run) => (run.updates.update ?? [0]).at(-1)));
   state.span = Math.round(Math.max(1, longest / 4) ** (find("smoothing").value / 100));
-  find("span").textContent = state.span <= 1 ? "nothing" : `${told(state.span)} updates`;
+  find("span").textContent = state.span <= 1 ? "off" : `${told(state.span)} updates`;
 }
 
 function redraw() {
@@ -210,7 +210,7 @@ function begin() {
   preparePrint();
 }
 
-// On paper everything is open, and charts are as wide as their columns.
+// In print, all sections are open, and charts have the width of their columns.
 function preparePrint() {
   let closed = [];
   window.addEventListener("beforeprint", () => {

@@ -1,4 +1,4 @@
-"""The page itself: its template, style and scripts, and the data of its charts."""
+"""The HTML page, assembled from its template, style, scripts and chart data."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from kfgn_graph.program.runs import RunRecord
 
 SCRIPTS = ("charts.js", "page.js")
 IN_SCRIPTS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
-"""What would end a script's text, or could: JSON has it as an escape too."""
+"""JSON escapes for the characters that can end a script element or a line in it."""
 UNITS = {"bernoulli": "nats", "softmax": "nats"}
 
 
 def render(records: Sequence[RunRecord], names: Sequence[str]) -> str:
-    """Return one HTML page of runs, which reads nothing from anywhere else.
+    """Return a self-contained HTML page about runs.
 
-    Its security policy allows its own style and scripts, by their digests, and nothing more: what
-    a run is called cannot do anything.
+    The security policy of the page allows only its own style and scripts, by their digests, so
+    that the name of a run cannot inject a script.
 
     Parameters
     ----------
     records : sequence of RunRecord
         The runs, at least one.
     names : sequence of str
-        A label a run.
+        A label for each run.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _source(text: str) -> str:
 
 
 def _subtitle(runs: Sequence[Gathered]) -> str:
-    """Return what all runs share: the data, and when they were made."""
+    """Return the data sets and the dates of the runs, as a line of text."""
     sources = dict.fromkeys(str(run.record.header["data"]) for run in runs)
     days = sorted({str(run.record.header["created"])[:10] for run in runs})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

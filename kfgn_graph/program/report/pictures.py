@@ -1,4 +1,4 @@
-"""Greyscale pictures as PNG, in data URIs."""
+"""Greyscale images as PNG in data URIs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def side_of(size: int) -> int | None:
-    """Return the side of square pictures of so many pixels; None if they are not square."""
+    """Return the side of a square image with ``size`` pixels, or None if it is not square."""
     side = math.isqrt(size)
     return side if side > 1 and side * side == size else None
 
 
 def picture(values: np.ndarray, low: float, high: float) -> str:
-    """Return a data URI of a picture; ``low`` is black and ``high`` is white.
+    """Return an image as a data URI.
 
     Parameters
     ----------
     values : ndarray
-        (height, width); what is beyond the range is clipped, NaN is black.
+        The image, (height, width). Values outside the range are clipped; NaN is black.
     low, high : float
-        The range.
+        The values that are drawn black and white.
     """
     span = high - low if high > low else 1.0
     scaled = np.nan_to_num((values.astype(np.float64) - low) / span, nan=0.0)

@@ -1,4 +1,4 @@
-"""The page's sections that need no script: tables, pictures, specs and environments."""
+"""The sections of the page that need no script: tables, images, specs and environments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from kfgn_graph.program.spec import to_toml
 
 COLOURS = 8
 STRENGTHS = 5
-NOT_COMPARABLE = '<p class="note">Losses are of other data or kinds: they cannot be compared.</p>'
+NOT_COMPARABLE = (
+    '<p class="note">The runs have different data or kinds of loss, so their losses cannot be '
+    "compared.</p>"
+)
 
 
 def overview(runs: Sequence[Gathered]) -> str:
-    """Return the table of all runs, and of the settings in which they differ."""
+    """Return the table of all runs, and the table of the settings that differ."""
     records = [run.record for run in runs]
     alike = comparable(records)
     cells = columns([run.summary for run in runs], alike)
@@ -42,7 +45,7 @@ def overview(runs: Sequence[Gathered]) -> str:
 
 
 def run_section(run: Gathered, index: int) -> str:
-    """Return what is told of one run."""
+    """Return the section about one run."""
     parts = [
         f'<article class="run"><h3>{_name(run, index)}</h3>',
         _facts(run),
@@ -55,7 +58,7 @@ def run_section(run: Gathered, index: int) -> str:
 
 
 def _titled(title: str) -> str:
-    return {"s": "seconds", "s/update": "seconds an update", "at": "at update"}.get(title, title)
+    return {"s": "seconds", "s/update": "seconds per update", "at": "at update"}.get(title, title)
 
 
 def _name(run: Gathered, index: int) -> str:
@@ -68,7 +71,7 @@ def _best(text: str, best: bool) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "figures") -> str:
-    """Return a table of cells that are HTML already; its first column names the rows."""
+    """Return a table from cells in HTML. The first column contains the row headers."""
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(_row(row) for row in rows)
     head_part = f"<thead><tr>{top}</tr></thead>" if head else ""
@@ -91,18 +94,20 @@ def _facts(run: Gathered) -> str:
         told.append(f"{len(layers)} layers: {', '.join(layers)}")
     told.append(f"{spec.method.name}, batches of {spec.batch:,}")
     if header["floor"]:
-        told.append(f"the least possible loss is {header['floor']:.6g}")
+        told.append(f"the lowest possible loss is {header['floor']:.6g}")
     told += [f"{count:,} updates {name}" for name, count in run.counts.items() if count]
     return f"<p>{escape('; '.join(told))}.</p>"
 
 
 def _shown(run: Gathered) -> str:
-    """Return pictures of the last snapshot, or its confusion matrix."""
+    """Return the images of the last snapshot, or its confusion matrix."""
     if run.last is None:
         return ""
     update, arrays = run.last
     if "confusion" in arrays:
-        return f"<h4>Confusion after update {update:,}</h4>" + _confusion(arrays["confusion"])
+        return f"<h4>Confusion matrix after update {update:,}</h4>" + _confusion(
+            arrays["confusion"]
+        )
     return _reconstructions(update, arrays)
 
 
@@ -116,9 +121,9 @@ def _reconstructions(update: int, arrays: Arrays) -> str:
     low, high = float(examples.min()), float(examples.max())
     rows = [
         _pictures([picture(row.reshape(side, side), low, high) for row in part], what)
-        for part, what in ((examples, "example"), (predictions, "its reconstruction"))
+        for part, what in ((examples, "example"), (predictions, "reconstruction"))
     ]
-    head = f"<h4>Examples, and their reconstructions after update {update:,}</h4>"
+    head = f"<h4>Examples and their reconstructions after update {update:,}</h4>"
     return "\n".join([head, *rows])
 
 
@@ -128,9 +133,9 @@ def _pictures(uris: Iterable[str], what: str) -> str:
 
 
 def _confusion(counts: np.ndarray) -> str:
-    """Return the matrix: true classes in rows, colours by the share of the row."""
+    """Return the confusion matrix, with true classes in rows and colours by the row's shares."""
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    head = ["true \\ given", *(str(k) for k in range(len(counts)))]
+    head = ["true \\ predicted", *(str(k) for k in range(len(counts)))]
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     rows = []
     for k, (row, share) in enumerate(zip(counts.tolist(), shares.tolist(), strict=True)):
@@ -150,7 +155,7 @@ def _strength(share: float) -> str:
 
 
 def _reproduced(run: Gathered) -> str:
-    """Return the spec, and the command that trains it again."""
+    """Return the spec, and the command that repeats the run."""
     text = to_toml(run.record.spec)
     file = f"{run.record.spec.name}.toml"
     link = (
@@ -160,9 +165,9 @@ def _reproduced(run: Gathered) -> str:
     where = escape(str(run.record.header["folder"]))
     reproduced = (
         f"<p>Save {link}, then</p><pre>kfgn train {escape(file)}</pre>"
-        f'<p class="note">Relative files and modules were looked for in {where}.</p>'
+        f'<p class="note">Relative paths and modules were resolved in {where}.</p>'
     )
-    return _details("To reproduce: the spec and the command", reproduced + _pre(text))
+    return _details("Spec and command to reproduce the run", reproduced + _pre(text))
 
 
 def _pre(text: str) -> str:
@@ -172,10 +177,10 @@ def _pre(text: str) -> str:
 def _environment(header: Mapping[str, Any]) -> str:
     machine = header["machine"]
     told = {
-        "began": header["created"],
+        "started": header["created"],
         "processor": f"{machine.get('processor')}, {machine.get('cpus')} usable",
         "system": f"{machine.get('system')}, Python {machine.get('python')}",
-        "threads and kernels set": _pairs(machine.get("thread_settings", {})) or "none",
+        "thread settings": _pairs(machine.get("thread_settings", {})) or "none",
         "versions": _pairs(machine.get("versions", {})),
         "command": machine.get("command"),
         "data": header["data"],

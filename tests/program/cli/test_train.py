@@ -147,6 +147,6 @@ def test_ctrl_c_stops_with_a_checkpoint_and_its_exit_code(spec):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "kfgn resume runs/small-1 goes on" in out
+    assert "To continue: kfgn resume runs/small-1" in out
     done = run("resume", "runs/small-1", "--json", "--updates", 1)
     assert json.loads(done.stdout)["update"] > 1

@@ -47,7 +47,7 @@ def test_settings_are_those_of_the_spec(tmp_path):
     assert r"$\lambda = 0.25$, constant" in text
     assert "every } 7" in text
     assert r"\theta + 0.125\, \Delta" in text
-    assert "inverted every 3 updates" in text
+    assert "recomputed every 3 updates" in text
     assert r"\mu" not in text
 
 

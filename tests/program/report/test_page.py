@@ -106,7 +106,7 @@ def test_long_runs_and_large_factors_are_thinned(tmp_path):
 def test_a_confusion_matrix_is_a_table(tmp_path):
     page = page_of(make_run(tmp_path / "a-1"))
     assert page.count('<td class="l3">10</td>') == 10
-    assert "Confusion after update 40" in page
+    assert "Confusion matrix after update 40" in page
 
 
 def test_an_autoencoder_shows_its_examples_beside_their_reconstructions(tmp_path):
@@ -173,7 +173,7 @@ def test_a_browser_draws_all_charts_and_complains_of_nothing(written):
     assert found.count("<figure") == 2 + 1 + 7 + 2
     assert found.count('class="line') > 40
     drawn = found.split("</style>")[1].split('id="data"')[0]
-    assert "nothing to draw" not in drawn
+    assert "no values" not in drawn
     assert "NaN" not in drawn
 
 
