@@ -76,7 +76,7 @@ class NetworkSpec(Section):
 
 
 class DataSpec(Section):
-    """The source of the training examples."""
+    """The training data: a built-in data set or a NumPy file."""
 
     name: DataName | None = None
     """Name of a built-in data set; ``kfgn data list`` lists them."""
@@ -241,7 +241,7 @@ class GraphSpec(Section):
     summed over outputs. ``squared`` is half the squared error, summed over outputs. ``softmax``
     is the cross-entropy of class labels."""
     data: DataSpec
-    """The source of the training examples."""
+    """The training data."""
     method: Annotated[
         MethodSpec, BeforeValidator(_named, json_schema_input_type=MethodSpec | MethodName)
     ] = MethodSpec()
