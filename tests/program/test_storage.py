@@ -34,7 +34,7 @@ def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch):
     [
         (errno.ENOSPC, "make room"),
         (errno.EROFS, "read-only: choose another folder"),
-        (errno.EACCES, "change its rights"),
+        (errno.EACCES, "change the permissions"),
         (errno.EIO, "Check the disk"),
     ],
 )
