@@ -117,7 +117,7 @@ def cache_is_full(folder: Path) -> dict[str, Any]:
     with _mounted(folder / "disk", "size=2m") as disk, _variable(CACHE_VARIABLE, disk):
         done = finish("data", "make", "curves")
         left = list(disk.rglob("*.npz"))
-    result = _result("data set does not fit", done, 3, "cannot keep")
+    result = _result("data set does not fit", done, 3, "cannot write")
     result["good"] &= not left
     return result
 

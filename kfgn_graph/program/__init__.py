@@ -1,1 +1,1 @@
-"""The program around the compiler: specs, data, networks, training, checkpoints, reports."""
+"""The ``kfgn`` program: specs, data, networks, training, checkpoints and reports."""

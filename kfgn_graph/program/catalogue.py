@@ -1,4 +1,4 @@
-"""The data sets that specs name: what they are, whether they are here, how to have them."""
+"""The catalogue of built-in data sets: their content, where they are, and how to obtain them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Way = Literal["fetched", "generated", "by hand", "with scikit-learn"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set.
+    """An entry of the catalogue.
 
     Attributes
     ----------
     name : str
-        As commands call it; a table of ``uci`` is ``uci/TABLE``.
+        Name of the data set in commands; a table of ``uci`` is ``uci/TABLE``.
     content : str
-        What it is.
+        Description of the examples.
     way : str
-        How it is had.
+        How the data set is obtained.
     spec : str
-        What a spec says.
+        Keys of a spec's ``data`` table that select it.
     look : callable
-        Returns where it is, or None.
+        Return the path of the data on this machine, or None.
     have : callable
-        Fetches, finds or generates it, checks it, and returns where it is.
+        Find, download or generate the data, check them, and return their path.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Entry:
 
 
 def catalogue() -> dict[str, Entry]:
-    """Return the data sets by name."""
+    """Return the entries of all data sets by name."""
     entries = [_mnist(), _digits(), _curves(), _faces(), *map(_table, uci.TABLES)]
     return {entry.name: entry for entry in entries}
 
 
 def entry_named(name: str) -> Entry:
-    """Return a data set.
+    """Return the entry of a data set.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def entry_named(name: str) -> Entry:
     entries = catalogue()
     if name not in entries:
         near = did_you_mean(name, entries) or "."
-        raise SpecError(f"no data set {name!r}{near} There are {', '.join(entries)}.")
+        raise SpecError(f"no data set {name!r}{near} The data sets are {', '.join(entries)}.")
     return entries[name]
 
 

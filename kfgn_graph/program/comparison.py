@@ -1,4 +1,4 @@
-"""Runs side by side: how far each came, how fast, and which settings differ."""
+"""Comparison of runs: their losses, their speed, and the settings in which they differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ NOTHING = "–"
 _NO_SETTINGS = ("name", "record", "budget")
 _Best = Callable[[Sequence[float]], float]
 
-#: Of a table's columns: its title, the summary's field, how it is told, and which is best.
+#: For each column of a table: title, field of the summary, number format, and the function that
+#: chooses the best value.
 _COLUMNS: tuple[tuple[str, str, str, _Best | None], ...] = (
     ("loss", "final_loss", ".6g", min),
     ("averaged", "averaged_loss", ".6g", min),
@@ -32,28 +33,28 @@ _COLUMNS: tuple[tuple[str, str, str, _Best | None], ...] = (
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run went; None where there is nothing to tell.
+    """The results of a run; a field is None where the run has no such value.
 
     Attributes
     ----------
     run : str
-        Its label.
+        Label of the run.
     final_loss : float or None
-        Of the last evaluation, over the training set.
+        Mean loss over the training set at the last evaluation.
     best_loss : float or None
-        The least of all evaluations.
+        Smallest loss of all evaluations.
     best_update : int or None
-        The update of that evaluation.
+        Update of the evaluation with the smallest loss.
     averaged_loss : float or None
-        Of the last evaluation, at the averaged iterates.
+        Mean loss over the training set at the averaged iterates, at the last evaluation.
     accuracy : float or None
-        Of the last evaluation.
+        Accuracy at the last evaluation.
     updates : int
-        That were taken.
+        Number of updates done.
     seconds : float or None
-        Of stepping, with the compilation that the first update may need.
+        Seconds spent on updates, including any compilation in the first update.
     seconds_an_update : float or None
-        Without that compilation: see :func:`seconds_an_update`.
+        Seconds per update without that compilation; see :func:`seconds_an_update`.
     """
 
     run: str
@@ -67,7 +68,7 @@ class Summary:
     seconds_an_update: float | None
 
     def as_dict(self) -> Document:
-        """Return all of it, for JSON."""
+        """Return the fields as a dict, for JSON."""
         return asdict(self)
 
 
@@ -78,11 +79,11 @@ class Column:
     Attributes
     ----------
     title : str
-        What it tells.
+        Heading of the column.
     cells : list of str
-        A text a run.
+        Text of each run's cell.
     best : list of bool
-        Whether a cell is the best of several.
+        For each run, whether its value is the best.
     """
 
     title: str
@@ -91,7 +92,15 @@ class Column:
 
 
 def columns(found: Sequence[Summary], alike: bool) -> list[Column]:
-    """Return the columns that have anything to tell; ``alike``: whether there is a best."""
+    """Return the columns in which at least one run has a value.
+
+    Parameters
+    ----------
+    found : sequence of Summary
+        The runs.
+    alike : bool
+        Whether the runs are comparable. If not, no value is marked as the best.
+    """
     made = []
     for title, field, form, best in _COLUMNS:
         values = [getattr(summary, field) for summary in found]
@@ -105,7 +114,7 @@ def columns(found: Sequence[Summary], alike: bool) -> list[Column]:
 
 
 def setting_text(value: Any) -> str:
-    """Return a setting's value as it is told."""
+    """Return a setting's value as text for a table."""
     if value is None:
         return NOTHING
     if isinstance(value, list):
@@ -114,7 +123,7 @@ def setting_text(value: Any) -> str:
 
 
 def summarise(record: RunRecord, label: str) -> Summary:
-    """Return how a run went."""
+    """Return the results of a run under a label."""
     last = record.evaluations[-1] if record.evaluations else {}
     finite = [line for line in record.evaluations if line["loss"] is not None]
     best = min(finite, key=lambda line: float(line["loss"]), default={"loss": None})
@@ -134,17 +143,18 @@ def summarise(record: RunRecord, label: str) -> Summary:
 
 
 def seconds_an_update(seconds: np.ndarray, updates: int) -> float | None:
-    """Return what an update takes: the median over whole periods of their means.
+    """Return the seconds per update: the median over complete periods of their mean.
 
-    The first update is left out, as it may compile, and so is what does not fill a period. With
-    less than a period it is the mean.
+    The first update is left out, since it may include compilation, and so is an incomplete last
+    period. Without a complete period the result is the mean; with less than two updates it is
+    None.
 
     Parameters
     ----------
-    seconds : ndarray
-        After each update, cumulative.
+    seconds : ndarray, shape (T,)
+        Cumulative seconds after each update.
     updates : int
-        Of a period.
+        Number of updates in a period of the schedule.
     """
     if len(seconds) < 2:
         return None
@@ -155,7 +165,7 @@ def seconds_an_update(seconds: np.ndarray, updates: int) -> float | None:
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """Return a short label a run: its folder's name, or the path where names are not unique."""
+    """Return a label for each run: its folder's name, or its path if the names are not unique."""
     names = [path.resolve().name for path in paths]
     if len(set(names)) == len(names):
         return names
@@ -163,7 +173,7 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def comparable(records: Sequence[RunRecord]) -> bool:
-    """Return whether the losses of all are of the same kind, on the same data."""
+    """Return whether all runs have the same loss and the same data."""
 
     def measured(record: RunRecord) -> tuple[Any, ...]:
         return record.spec.loss, record.spec.graph, record.header.get("data_sha256")
@@ -172,10 +182,10 @@ def comparable(records: Sequence[RunRecord]) -> bool:
 
 
 def differences(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
-    """Return settings that differ, by their keys: a value a run, None where it has no such key.
+    """Return the settings that differ: by dotted key, the value of each run, or None.
 
-    Names, budgets and what is recorded are no settings. Of the machine, the processor and the
-    versions are told.
+    The name, the budget and the record of a spec are not compared. Of the machine, the processor,
+    the threads and the versions of packages are compared.
     """
     settings = [_settings(record) for record in records]
     keys = dict.fromkeys(key for found in settings for key in found)
@@ -194,7 +204,7 @@ def _settings(record: RunRecord) -> Document:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield values by dotted keys."""
+    """Yield the values of nested tables with their dotted keys."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

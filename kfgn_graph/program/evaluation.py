@@ -1,4 +1,4 @@
-"""Evaluating a task on its full training set, and what a snapshot shows of it."""
+"""Evaluation of a task on its full training set, and snapshots for the report."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ FACTORS = "factors/"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes
     ----------
     loss : float
-        Mean over the training set.
+        Mean loss over the training set.
     averaged_loss : float or None
-        The same at the averaged iterates, where there are any.
+        Mean loss at the averaged iterates; None where no average is kept.
     accuracy : float or None
-        Of classifiers.
-    predictions : ndarray or None
-        Of the first examples.
-    confusion : ndarray or None
-        Of classifiers: how many examples of a class, in rows, were given which.
+        Share of examples that a classifier labels correctly.
+    predictions : ndarray or None, shape (10, K)
+        Predictions for the first examples, at most 10; None for the user's own graphs.
+    confusion : ndarray of int or None, shape (C, C)
+        Confusion matrix of a classifier: numbers of examples by true class (row) and predicted
+        class (column).
     """
 
     loss: float
@@ -48,7 +49,7 @@ class Evaluation:
     confusion: np.ndarray | None = None
 
     def line(self, update: int, seconds: float) -> dict[str, Any]:
-        """Return the line of metrics."""
+        """Return the evaluation as a line of metrics."""
         return {
             "kind": "evaluation",
             "update": update,
@@ -62,14 +63,14 @@ class Evaluation:
 class Evaluator:
     """The compiled evaluation of a task.
 
-    The loss of a built network is the mean over all examples. Of a user's graph, which may be a
-    sum, it is the mean over whole batches of as many examples as an update's; what does not fill
-    a batch is left out.
+    For a network that the program builds, the loss is the mean over all examples. The loss of a
+    user's graph may be a sum over the batch. It is therefore averaged over batches of the same
+    size as in training, and examples that do not fill a batch are left out.
 
     Parameters
     ----------
     task : Task
-        What is evaluated, at its parameters' values of the moment.
+        The task, evaluated at the current values of its parameters.
     """
 
     def __init__(self, task: Task) -> None:
@@ -89,7 +90,7 @@ class Evaluator:
         self._count = count if built else count - count % batch
 
     def __call__(self, step: Step) -> Evaluation:
-        """Evaluate the parameters, and the averaged iterates where there are any."""
+        """Evaluate at the parameters, and at the averaged iterates where an average is kept."""
         found = self._evaluate()
         averaged = step.averaged()
         if averaged is None:
@@ -121,12 +122,12 @@ class Evaluator:
 
 
 def write_snapshot(path: Path, task: Task, step: Step, found: Evaluation) -> None:
-    """Write what a report shows of a moment: spectra of the factors, predictions, confusion.
+    """Write a snapshot for the report: spectra of the factors, predictions, confusion matrix.
 
     Raises
     ------
     CheckpointError
-        It cannot be written.
+        The file cannot be written.
     """
     arrays = {f"spectrum/{name}": values for name, values in _spectra(step)}
     if found.predictions is not None:
@@ -140,7 +141,10 @@ def write_snapshot(path: Path, task: Task, step: Step, found: Evaluation) -> Non
 
 
 def _spectra(step: Step) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the eigenvalues of each factor, descending; of none before the first update."""
+    """Yield the eigenvalues of each factor in descending order; nothing before the first update.
+
+    Factors that are zero or not finite are left out.
+    """
     if step.update is None:
         return
     for name, value in step.state().items():
@@ -153,7 +157,7 @@ def _spectra(step: Step) -> Iterator[tuple[str, np.ndarray]]:
 def _values(
     variables: tuple[SharedVariable, ...], named: State | Mapping[str, Any]
 ) -> Iterator[None]:
-    """Let parameters have other values, in their order, while the block runs."""
+    """Set parameters to other values, in the same order, while the block runs."""
     kept = [v.get_value(borrow=True) for v in variables]
     for variable, value in zip(variables, named.values(), strict=True):
         variable.set_value(value, borrow=True)

@@ -1,4 +1,4 @@
-"""What a measurement was taken on, and how results are written."""
+"""A record of the machine that a measurement ran on, and writing of results as JSON."""
 
 import json
 import math
@@ -23,7 +23,7 @@ THREAD_VARIABLES = (
 
 
 def machine_record() -> dict[str, object]:
-    """Return the processor, its threads, the versions of what computes, and the command."""
+    """Return the processor, the thread settings, the versions of packages, and the command."""
     return {
         "processor": processor_name(),
         "cpus": usable_cpus(),
@@ -38,7 +38,7 @@ def machine_record() -> dict[str, object]:
 
 
 def processor_name() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name as the system reports it."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
         for line in listing.read_text(encoding="utf-8").splitlines():
@@ -48,14 +48,14 @@ def processor_name() -> str:
 
 
 def usable_cpus() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def command_line() -> str:
-    """Return how this program was called: by its name, or its file relative to the checkout."""
+    """Return the command line, with a script's path relative to the checkout."""
     checkout = Path(__file__).resolve().parents[2]
     script = Path(sys.argv[0]).resolve()
     inside = script.relative_to(checkout) if script.is_relative_to(checkout) else script.name
@@ -64,25 +64,25 @@ def command_line() -> str:
 
 
 def peak_memory() -> float:
-    """Return this process's largest resident size so far, MiB.
+    """Return the peak memory of this process so far: its largest resident set, in MiB.
 
     Raises
     ------
     BackendError
-        The system does not tell it, as Windows.
+        The system does not report it; Windows does not.
     """
     try:
         import resource
     except ImportError as error:
-        raise BackendError("this system does not tell a process's peak memory.") from error
+        raise BackendError("this system does not report a process's peak memory.") from error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def write_json(path: Path, record: Mapping[str, object]) -> Path:
-    """Write a record, readable, and return the path; the file is either absent or complete.
+    """Write a record atomically as indented JSON and return the path.
 
-    JSON has no NaN and no infinity: they are written as null.
+    NaN and infinity, which JSON does not have, are written as null.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{os.getpid()}")
@@ -93,7 +93,7 @@ def write_json(path: Path, record: Mapping[str, object]) -> Path:
 
 
 def _finite(value: object) -> object:
-    """Return the value with None in the place of every number that is not finite."""
+    """Return the value with None in place of every number that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

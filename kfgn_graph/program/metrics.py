@@ -1,4 +1,4 @@
-"""A run's metrics: a JSON object a line, of every update and every evaluation."""
+"""The metrics file of a run: one JSON object per line, for every update and every evaluation."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ FLAGS = ("skipped", "rejected", "clamped")
 def update_line(
     update: int, seconds: float, loss: float, statistics: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return the line of an update.
+    """Return the metrics line of an update.
 
     Parameters
     ----------
     update : int
-        Its number, from 1.
+        Number of the update, from 1.
     seconds : float
-        Of stepping so far.
+        Seconds spent on updates so far.
     loss : float
-        Of its batch, before it.
+        Loss of the batch before the update.
     statistics : mapping
-        What the method reports of it.
+        Statistics that the method reports.
     """
     told = {k: bool(v) if k in FLAGS else v for k, v in statistics.items()}
     return {"kind": "update", "update": update, "seconds": seconds, **told, "loss": loss}
 
 
 class MetricsFile:
-    """A file that lines are added to.
+    """A metrics file opened for appending.
 
     Parameters
     ----------
     path : Path
-        The file; it is made if need be.
+        The file; it is created if it does not exist.
     update : int
-        Lines of later updates are cut off first.
+        The last update to keep; lines of later updates are removed first.
 
     Raises
     ------
     CheckpointError
-        It cannot be written.
+        The file cannot be written.
     """
 
     def __init__(self, path: Path, update: int) -> None:
@@ -61,14 +61,14 @@ class MetricsFile:
             self._stream.truncate(_length_until(path, update))
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Add a line, with null for what is not finite."""
+        """Append a line, with null for every number that is not finite."""
         text = json.dumps({k: _finite(v) for k, v in line.items()}, allow_nan=False)
         with written(self._path):
             self._stream.write(text.encode() + b"\n")
             self._stream.flush()
 
     def synchronise(self) -> None:
-        """Wait until all lines lie on the disk."""
+        """Wait until all lines are on the disk."""
         with written(self._path):
             synchronise(self._stream)
 
@@ -86,14 +86,14 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> tuple[dict[str, np.ndarray], list[Line]]:
-    """Return a run's updates, an array a column, and its evaluations.
+    """Return the updates of a run as one array per column, and its evaluations as a list.
 
-    Columns are float64, with NaN for null. A last line that was cut off is left out.
+    Columns are float64, with NaN for null. An incomplete last line is ignored.
 
     Raises
     ------
     CheckpointError
-        The file cannot be read, or a line is no metrics line.
+        The file cannot be read, or a line is not a metrics line.
     """
     updates: list[Line] = []
     evaluations: list[Line] = []
@@ -120,14 +120,14 @@ def _lines(path: Path) -> list[Line]:
             known = False
         if not known:
             raise CheckpointError(
-                f"{path}, line {number}: no metrics line. Remove it to read the rest."
+                f"{path}, line {number}: not a metrics line. Remove it to read the rest."
             )
         lines.append(line)
     return lines
 
 
 def _length_until(path: Path, update: int) -> int:
-    """Return the length in bytes of the whole lines of updates up to this one."""
+    """Return the length in bytes of the leading complete lines up to and including an update."""
     length = 0
     with path.open("rb") as stream:
         for text in stream:

@@ -1,4 +1,4 @@
-"""The networks of the experiments and of specs, written as anyone writes them in PyTensor."""
+"""The networks of the experiments and of specs, in ordinary PyTensor code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,15 +38,15 @@ class Network:
     Attributes
     ----------
     loss : scalar variable
-        Mean over the batch, in nats for a cross-entropy.
+        Mean loss over the batch, in nats for a cross-entropy.
     parameters : tuple of shared variables
-        Weight, bias, weight, bias ... in forward order.
+        Weights and biases, alternating, in forward order.
     inputs : tuple of variables
-        What a compiled update is called with: the examples, then the targets where there are any.
+        Arguments of a compiled update: the examples, then the targets if there are any.
     logits : variable, (N, K)
-        The last layer's output, linear.
+        Output of the last layer, which is linear.
     reconstruction : variable, (N, K)
-        The prediction on the scale of the data: probabilities, or the output itself.
+        Prediction on the scale of the data: probabilities, or the output itself.
     """
 
     loss: TensorVariable
@@ -65,41 +65,42 @@ def autoencoder(
     seed: int = 0,
     dtype: str = "float32",
 ) -> Network:
-    r"""Build the paper's autoencoder, D-1000-500-250-30-250-500-1000-D unless told otherwise.
+    r"""Build the paper's autoencoder, D-1000-500-250-30-250-500-1000-D by default.
 
-    The paper names neither the hidden layers' activation nor which of them are linear. Here every
-    hidden layer has the activation, the code layer included, as in the authors' later public code
-    (tanh there); ``linear_code`` makes the narrowest hidden layer linear. The output is linear.
-    Weights are Glorot-uniform, four times that before a sigmoid; biases are zero.
+    The paper states neither the activation of the hidden layers nor which of them are linear. Here
+    every hidden layer, including the code layer, has the activation, as in the authors' later
+    public code, which uses tanh. ``linear_code`` makes the narrowest hidden layer linear. The
+    output is linear. Weights are Glorot-uniform, four times as wide before a sigmoid; biases are
+    zero.
 
     The loss of a batch is the mean over its N examples of
 
     .. math:: \sum_k \log(1 + e^{h_k}) - x_k h_k
         \qquad\text{or}\qquad \tfrac12 \sum_k (h_k - x_k)^2
 
-    for ``"bernoulli"`` (cross-entropy from logits, nats, summed over pixels) and ``"squared"``.
+    for ``"bernoulli"`` (cross-entropy from logits in nats, summed over pixels) and ``"squared"``.
 
     Parameters
     ----------
     dimension : int
-        D, the width of the data.
+        Width of the data, D.
     hidden : sequence of int
         Widths of the hidden layers.
     activation : {"tanh", "relu", "sigmoid"}
-        Of the hidden layers.
+        Activation of the hidden layers.
     loss : {"bernoulli", "squared"}
-        See above.
+        The loss, as above.
     linear_code : bool
         Whether the narrowest hidden layer is linear.
     seed : int
-        Of the weights.
+        Seed of the weights.
     dtype : str
-        Of parameters and inputs.
+        Data type of parameters and inputs.
 
     Returns
     -------
     Network
-        Its one input is the batch, which is also the target.
+        The network. Its only input is the batch, which is also the target.
     """
     linear = frozenset({int(np.argmin(hidden))} if linear_code else ())
     stack = Stack(activation, linear)
@@ -116,17 +117,17 @@ def classifier(
     sizes : sequence of int
         Widths from the input to the classes.
     activation : {"tanh", "relu", "sigmoid"}
-        Of the hidden layers.
+        Activation of the hidden layers.
     seed : int
-        Of the weights.
+        Seed of the weights.
     dtype : str
-        Of parameters and inputs.
+        Data type of parameters and inputs.
 
     Returns
     -------
     Network
-        Its inputs are the batch (N, D) and the labels (N,), int64. The loss is in nats, mean over
-        the batch.
+        The network. Its inputs are the batch (N, D) and the labels (N,), int64. The loss is the
+        mean over the batch, in nats.
     """
     return perceptron(sizes, "softmax", True, Stack(activation), seed, dtype)
 
@@ -134,7 +135,7 @@ def classifier(
 def regressor(
     sizes: Sequence[int], activation: Activation = "tanh", seed: int = 0, dtype: str = "float32"
 ) -> Network:
-    r"""Build a multilayer perceptron with half the squared distance to the targets as its loss.
+    r"""Build a multilayer perceptron with half the squared error as its loss.
 
     The loss of a batch is the mean of :math:`\tfrac12 \|h - y\|^2`.
 
@@ -143,16 +144,16 @@ def regressor(
     sizes : sequence of int
         Widths from the input to the targets.
     activation : {"tanh", "relu", "sigmoid"}
-        Of the hidden layers.
+        Activation of the hidden layers.
     seed : int
-        Of the weights.
+        Seed of the weights.
     dtype : str
-        Of parameters, inputs and targets.
+        Data type of parameters, inputs and targets.
 
     Returns
     -------
     Network
-        Its inputs are the batch (N, D) and the targets (N, K).
+        The network. Its inputs are the batch (N, D) and the targets (N, K).
     """
     return perceptron(sizes, "squared", True, Stack(activation), seed, dtype)
 
@@ -172,20 +173,21 @@ def perceptron(
     sizes : sequence of int
         Widths from the input to the output.
     loss : {"bernoulli", "squared", "softmax"}
-        See above, in this order.
+        The loss, in the order above.
     targets : bool
-        Whether there are targets y beside the examples x; else y is x.
+        Whether there are targets y besides the examples x; otherwise y is x.
     stack : Stack
-        What the layers are like.
+        Settings of the layers.
     seed : int
-        Of the weights.
+        Seed of the weights.
     dtype : str
-        Of parameters, examples and targets; the labels of softmax are int64.
+        Data type of parameters, examples and targets; the labels of softmax are int64.
 
     Returns
     -------
     Network
-        Its inputs are the batch (N, D), and the targets (N, K) or labels (N,).
+        The network. Its inputs are the batch (N, D) and the targets (N, K) or labels (N,), if it
+        has any.
     """
     x = pt.matrix("x", shape=(None, sizes[0]), dtype=dtype)
     h, parameters = stack.build(x, list(sizes), seed, dtype)

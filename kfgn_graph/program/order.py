@@ -1,4 +1,4 @@
-"""The order in which examples are used: shuffled anew each epoch, and able to go on anywhere."""
+"""The order of the examples: shuffled in each epoch, and resumable after any batch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import numpy as np
 from kfgn_graph.errors import CheckpointError
 
 STREAM = 1
-"""Sets this generator apart from the one that draws the weights, which has the same seed."""
+"""Second seed; it makes the order independent of the weights, which share the first seed."""
 
 
 class DataOrder:
-    """Batches of a data set, for ever; what does not fill a batch is left out of the epoch.
+    """An endless sequence of batches of a data set.
+
+    Each epoch is a random permutation of the examples. Examples left over at its end that do not
+    fill a batch are not used in that epoch.
 
     Parameters
     ----------
     arrays : sequence of ndarray
-        Equally long, examples leading.
+        Arrays of equal length, with one example per row.
     batch : int
-        Examples a batch, at most as many as there are.
+        Number of examples per batch, at most the number of examples.
     seed : int
-        Of the order.
+        Seed of the permutations.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], batch: int, seed: int) -> None:
@@ -36,7 +39,7 @@ class DataOrder:
 
     @property
     def batches(self) -> int:
-        """Batches an epoch."""
+        """Number of batches per epoch."""
         return self._count // self._batch
 
     def next(self) -> tuple[np.ndarray, ...]:
@@ -49,16 +52,16 @@ class DataOrder:
         return tuple(np.ascontiguousarray(array[chosen]) for array in self._arrays)
 
     def state(self) -> dict[str, Any]:
-        """Return where the order is, for JSON: the generator before the epoch, and its batches."""
+        """Return the position as JSON values: generator before the epoch, epoch, batches used."""
         return {"generator": self._before, "epoch": self._epoch, "position": self._position}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go where :meth:`state` was called.
+        """Go to a position that :meth:`state` returned.
 
         Raises
         ------
         CheckpointError
-            It is no such place.
+            The state is invalid.
         """
         try:
             self._generator.bit_generator.state = state["generator"]
@@ -66,7 +69,7 @@ class DataOrder:
             self._begin_epoch()
             self._position = int(state["position"])
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the order of the data is not one of ours: {error}.") from error
+            raise CheckpointError(f"the state of the data's order is invalid: {error}.") from error
 
     def _begin_epoch(self) -> None:
         self._before = self._generator.bit_generator.state

@@ -1,4 +1,4 @@
-"""What training writes down on its way."""
+"""Writing of metrics, snapshots and checkpoints during training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kfgn_graph.program.watching import Watcher
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes down what a session does: lines of metrics, snapshots, checkpoints."""
+    """A writer of the records of a session: lines of metrics, snapshots and checkpoints."""
 
     session: Session
     evaluator: Evaluator
@@ -25,7 +25,13 @@ class Recorder:
     watch: Watcher
 
     def update(self, loss: float) -> None:
-        """Write an update's line."""
+        """Write the metrics line of the update just done, and report it to the watcher.
+
+        Parameters
+        ----------
+        loss : float
+            Loss of the batch before the update.
+        """
         session = self.session
         told = session.step.statistics()
         line = update_line(session.update, session.seconds, loss, told)
@@ -33,7 +39,7 @@ class Recorder:
         self.watch.updated(session.update, session.seconds, loss, told.get("damping"))
 
     def evaluate(self) -> None:
-        """Evaluate, and write a line and a snapshot."""
+        """Evaluate on the training set; write a metrics line and a snapshot."""
         session = self.session
         found = self.evaluator(session.step)
         self._add(found.line(session.update, session.seconds))
@@ -42,7 +48,7 @@ class Recorder:
         self.watch.evaluated(session.update, found)
 
     def save(self) -> None:
-        """Write a checkpoint; the metrics until then lie on the disk before it does."""
+        """Write a checkpoint, after flushing all earlier metrics to the disk."""
         session = self.session
         self.metrics.synchronise()
         header = {

@@ -1,4 +1,4 @@
-"""Numba without its fast mathematics, so that a run that goes on rounds as it did before."""
+"""Numba without its fast-math mode, so that a resumed run has the same rounding errors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytensor
 
 @contextmanager
 def rounded_as_written() -> Iterator[None]:
-    """Let Numba keep the order of operations while the block runs; other backends always do.
+    """Turn off Numba's fast-math mode while the block runs; other backends are not affected.
 
-    Its fast mathematics may regroup sums, by what it sees of a function: another code where it
-    compiles all at once than where it finds parts in its cache, as a second process does.
+    Fast-math lets the compiler regroup sums, depending on how much of the program it sees at
+    once. A process that finds compiled parts in Numba's cache can therefore get different code,
+    and different rounding, from a process that compiles everything.
     """
     with pytensor.config.change_flags(numba__fastmath=False):
         yield

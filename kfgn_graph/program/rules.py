@@ -31,31 +31,33 @@ def compile_rule(
     backend: Backend = "auto",
     l2: float = 0.0,
 ) -> RuleStep:
-    """Compile a step of plain gradient descent, with momentum 0.9, with Nesterov's, or of Adam.
+    """Compile a step of a first-order rule of pytensor-ml.
 
     Parameters
     ----------
     rule : {"sgd", "momentum", "nesterov", "adam"}
-        Which.
+        Gradient descent without momentum, with momentum 0.9 or with Nesterov momentum 0.9; or
+        Adam.
     rate : float
         Learning rate.
     halve_every : int or None
-        Updates after which the rate is halved, again and again.
+        Number of updates between halvings of the rate; None keeps it constant.
     loss : scalar variable
-        What to train.
+        The loss to minimise.
     parameters : sequence of shared variables
-        Trained in place.
+        The parameters, which the step updates in place.
     inputs : sequence of variables
-        What a batch consists of.
+        The variables of a batch.
     backend : {"auto", "jax", "numba", "c"}
-        What compiles.
+        The backend that compiles the step.
     l2 : float
-        eta of (eta / 2) ||theta||^2, added to what is trained, not to the loss that is returned.
+        Coefficient eta of the penalty (eta / 2) ||theta||^2. The step minimises the sum of loss
+        and penalty, and returns the loss alone.
 
     Raises
     ------
     BackendError
-        pytensor-ml, or the backend, is not installed.
+        pytensor-ml or the backend is not installed.
     """
     transform = _transform(rule, rate, halve_every)
     from pytensor_ml.optim import compile_train
@@ -82,7 +84,7 @@ def _transform(rule: Rule, rate: float, halve_every: int | None) -> Any:
         from pytensor_ml.optim import adam, sgd, step_decay
     except ImportError as error:
         raise BackendError(
-            f'the rule "{rule}" is from pytensor-ml, which cannot be imported ({error}): '
+            f'the rule "{rule}" needs pytensor-ml, which cannot be imported ({error}): '
             'pip install "kfgn_graph[experiments]".'
         ) from error
     schedule: Any = rate
@@ -94,17 +96,17 @@ def _transform(rule: Rule, rate: float, halve_every: int | None) -> Any:
 
 
 def resolve_backend(backend: Backend) -> Literal["jax", "numba", "c"]:
-    """Return the backend that ``"auto"`` stands for: JAX when it is installed, else Numba."""
+    """Return the backend that a name selects: ``"auto"`` is JAX if installed, otherwise Numba."""
     if backend == "auto":
         return "jax" if importlib.util.find_spec("jax") else "numba"
     return backend
 
 
 def backend_mode(backend: Backend) -> Mode:
-    """Return the PyTensor mode of a backend, for functions that are no update of ours.
+    """Return the PyTensor mode of a backend, for functions other than the package's updates.
 
-    PyTensor sets JAX's precision by ``floatX`` when its JAX part is first imported, which must
-    therefore not happen while ``floatX`` is changed.
+    PyTensor sets the precision of JAX from ``floatX`` when its JAX linker is first imported. This
+    function imports it at once, so that the import cannot happen while ``floatX`` is changed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A session of training: what is trained, how far it is, and when it ends."""
+"""The state of a training session, and the conditions that end it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfgn_graph.program.steps import Step
 
 DEFAULT_EVALUATIONS = 10
 LOST_AFTER = 20
-"""Losses in a row that are not finite before a run is given up."""
+"""Number of consecutive non-finite losses after which training stops."""
 
 
 Reason = Literal["updates", "seconds", "interrupted", "diverged"]
@@ -21,7 +21,27 @@ Reason = Literal["updates", "seconds", "interrupted", "diverged"]
 
 @dataclass
 class Session:
-    """What is trained, where its order is, and how far it is."""
+    """A training session: the task, its compiled step, the order of its data, and its progress.
+
+    Attributes
+    ----------
+    path : Path
+        The run's folder.
+    task : Task
+        The network or graph, its spec and its data.
+    step : Step
+        The compiled step.
+    order : DataOrder
+        The order of the batches.
+    header : dict
+        The content of the run's ``run.json``.
+    update : int
+        Number of updates done.
+    seconds : float
+        Seconds spent on updates, summed over all sessions.
+    lost : int
+        Number of consecutive updates, up to the last, with a loss that is not finite.
+    """
 
     path: Path
     task: Task
@@ -34,7 +54,7 @@ class Session:
 
     @property
     def limit(self) -> int | None:
-        """The last update that the budget allows; None where it counts seconds alone."""
+        """Last update that the budget allows; None if it limits seconds only."""
         budget = self.task.spec.budget
         limits = [] if budget.updates is None else [budget.updates]
         if budget.epochs is not None:
@@ -43,6 +63,7 @@ class Session:
 
     @property
     def evaluate_every(self) -> int:
+        """Number of updates between evaluations."""
         every = self.task.spec.record.evaluate_every
         if every is not None:
             return every
@@ -51,7 +72,7 @@ class Session:
         return max(1, self.limit // DEFAULT_EVALUATIONS)
 
     def ended(self) -> Reason | None:
-        """Return why training ends here, if it does."""
+        """Return the reason for ending training now, or None to continue."""
         budget = self.task.spec.budget
         if self.lost >= LOST_AFTER:
             return "diverged"

@@ -1,4 +1,4 @@
-"""The arrays that a spec trains on: from a data set that the program knows, or from a file."""
+"""The arrays that a spec trains on, from a built-in data set or from a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOADERS: dict[str, Callable[[], Dataset]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays with examples leading, and where they came from."""
+    """Arrays with one example per row, and their origin."""
 
     arrays: tuple[np.ndarray, ...]
     origin: str
@@ -46,21 +46,21 @@ def load_source(data: DataSpec, folder: Path) -> Source:
     Parameters
     ----------
     data : DataSpec
-        What to load.
+        The data to load.
     folder : Path
-        Where a relative file lies.
+        Base folder of a relative file name.
 
     Raises
     ------
     SpecError
-        The data have not so many examples, or no such array.
+        The data have fewer examples than the spec needs, or lack an array that it names.
     DataError
-        The data are not to be had, or damaged.
+        The data are not found or damaged.
     """
     source = _read(folder / data.file, data.arrays) if data.file else _known(data)
     count = len(source.arrays[0])
     if data.examples is not None and data.examples > count:
-        raise SpecError(f"data.examples: found {data.examples}, but there are {count} examples.")
+        raise SpecError(f"data.examples: found {data.examples}; there are only {count} examples.")
     arrays = tuple(array[: data.examples] for array in source.arrays)
     if data.standardise:
         arrays = tuple(standardised(a) if a.dtype.kind == "f" else a for a in arrays)
@@ -68,7 +68,7 @@ def load_source(data: DataSpec, folder: Path) -> Source:
 
 
 def standardised(array: np.ndarray) -> np.ndarray:
-    """Return an array whose columns have mean 0 and variance 1; constant columns become 0."""
+    """Scale the columns of an array to mean 0 and variance 1; constant columns become 0."""
     centred = array - array.mean(axis=0, dtype=np.float64)
     deviation = np.sqrt(np.mean(centred**2, axis=0))
     return (centred / np.where(deviation > 0, deviation, 1)).astype(array.dtype)
@@ -83,18 +83,18 @@ def _known(data: DataSpec) -> Source:
 def _read(path: Path, names: list[str]) -> Source:
     """Read arrays of numbers from an .npz file."""
     if not path.is_file():
-        raise DataNotFound(f"{path} is no file; data.file is relative to the spec's folder.")
+        raise DataNotFound(f"{path} is not a file; data.file is relative to the spec's folder.")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             if not isinstance(content, np.lib.npyio.NpzFile):
-                raise ValueError("one array without a name")
+                raise ValueError("it is one array without a name")
             held = list(content.files)
             for name in names:
                 if name not in held:
                     near = did_you_mean(name, held) or "."
                     raise SpecError(
                         f"data.arrays: no array {name!r} in {path}{near} "
-                        f"There are {', '.join(held)}."
+                        f"The file has {', '.join(held)}."
                     )
             found = {name: content[name] for name in names or held}
     except (
@@ -106,10 +106,10 @@ def _read(path: Path, names: list[str]) -> Source:
         zlib.error,
     ) as e:
         raise DataCorrupt(
-            f"{path} is no readable .npz file of numbers ({e}). Write it by numpy.savez."
+            f"{path} is not a readable .npz file of numbers ({e}). Write it with numpy.savez."
         ) from e
     _check(path, found)
-    named = names or list(found)  # one array may be given twice, as what is read and as target
+    named = names or list(found)  # one array may be named twice, as input and as target
     return Source(tuple(found[name] for name in named), f"{path}, arrays {', '.join(named)}")
 
 
@@ -118,12 +118,12 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise DataCorrupt(f"{path} holds no arrays.")
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
-            raise DataCorrupt(f"{path}: {name} is {array.dtype}; it has to be real numbers.")
+            raise DataCorrupt(f"{path}: {name} is {array.dtype}; it must be real numbers.")
         if array.ndim == 0 or array.size == 0:
             raise DataCorrupt(f"{path}: {name} has the shape {array.shape}: no examples.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise DataCorrupt(f"{path}: {name} is not finite at {place}. Remove such examples.")
+            raise DataCorrupt(f"{path}: {name} is not finite at {place}. Remove the example.")
     if len({len(array) for array in arrays.values()}) > 1:
         lengths = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
         raise DataCorrupt(f"{path}: arrays have different numbers of examples: {lengths}.")

@@ -1,4 +1,4 @@
-"""Stacks of affine maps and activations, and how their weights begin."""
+"""Stacks of affine maps and activations, and the initialisation of their weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,32 +21,35 @@ ACTIVATIONS: dict[str, Callable[[TensorVariable], TensorVariable]] = {
     "linear": lambda h: h,
 }
 GAINS = {"sigmoid": 4.0}
-"""What Glorot's weights before an activation are multiplied with, where it is not 1. A sigmoid's
-slope is at most 1/4: without its gain the spread over examples falls by four at each layer."""
+"""Factors by which Glorot-uniform weights before an activation are multiplied, where not 1. The
+slope of a sigmoid is at most 1/4; without the gain, the spread over examples would fall by a
+factor of four at each layer."""
 SPARSE_WEIGHTS = 15
-"""Weights of a unit that the sparse initialisation does not set to zero."""
+"""Number of nonzero incoming weights per unit in the sparse initialisation."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What the layers between input and output are like.
+    """Settings of the layers of a multilayer perceptron.
 
     Attributes
     ----------
     activation : {"tanh", "relu", "sigmoid", "linear"}
-        Of the hidden layers.
+        Activation of the hidden layers.
     linear : frozenset of int
-        Hidden layers without activation, from 0.
+        Indices of the hidden layers without an activation, counted from 0.
     initialisation : {"glorot-uniform", "he-normal", "sparse"}
-        Of the weights: uniform in +-sqrt(6 / (fan_in + fan_out)), times the activation's gain;
-        normal with variance 2 / fan_in; or 15 incoming weights a unit from N(0, 1), the rest zero.
+        Distribution of the initial weights: uniform in +-sqrt(6 / (fan_in + fan_out)) times the
+        activation's gain; normal with variance 2 / fan_in; or sparse, with 15 incoming weights of
+        each unit from N(0, 1) and the others zero.
     residual : bool
-        Whether a hidden layer as wide as the hidden layer before adds its input to its output.
+        Whether each hidden layer as wide as the preceding hidden layer adds its input to its
+        output.
     tied : bool
-        Whether the second half's weights are the first half's, transposed. Widths have to be
-        symmetric, the number of layers even.
+        Whether the second half of the layers uses the transposed weights of the first half. The
+        widths must be symmetric and the number of layers even.
     bias : bool
-        Whether layers have biases; they begin as zero.
+        Whether layers have biases; they start at zero.
     """
 
     activation: Activation = "tanh"
@@ -59,7 +62,7 @@ class Stack:
     def build(
         self, x: TensorVariable, sizes: list[int], seed: int, dtype: str
     ) -> tuple[TensorVariable, tuple[SharedVariable, ...]]:
-        """Return the last layer's output, which is linear, and the parameters in forward order.
+        """Return the linear output of the last layer, and the parameters in forward order.
 
         Parameters
         ----------
@@ -68,9 +71,9 @@ class Stack:
         sizes : list of int
             Widths from the input to the output.
         seed : int
-            Of the weights.
+            Seed of the weights.
         dtype : str
-            Of the parameters.
+            Data type of the parameters.
         """
         weights = self._weights(sizes, np.random.default_rng(seed), dtype)
         parameters: list[SharedVariable] = []
@@ -93,7 +96,7 @@ class Stack:
     def _weights(
         self, sizes: list[int], rng: np.random.Generator, dtype: str
     ) -> list[SharedVariable]:
-        """Draw the weights of all layers, or of the first half where they are tied."""
+        """Draw the weights of all layers, or of the first half if they are tied."""
         last = len(sizes) - 2
         drawn = list(pairwise(sizes))[: (last + 1) // 2 if self.tied else None]
         weights = []
@@ -115,18 +118,18 @@ class Stack:
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    """Draw a (fan_in, fan_out) matrix uniform in +-sqrt(6 / (fan_in + fan_out)); float64."""
+    """Draw a float64 (fan_in, fan_out) matrix, uniform in +-sqrt(6 / (fan_in + fan_out))."""
     limit = np.sqrt(6.0 / (fan_in + fan_out))
     return rng.uniform(-limit, limit, (fan_in, fan_out))
 
 
 def he_normal(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    """Draw a (fan_in, fan_out) matrix from N(0, 2 / fan_in); float64."""
+    """Draw a float64 (fan_in, fan_out) matrix from N(0, 2 / fan_in)."""
     return rng.normal(0.0, np.sqrt(2.0 / fan_in), (fan_in, fan_out))
 
 
 def sparse_normal(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    """Draw a (fan_in, fan_out) matrix of zeros and 15 numbers a column from N(0, 1); float64."""
+    """Draw a float64 (fan_in, fan_out) matrix with 15 entries per column from N(0, 1), else 0."""
     kept = min(SPARSE_WEIGHTS, fan_in)
     weights = np.zeros((fan_in, fan_out))
     for column in range(fan_out):

@@ -1,4 +1,4 @@
-"""Compiled steps behind one interface, whatever made them, and all that they keep."""
+"""A common interface of compiled steps, second-order and first-order, and their state."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,30 +15,42 @@ State = Mapping[str, np.ndarray]
 
 
 class Step(Protocol):
-    """One update from one batch: arrays in the order of the graph's inputs; returns the loss."""
+    """A compiled training step."""
 
     def __call__(self, *batch: np.ndarray) -> float:
-        """Update the parameters; return the batch's loss before the update."""
+        """Update the parameters in place and return the batch's loss before the update.
+
+        Parameters
+        ----------
+        *batch : ndarray
+            The arrays of a batch, in the order of the graph's inputs.
+        """
 
     @property
     def skipped(self) -> int:
-        """Updates so far that were given up."""
+        """Number of updates skipped so far."""
 
     @property
     def update(self) -> kfgn.Update | None:
-        """The compiled update of :func:`kfgn_graph.compile_update`, where it is one."""
+        """The compiled update of :func:`kfgn_graph.compile_update`; None for first-order rules."""
 
     def statistics(self) -> dict[str, float]:
-        """Return what the last update reported of itself; empty where it reports nothing."""
+        """Return the statistics of the last update by name; empty if there are none."""
 
     def averaged(self) -> State | None:
-        """Return the averaged iterates by parameter name, where there are any."""
+        """Return the averaged iterates by parameter name; None where no average is kept."""
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return copies of all that persists from one update to the next, by name."""
+        """Return copies of all arrays that persist from one update to the next, by name."""
 
     def load_state(self, state: State) -> None:
-        """Restore what :meth:`state` returned; :class:`CheckpointError` if it does not fit."""
+        """Restore a state that :meth:`state` returned.
+
+        Raises
+        ------
+        CheckpointError
+            The state does not fit this step.
+        """
 
 
 class PackageStep:
@@ -71,21 +83,21 @@ class PackageStep:
 
 
 class RuleStep:
-    """A compiled first-order rule, which returns the loss and reports nothing else.
+    """A compiled first-order rule. It reports the loss and no other statistics.
 
     Parameters
     ----------
     function : PyTensor function
-        Called with a batch.
+        The compiled step, called with a batch.
     parameters : sequence of shared variables
-        What it trains. All else that it updates belongs to the rule, or to the graph.
+        The parameters. All other shared variables belong to the rule or to the graph.
     loss_output : int or None
-        Which of the outputs is the batch's loss; None where there is but one.
+        Index of the batch's loss among the outputs; None if it is the only output.
 
     Raises
     ------
     SpecError
-        It keeps something that is no array, as a generator of random numbers.
+        A shared variable is not an array, for example a random number generator.
     """
 
     update = None
@@ -105,8 +117,8 @@ class RuleStep:
         for name, variable in self._kept.items():
             if not hasattr(variable.type, "dtype"):
                 raise SpecError(
-                    f"the graph keeps {name} from update to update, a {variable.type}, which is "
-                    "no array and cannot be saved: train a graph without random draws."
+                    f"the graph keeps {name} from update to update. It is a {variable.type}, not "
+                    "an array, and cannot be saved: train a graph without random draws."
                 )
         self.skipped = 0
 
@@ -129,7 +141,7 @@ class RuleStep:
             missing = sorted(set(self._kept) - set(state))
             unknown = sorted(set(state) - set(self._kept))
             raise CheckpointError(
-                f"the state does not fit: missing {missing}, unknown {unknown}. It must be of "
+                f"the state does not fit: missing {missing}, unknown {unknown}. It must come from "
                 "the same network and method."
             )
         for name, here in self.state().items():
@@ -137,7 +149,7 @@ class RuleStep:
             if there.shape != here.shape or there.dtype != here.dtype:
                 raise CheckpointError(
                     f"the state does not fit: {name} is {there.dtype} {there.shape}, but "
-                    f"{here.dtype} {here.shape} is wanted."
+                    f"{here.dtype} {here.shape} is needed."
                 )
         for name, variable in self._kept.items():
             variable.set_value(np.array(state[name]), borrow=True)
@@ -145,14 +157,14 @@ class RuleStep:
 
 @contextmanager
 def own_shape_checks() -> Iterator[None]:
-    """Let JAX leave out, without a warning, shape checks of the graph that it makes itself."""
+    """Silence the warning that JAX skips the graph's assertions; JAX checks shapes itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Skipping Assert", UserWarning)
         yield
 
 
 def _named(kind: str, variables: Sequence[SharedVariable]) -> dict[str, SharedVariable]:
-    """Return variables by names of their own: theirs, with the place where it is not enough."""
+    """Return variables by unique names: their own, with the index if it is missing or taken."""
     named: dict[str, SharedVariable] = {}
     for index, variable in enumerate(variables):
         name = f"{kind}/{variable.name or index}"

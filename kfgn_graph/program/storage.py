@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and what is said when a disk does not take them."""
+"""Atomic writing of files, locks, and error messages that name a remedy."""
 
 from __future__ import annotations
 
@@ -17,37 +17,36 @@ REMEDIES = {
     errno.ENOSPC: "The disk is full: make room",
     errno.EDQUOT: "Your quota is used up: make room",
     errno.EROFS: "The file system is read-only: choose another folder (--runs)",
-    errno.EACCES: "It may not be written: change its rights, or choose another folder (--runs)",
-    errno.EPERM: "It may not be written: change its rights, or choose another folder (--runs)",
+    errno.EACCES: "It is not writable: change the permissions, or choose another folder (--runs)",
+    errno.EPERM: "It is not writable: change the permissions, or choose another folder (--runs)",
 }
 
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """Turn an error of the system, while the block writes ``path``, into one with a remedy.
+    """Convert an OSError from the block, which writes ``path``, into an error with a remedy.
 
     Raises
     ------
     CheckpointError
-        The block raised OSError.
+        The block raised an OSError.
     """
     try:
         yield
     except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "Look at the disk")
+        remedy = REMEDIES.get(error.errno or 0, "Check the disk")
         raise CheckpointError(
-            f"cannot write {path} ({error.strerror or error}). {remedy}; what was written before "
-            "is intact."
+            f"cannot write {path} ({error.strerror or error}). {remedy}; earlier files are intact."
         ) from error
 
 
 def write_safely(path: Path, content: bytes) -> None:
-    """Write a file so that it is found whole or as it was before, whenever the power fails.
+    """Write a file atomically: after a power failure it has either its new or its old content.
 
     Raises
     ------
     CheckpointError
-        It cannot be written; an older file is left as it was.
+        The file cannot be written; an older file remains unchanged.
     """
     draft = path.with_name(f"{path.name}{DRAFT}")
     with written(path):
@@ -63,13 +62,13 @@ def write_safely(path: Path, content: bytes) -> None:
 
 
 def synchronise(stream: IO[bytes]) -> None:
-    """Wait until what was written lies on the disk."""
+    """Flush a stream and wait until its content is on the disk."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
 def _synchronise_folder(folder: Path) -> None:
-    """Wait until a folder's entries lie on the disk, where systems can be asked to."""
+    """Wait until the entries of a folder are on the disk; do nothing on Windows."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -81,12 +80,14 @@ def _synchronise_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from training into a run; the system lets go when this one ends.
+    """Hold the lock file of a run, so that no other process trains into the same folder.
+
+    The operating system releases the lock when the process ends.
 
     Raises
     ------
     CheckpointError
-        Another process has it.
+        Another process holds the lock.
     """
     with written(path):
         stream = path.open("ab")

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, beside a run's metrics, on request."""
+"""Optional TensorBoard event files in a run's folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PLACE = ("kind", "update", "seconds")
 
 
 class EventFile:
-    """Scalars by update; what was written of later updates is hidden.
+    """A TensorBoard event file of scalars by update.
 
     Parameters
     ----------
     run : Path
         The run's folder.
     update : int
-        The last update so far.
+        Number of updates done. TensorBoard hides earlier records of later updates.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class EventFile:
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=update + 1 if update else None)
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Add the numbers of a metrics line."""
+        """Add the finite numbers of a metrics line."""
         for name, value in line.items():
             if name not in PLACE and value is not None and math.isfinite(value):
                 self._writer.add_scalar(f"{line['kind']}/{name}", value, line["update"])

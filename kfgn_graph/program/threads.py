@@ -1,9 +1,10 @@
-"""One thread for the LAPACK that JAX calls on a CPU, which makes its factorisations faster.
+"""A limit of one thread for the LAPACK that JAX calls on a CPU; it makes factorisations faster.
 
-On a CPU JAX calls SciPy's LAPACK for Cholesky factors and triangular solves, and runs those of
-different layers at once by itself. OpenBLAS splitting each call again makes more threads than
-processors: they wait for each other, and where other programs run as well an update takes many
-times as long. JAX's products are its own and keep all threads.
+On a CPU, JAX calls SciPy's LAPACK for Cholesky factors and triangular solves, and already runs
+the calls of different layers in parallel. If OpenBLAS splits each call again, there are more
+threads than processors, and they wait for each other. An update can then take many times as long
+when other programs run as well. The limit does not affect matrix products, which JAX computes
+itself on all threads.
 """
 
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ from kfgn_graph.program.optimisers import Backend, resolve_backend
 
 @contextmanager
 def single_threaded_lapack(backend: Backend) -> Iterator[None]:
-    """Give SciPy's own OpenBLAS one thread while the block runs, for the JAX backend alone.
+    """Limit SciPy's bundled OpenBLAS to one thread while the block runs, on the JAX backend.
 
-    Where SciPy shares its BLAS with NumPy, and on other backends, nothing is changed.
+    Nothing changes on other backends, or where SciPy shares its BLAS with NumPy.
     """
     controller = ThreadpoolController()
     paths = [library["filepath"] for library in controller.info()]
@@ -33,5 +34,5 @@ def single_threaded_lapack(backend: Backend) -> Iterator[None]:
 
 
 def _is_scipys(library: Path) -> bool:
-    """Tell whether a library lies in a folder of SciPy's (NumPy's copy has a similar name)."""
+    """Return whether a library lies in a SciPy folder; NumPy's copy has a similar name."""
     return any(folder.startswith("scipy") for folder in library.parts[:-1])

@@ -1,4 +1,4 @@
-"""Training a spec into a run's folder: from its start, or on from a checkpoint."""
+"""Training of a spec into a run's folder, from the start or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ NOTHING = -1
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended.
+    """The result of training.
 
     Attributes
     ----------
     path : Path
         The run's folder.
     update : int
-        The last update.
+        Number of the last update.
     seconds : float
-        Of stepping, over all sessions.
+        Seconds spent on updates, summed over all sessions.
     reason : str
-        The limit that was met; or ``'interrupted'``, or ``'diverged'``.
+        Why training ended: ``'updates'`` or ``'seconds'`` for the limit reached,
+        ``'interrupted'`` or ``'diverged'``.
     """
 
     path: Path
@@ -68,13 +69,13 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
     Parameters
     ----------
     spec : GraphSpec
-        What to train.
+        The spec to train.
     folder : Path
-        Where relative data files, and modules of the user's, lie.
+        Base folder of relative data files and of the user's modules.
     parent : Path
-        Where the run's folder ``<name>-<n>`` is made.
+        Folder in which the run's folder ``<name>-<n>`` is created.
     watch : Watcher
-        Is told how it goes.
+        Receiver of progress reports.
 
     Raises
     ------
@@ -92,26 +93,26 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
 def go_on(
     path: Path, watch: Watcher, checkpoint: str | None = None, budget: BudgetSpec | None = None
 ) -> Outcome:
-    """Go on with a run from its newest checkpoint.
+    """Continue a run from its newest checkpoint.
 
-    On the same backend and versions it goes on as if it had never stopped.
+    With the same backend and versions, the result is the same as without the interruption.
 
     Parameters
     ----------
     path : Path
         The run's folder.
     watch : Watcher
-        Is told how it goes.
+        Receiver of progress reports.
     checkpoint : str, optional
-        The name of an older checkpoint's file; what came after it is lost.
+        File name of an older checkpoint. Later metrics are removed.
     budget : BudgetSpec, optional
-        A new one, kept in the run.
+        A new budget, which replaces the budget in the run's header.
 
     Raises
     ------
     CheckpointError
-        It is no run, another process trains it, its data have changed, or the checkpoint is
-        not whole.
+        The folder is not a run, another process trains it, its data have changed, or the
+        checkpoint is damaged or belongs to another spec.
     """
     record = read_run(path)
     with locked(path / LOCK):
@@ -122,8 +123,8 @@ def go_on(
         task = build(record.spec, Path(record.header["folder"]))
         if digest(task.arrays) != record.header["data_sha256"]:
             raise CheckpointError(
-                f"the data of {task.source} are not those that {path} was trained on: restore "
-                "them, or train anew."
+                f"the data from {task.source} are not the data that {path} was trained on: "
+                "restore them, or start a new run."
             )
         session = _session(record, task, compile_step(task))
         chosen = newest_checkpoint(path) if checkpoint is None else path / CHECKPOINTS / checkpoint
@@ -142,17 +143,17 @@ def _session(record: RunRecord, task: Task, step: Step) -> Session:
 
 
 def _restore(session: Session, path: Path, found: Checkpoint, watch: Watcher) -> None:
-    """Put a session where a checkpoint was written."""
+    """Restore a session from a checkpoint."""
     header, own = found.header, session.header
     if _trained(header["spec"]) != _trained(own["spec"]):
         raise CheckpointError(
-            f"{path}: foreign: it is a checkpoint of another spec. Remove it, or give another "
-            "one by --from."
+            f"{path}: foreign: it is a checkpoint of another spec. Remove it, or name another "
+            "one with --from."
         )
     then, now = header["versions"], own["machine"]["versions"]
     changed = [f"{k} {then.get(k)} → {v}" for k, v in now.items() if then.get(k) != v]
     if changed:
-        watch.noted(f"other versions than before, so it may differ: {', '.join(changed)}")
+        watch.noted(f"versions have changed, so results may differ: {', '.join(changed)}")
     session.step.load_state(found.state)
     session.order.load_state(header["order"])
     session.update = header["counters"]["update"]
@@ -161,7 +162,7 @@ def _restore(session: Session, path: Path, found: Checkpoint, watch: Watcher) ->
 
 
 def _trained(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides how a spec trains, and not for how long."""
+    """Return the settings that affect the result of an update: all but name, budget, record."""
     return {k: v for k, v in spec.items() if k not in ("name", "budget", "record")}
 
 
@@ -170,7 +171,7 @@ def _train(session: Session, watch: Watcher) -> Outcome:
     evaluator = Evaluator(session.task)
     with ExitStack() as stack:
         stack.enter_context(single_threaded_lapack(spec.backend))
-        kept = session.update or NOTHING  # a start is evaluated anew
+        kept = session.update or NOTHING  # a run without updates is evaluated again
         metrics = stack.enter_context(MetricsFile(path / METRICS, kept))
         events = None
         if spec.record.tensorboard:

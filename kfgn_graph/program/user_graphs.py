@@ -1,4 +1,4 @@
-"""Graphs that a user's own function returns: ``package.module:function`` in a spec."""
+"""Graphs from the user's own functions, named ``package.module:function`` in a spec."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ Graph = tuple[TensorVariable, tuple[SharedVariable, ...], tuple[TensorVariable, 
 
 
 def load_graph(place: str, folder: Path) -> Graph:
-    """Call a user's function and check what it returns.
+    """Call the user's function and check the graph that it returns.
 
     Parameters
     ----------
     place : str
-        ``package.module:function``; the module is looked for in ``folder`` first.
+        ``package.module:function``.
     folder : Path
-        The spec's.
+        The spec's folder, which is searched for the module first.
 
     Returns
     -------
-    loss, parameters, inputs
+    loss : scalar variable
+    parameters : tuple of shared variables
+    inputs : tuple of variables
 
     Raises
     ------
     SpecError
-        The function cannot be had, raises, or returns something else.
+        The function cannot be imported, raises an error, or returns anything else.
     """
     function = _function(place, folder)
     try:
@@ -51,7 +53,7 @@ def load_graph(place: str, folder: Path) -> Graph:
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Let modules be imported from a folder, before all others."""
+    """Put a folder first on the import path while the block runs."""
     entry = str(folder)
     sys.path.insert(0, entry)
     try:
@@ -68,8 +70,8 @@ def _function(place: str, folder: Path) -> Callable[[], Any]:
             module = importlib.import_module(module_name)
     except Exception as error:
         raise SpecError(
-            f"graph: {module_name} cannot be imported: {_told(error)}. It is looked for in "
-            f"{folder}, then where Python looks."
+            f"graph: {module_name} cannot be imported: {_told(error)}. The import searches "
+            f"{folder}, then Python's own path."
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -82,12 +84,12 @@ def _function(place: str, folder: Path) -> Callable[[], Any]:
 def _checked(place: str, returned: object) -> Graph:
     if not isinstance(returned, tuple | list) or len(returned) != 3:
         raise SpecError(
-            f"graph: {place} returned a {type(returned).__name__}; it has to return a tuple of "
+            f"graph: {place} returned a {type(returned).__name__}; it must return a tuple of "
             "three: loss, parameters, inputs."
         )
     loss, parameters, inputs = returned
     if not isinstance(loss, TensorVariable) or loss.ndim != 0:
-        raise SpecError(f"graph: the loss of {place} is {loss!r}; it has to be a scalar variable.")
+        raise SpecError(f"graph: the loss of {place} is {loss!r}; it must be a scalar variable.")
     _check_list(place, "parameters", parameters, SharedVariable)
     _check_list(place, "inputs", inputs, TensorVariable)
     return loss, tuple(parameters), tuple(inputs)
@@ -97,16 +99,17 @@ def _check_list(place: str, what: str, found: object, kind: type) -> None:
     good = isinstance(found, Sequence) and found and all(isinstance(v, kind) for v in found)
     if not good:
         name = "shared variables" if kind is SharedVariable else "variables"
-        raise SpecError(f"graph: the {what} of {place} are {found!r}; a list of {name} is needed.")
+        raise SpecError(f"graph: the {what} of {place} are {found!r}; expected a list of {name}.")
 
 
 def fitted(arrays: Sequence[np.ndarray], inputs: Sequence[TensorVariable]) -> tuple[Any, ...]:
-    """Return the data with the inputs' dtypes.
+    """Return arrays converted to the dtypes of the graph's inputs.
 
     Raises
     ------
     SpecError
-        Their number, their rank, or the kind of their numbers is another.
+        There are too few arrays, or the shape or the kind of numbers of an array does not fit its
+        input.
     """
     if len(arrays) < len(inputs):
         raise SpecError(
@@ -121,11 +124,11 @@ def _fitted(array: np.ndarray, variable: TensorVariable) -> np.ndarray:
         wanted = tuple("any" if n is None else n for n in variable.type.shape)
         raise SpecError(
             f"data: the array for the input {variable.name} has the shape {array.shape}; the "
-            f"graph wants {wanted}."
+            f"graph needs {wanted}."
         )
     if array.dtype.kind == "f" and np.dtype(variable.dtype).kind != "f":
         raise SpecError(
-            f"data: the input {variable.name} takes {variable.dtype}; its array is {array.dtype}."
+            f"data: the input {variable.name} needs {variable.dtype}; its array is {array.dtype}."
         )
     return array.astype(variable.dtype, copy=False)
 

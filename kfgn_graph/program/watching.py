@@ -1,4 +1,4 @@
-"""Who is told how training goes, and how it is asked to stop."""
+"""The interface through which training reports its progress, and the handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,24 +14,39 @@ from kfgn_graph.program.evaluation import Evaluation
 
 
 class Watcher(Protocol):
-    """What is told how training goes."""
+    """A receiver of progress reports from training."""
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
-        """Hear that training begins after ``update``, and its limits, where there are any."""
+        """Report that training starts after ``update``; limits are None where there are none.
+
+        Parameters
+        ----------
+        path : Path
+            The run's folder.
+        update : int
+            Number of updates already done.
+        limit : int or None
+            The last update that the budget allows.
+        seconds : float or None
+            The budget's limit on seconds.
+        """
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
-        """Hear of an update."""
+        """Report an update: seconds so far, its batch's loss, and lambda where there is one."""
 
     def evaluated(self, update: int, found: Evaluation) -> None:
-        """Hear of an evaluation of the full training set."""
+        """Report an evaluation on the full training set."""
 
     def noted(self, text: str) -> None:
-        """Hear what the user should know."""
+        """Report a message for the user."""
 
 
 @contextmanager
 def interruptions(watch: Watcher) -> Iterator[threading.Event]:
-    """Let Ctrl-C and a request to end set an event; a second one ends at once."""
+    """Set an event on the first SIGINT (Ctrl-C) or SIGTERM; a second signal ends the process.
+
+    Outside the main thread, which alone receives signals, the event is never set.
+    """
     stop = threading.Event()
 
     def request(number: int, frame: FrameType | None) -> None:

@@ -68,5 +68,5 @@ def test_a_column_that_begins_late_has_no_values_before(tmp_path):
 @pytest.mark.parametrize("bad", ["{", "[]", '{"kind": "x", "update": 1}', '{"kind": "update"}'])
 def test_a_line_of_something_else_is_named(path, bad):
     path.write_text(path.read_text() + bad + "\n")
-    with pytest.raises(CheckpointError, match=r"line 5: no metrics line"):
+    with pytest.raises(CheckpointError, match=r"line 5: not a metrics line"):
         read_metrics(path)

@@ -38,5 +38,5 @@ def test_it_goes_on_anywhere(taken):
 
 @pytest.mark.parametrize("state", [{}, {"generator": 1, "epoch": 0, "position": 0}])
 def test_another_s_state_is_refused(state):
-    with pytest.raises(CheckpointError, match="order of the data"):
+    with pytest.raises(CheckpointError, match="data's order"):
         DataOrder(ARRAYS, 5, 0).load_state(state)

@@ -34,7 +34,7 @@ def test_arrays_are_taken_as_named_and_one_may_be_taken_twice(folder):
 
 def test_the_first_examples_are_taken(folder):
     assert len(load(folder, examples=4).arrays[0]) == 4
-    with pytest.raises(SpecError, match="there are 6 examples"):
+    with pytest.raises(SpecError, match="there are only 6 examples"):
         load(folder, examples=7)
 
 
@@ -55,7 +55,7 @@ def test_an_array_that_is_not_there_offers_the_nearest(folder):
     ("arrays", "message"),
     [
         ({}, "holds no arrays"),
-        ({"x": np.array(["a"])}, "it has to be real numbers"),
+        ({"x": np.array(["a"])}, "it must be real numbers"),
         ({"x": np.array([[1.0], [np.nan]])}, r"x is not finite at \(1, 0\)"),
         ({"x": X, "y": Y[:5]}, "different numbers of examples: x 6, y 5"),
         ({"x": np.zeros((0, 2))}, "no examples"),
@@ -69,10 +69,10 @@ def test_what_cannot_be_trained_on_is_told(folder, arrays, message):
 
 def test_a_pickled_object_is_not_loaded(folder):
     np.savez(folder / "a.npz", x=np.array([{}], dtype=object))
-    with pytest.raises(DataCorrupt, match=r"no readable \.npz"):
+    with pytest.raises(DataCorrupt, match=r"not a readable \.npz"):
         load(folder)
 
 
 def test_a_file_that_is_not_there_is_told(folder):
-    with pytest.raises(DataNotFound, match=r"b\.npz is no file"):
+    with pytest.raises(DataNotFound, match=r"b\.npz is not a file"):
         load_source(DataSpec(file="b.npz"), folder)

@@ -34,8 +34,8 @@ def test_what_was_there_stays_when_writing_fails(tmp_path, monkeypatch):
     [
         (errno.ENOSPC, "make room"),
         (errno.EROFS, "read-only: choose another folder"),
-        (errno.EACCES, "change its rights"),
-        (errno.EIO, "Look at the disk"),
+        (errno.EACCES, "change the permissions"),
+        (errno.EIO, "Check the disk"),
     ],
 )
 def test_errors_of_the_system_have_a_remedy(tmp_path, number, remedy):

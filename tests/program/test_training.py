@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_offered(folder):
 def test_other_data_are_refused(folder):
     path = train(folder, interrupting(3)).path
     write_data(folder, seed=1)
-    with pytest.raises(CheckpointError, match="are not those that"):
+    with pytest.raises(CheckpointError, match="are not the data that"):
         go_on(path, Watch())
 
 

@@ -48,9 +48,9 @@ def test_a_function_of_the_spec_s_folder_is_called(module):
     ("function", "message"),
     [
         ("raises", "raised ValueError: mine"),
-        ("two", "it has to return a tuple of three"),
-        ("no_scalar", "it has to be a scalar variable"),
-        ("no_parameters", "a list of shared variables is needed"),
+        ("two", "it must return a tuple of three"),
+        ("no_scalar", "it must be a scalar variable"),
+        ("no_parameters", "expected a list of shared variables"),
         ("godo", 'has no function godo; did you mean "good"'),
         ("NUMBER", "has no function NUMBER"),
     ],
@@ -78,9 +78,9 @@ def test_data_get_the_inputs_types():
     ("arrays", "message"),
     [
         ([np.zeros((4, 2))], "there are 1 arrays; the graph has 2 inputs"),
-        ([np.zeros(4), np.zeros(4, int)], r"the graph wants \('any', 2\)"),
+        ([np.zeros(4), np.zeros(4, int)], r"the graph needs \('any', 2\)"),
         ([np.zeros((4, 3)), np.zeros(4, int)], r"has the shape \(4, 3\)"),
-        ([np.zeros((4, 2)), np.zeros(4)], "the input y takes int64; its array is float64"),
+        ([np.zeros((4, 2)), np.zeros(4)], "the input y needs int64; its array is float64"),
     ],
 )
 def test_data_that_do_not_fit_the_graph_are_told(arrays, message):

@@ -1,4 +1,4 @@
-"""Data sets of the experiments: one file each, found or generated, never shipped."""
+"""Data sets of the experiments, one module each; the package ships none of the data."""
 
 from kfgn_graph.program.datasets.curves import load_curves
 from kfgn_graph.program.datasets.dataset import Dataset

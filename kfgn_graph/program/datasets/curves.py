@@ -1,12 +1,13 @@
 """CURVES: 28x28 images of smooth curves with six degrees of freedom, generated.
 
-The data set of the deep-autoencoder literature (Hinton and Salakhutdinov, 2006) was not to be
-had, nor its drawing code. What is published: each curve is made from three random points in the
-plane, pixels lie in [0, 1], 20,000 training and 10,000 test images. This recipe is a calibrated
-guess: the points are uniform in ``[6, 22]^2`` of the 28x28 plane, a parabola runs through them,
-and a pixel's intensity is ``exp(-d^2 / 2)`` with d its distance to the curve. It was chosen
-because its squared error under an 18-component PCA is near the published 5.90; other published
-yardsticks it does not meet. Losses on it are not comparable with published ones.
+Neither the data set of the deep-autoencoder literature (Hinton and Salakhutdinov, 2006) nor its
+drawing code was available. The publications state that each curve is made from three random
+points in the plane, that pixels lie in [0, 1], and that there are 20,000 training and 10,000 test
+images. The recipe here is a calibrated guess. The points are uniform in ``[6, 22]^2`` of the
+28x28 plane, a parabola passes through them, and a pixel at distance d from the curve has the
+intensity ``exp(-d^2 / 2)``. With these constants the squared error of an 18-component PCA is
+close to the published 5.90. Other published figures are not reproduced, so losses on this data
+set are not comparable with published losses.
 """
 
 from typing import Literal
@@ -26,26 +27,26 @@ COUNTS = {"train": 20_000, "test": 10_000}
 def load_curves(
     split: Literal["train", "test"] = "train", count: int | None = None, seed: int = 0
 ) -> Dataset:
-    """Load CURVES, generated at the first call and kept in the cache (94 MB).
+    """Load CURVES. The first call generates the images and caches them (94 MB).
 
     Parameters
     ----------
     split : "train" or "test"
-        20,000 or 10,000 images.
+        The split, of 20,000 or 10,000 images.
     count : int, optional
-        Keep the first ``count``; all by default.
+        Number of images, taken from the start; all by default.
     seed : int
         Seed of the random points.
 
     Returns
     -------
     Dataset
-        ``inputs`` (N, 784) float32; no targets.
+        ``inputs`` (N, 784) float32; ``targets`` is None.
 
     Raises
     ------
     DataCorrupt
-        The kept file cannot be read.
+        The cached file cannot be read.
     """
     arrays, path = cached_arrays(kept_name(seed), lambda: _both_splits(seed))
     source = f"generated (recipe version {VERSION}, seed {seed}), kept in {path}, {split} split"
@@ -53,7 +54,7 @@ def load_curves(
 
 
 def kept_name(seed: int) -> str:
-    """Return the name under which the generated arrays are kept."""
+    """Return the name of the cached arrays."""
     return f"curves-v{VERSION}-seed{seed}"
 
 
@@ -63,21 +64,21 @@ def _both_splits(seed: int) -> dict[str, np.ndarray]:
 
 
 def random_points(count: int, seed: int) -> np.ndarray:
-    """Draw the three points of each curve; float32, (count, 3, 2), in pixels."""
+    """Draw three random points for each curve: float32, shape (count, 3, 2), in pixels."""
     rng = np.random.default_rng(seed)
     return rng.uniform(MARGIN, SIDE - MARGIN, (count, 3, 2)).astype(np.float32)
 
 
 def draw_curves(points: np.ndarray) -> np.ndarray:
-    r"""Draw the parabola through three points, as soft strokes.
+    r"""Render the parabola through each triple of points as a stroke with soft edges.
 
-    The curve is the Lagrange interpolation :math:`x(t)` of the points at t = 0, 1/2, 1; a pixel
+    The curve is the Lagrange interpolant :math:`x(t)` of the points at t = 0, 1/2, 1. A pixel
     with centre c has the intensity :math:`\exp(-\min_t \|c - x(t)\|^2 / 2)`.
 
     Parameters
     ----------
     points : ndarray, shape (N, 3, 2)
-        Row and column of each point, in pixels; pixel (i, j) has its centre at
+        Row and column of each point, in pixels. The centre of pixel (i, j) is at
         (i + 1/2, j + 1/2).
 
     Returns

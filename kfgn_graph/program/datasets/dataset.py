@@ -1,4 +1,4 @@
-"""The one type that every loader returns."""
+"""The type that every loader of data returns, and the entropy of grey targets."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples in rows, with where they came from.
+    """Examples in rows, with their origin.
 
     Attributes
     ----------
     name : str
-        Short name, as ``"mnist"``.
+        Short name, for example ``"mnist"``.
     inputs : ndarray of float32, shape (N, D)
-        One example a row.
+        One example per row.
     targets : ndarray, shape (N,) or None
-        Class labels (integers) or regression targets (float32), where the data set has them.
+        Class labels (integers) or regression targets (float32); None if the data set has none.
     source : str
-        Where the numbers came from: the files read, or the recipe that made them.
+        Origin of the numbers: the files read, or the recipe that generated them.
     """
 
     name: str
@@ -27,25 +27,25 @@ class Dataset:
     source: str
 
     def head(self, count: int | None) -> "Dataset":
-        """Return the first ``count`` examples; all of them for None.
+        """Return the first ``count`` examples, or all of them for None.
 
         Raises
         ------
         ValueError
-            When the data set holds fewer than ``count`` examples, or ``count`` is not positive.
+            The data set has fewer than ``count`` examples, or ``count`` is not positive.
         """
         if count is None:
             return self
         if not 0 < count <= len(self.inputs):
             raise ValueError(
-                f"{count} examples of {self.name!r} were asked for; it has {len(self.inputs)}."
+                f"cannot take {count} examples of {self.name!r}; it has {len(self.inputs)}."
             )
         targets = None if self.targets is None else self.targets[:count]
         return Dataset(self.name, self.inputs[:count], targets, self.source)
 
 
 def bernoulli_floor(inputs: np.ndarray) -> float:
-    """Return the entropy of grey targets: no model's cross-entropy on them is lower.
+    """Return the entropy of grey targets, the lower bound of every model's cross-entropy on them.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def bernoulli_floor(inputs: np.ndarray) -> float:
     Returns
     -------
     float
-        Nats, summed over the D elements and averaged over the N examples.
+        Entropy in nats, summed over the D elements and averaged over the N examples.
     """
     from scipy.special import entr
 

@@ -1,6 +1,6 @@
 """Digits: 1,797 handwritten digits of 8x8 pixels, small enough for tests.
 
-UCI, *Optical Recognition of Handwritten Digits* (CC BY 4.0), in the file that scikit-learn ships.
+The file is scikit-learn's copy of UCI, *Optical Recognition of Handwritten Digits* (CC BY 4.0).
 """
 
 import importlib.util
@@ -21,15 +21,15 @@ FILE = DataFile(
 
 
 def load_digits(count: int | None = None, folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Load the digits, pixels in [0, 1], and labels.
+    """Load the digits, with pixels scaled to [0, 1], and their labels.
 
     Parameters
     ----------
     count : int, optional
-        Keep the first ``count``; all 1,797 by default.
+        Number of digits, taken from the start; all 1,797 by default.
     folder : path-like, optional
-        The data folder, the one that holds ``digits/``; by default looked for, the copy inside an
-        installed scikit-learn last.
+        The data folder, which contains ``digits/``. By default the usual folders are searched,
+        and then an installed scikit-learn.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def load_digits(count: int | None = None, folder: str | os.PathLike[str] | None 
     Raises
     ------
     DataNotFound, DataCorrupt
-        The file is not to be had, or is not the known one.
+        The file is not found, or its hash is wrong.
     """
     path = digits_path(folder)
     table = np.loadtxt(path, delimiter=",", dtype=np.float32)
@@ -48,7 +48,7 @@ def load_digits(count: int | None = None, folder: str | os.PathLike[str] | None 
 
 
 def digits_path(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file's path: in a data folder, else inside an installed scikit-learn."""
+    """Return the path of the file in a data folder, or else inside an installed scikit-learn."""
     try:
         return find(FILE, folder)
     except DataNotFound:

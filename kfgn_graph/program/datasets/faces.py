@@ -1,11 +1,13 @@
-"""FACES: 25x25 patches of rotated, scaled and cropped faces, made from the Olivetti images.
+"""FACES: 25x25 patches of rotated, scaled and cropped faces, generated from the Olivetti images.
 
-165,600 = 400 x 414 patches, by the recipe of Hinton and Salakhutdinov (2006): rotation uniform in
--90 to 90 degrees, scale uniform in 1.4 to 1.8, cropped and subsampled. People 1-25 train, the next
-5 validate, the last 10 test. The mean of every pixel is subtracted, then everything is divided by
-one number, so that the average pixel variance of the training patches is 1. The originals were not
-to be had; these patches meet the published squared error of a 30-component PCA on the test people
-(135 a patch).
+The recipe of Hinton and Salakhutdinov (2006) makes 400 x 414 = 165,600 patches. Rotations are
+uniform in -90 to 90 degrees and scales uniform in 1.4 to 1.8; the results are cropped and
+subsampled. People 1-25 are the training split, the next 5 the validation split and the last 10
+the test split. The training mean of each pixel is subtracted. A single divisor then scales the
+average pixel variance of the training patches to 1.
+
+The original patches were not available. The generated ones reproduce the published squared error
+of a 30-component PCA on the test people, 135 per patch.
 
 Images: AT&T Laboratories Cambridge, *Database of Faces* (Samaria and Harter, 1994), free for
 research with credit.
@@ -40,29 +42,30 @@ def load_faces(
     folder: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Load FACES, generated at the first call and kept in the cache (414 MB).
+    """Load FACES. The first call generates the patches and caches them (414 MB).
 
     Parameters
     ----------
     split : "train", "validation" or "test"
-        103,500, 20,700 or 41,400 patches.
+        The split, of 103,500, 20,700 or 41,400 patches.
     count : int, optional
-        Keep the first ``count``; all by default.
+        Number of patches, taken from the start; all by default.
     folder : path-like, optional
-        The data folder, the one that holds ``olivetti/``; looked for by default.
+        The data folder, which contains ``olivetti/``; by default the usual folders are searched.
     seed : int
         Seed of the angles and scales.
 
     Returns
     -------
     Dataset
-        ``inputs`` (N, 625) float32, normalised by the training people; ``targets`` (N,) int64 the
-        person, from 0.
+        ``inputs`` (N, 625) float32, normalised by the statistics of the training split.
+        ``targets`` (N,) int64, the index of the person, counted from 0.
 
     Raises
     ------
     DataNotFound, DataCorrupt
-        The Olivetti images are not to be had, or a file is not the known one.
+        The Olivetti images are not found, their hash is wrong, or the cached patches cannot be
+        read.
     """
     arrays, path = cached_arrays(
         kept_name(seed),
@@ -76,14 +79,14 @@ def load_faces(
 
 
 def kept_name(seed: int) -> str:
-    """Return the name under which the generated arrays are kept."""
+    """Return the name of the cached arrays."""
     return f"faces-v{VERSION}-seed{seed}"
 
 
 def read_olivetti(
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read the images (400, 64, 64) uint8 and each one's person, 0 to 39."""
+    """Read the images, (400, 64, 64) uint8, and the person in each, 0 to 39."""
     with np.load(find(FILE, folder)) as content:
         return content["images"], content["person"]
 
@@ -91,16 +94,16 @@ def read_olivetti(
 def generate_faces(
     images: np.ndarray, person: np.ndarray, patches: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Make the patches of every image and normalise them by the training people's.
+    """Cut patches from every image and normalise them by the statistics of the training split.
 
     Parameters
     ----------
     images : ndarray, shape (M, H, H)
         Square source images, grouped by person.
     person : ndarray of int, shape (M,)
-        Whose face each is.
+        Index of the person in each image.
     patches : int
-        Patches an image.
+        Number of patches per image.
     seed : int
         Seed of the angles and scales.
 
@@ -124,19 +127,20 @@ def generate_faces(
 
 
 def cut_patches(image: np.ndarray, angles: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Cut square patches about an image's centre, each rotated and scaled.
+    """Cut rotated and scaled square patches around the centre of an image.
 
-    A patch's side is H / scale source pixels. It is sampled bilinearly on a grid three times finer
-    than the result, which is then the mean of 3x3 blocks; beyond the edge the edge pixel goes on.
+    The side of a patch is H / scale source pixels. The patch is sampled bilinearly on a grid three
+    times as fine as the result, and 3x3 blocks of samples are averaged. Samples outside the image
+    take the value of the nearest edge pixel.
 
     Parameters
     ----------
     image : ndarray, shape (H, H)
-        The source.
+        The source image.
     angles : ndarray, shape (P,)
-        Degrees.
+        Rotation of each patch, in degrees.
     scales : ndarray, shape (P,)
-        Magnification.
+        Magnification of each patch.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def cut_patches(image: np.ndarray, angles: np.ndarray, scales: np.ndarray) -> np
 
 
 def _bilinear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Read an image between its pixels; coordinates are clamped to it."""
+    """Interpolate an image bilinearly at coordinates that are clamped to the image."""
     last = len(image) - 1
     rows, columns = np.clip(rows, 0, last), np.clip(columns, 0, last)
     top, left = np.minimum(rows.astype(int), last - 1), np.minimum(columns.astype(int), last - 1)

@@ -1,9 +1,9 @@
-"""Find, fetch and check data files; keep generated data in a cache.
+"""Find, download and verify data files, and cache generated data.
 
-A file is looked for in the folder given by the caller, then in the folder that the environment
-variable ``KFGN_DATA`` names, then in ``../shared/data`` beside the checkout, then in the user's
-cache; what has a public address is fetched into that cache by pooch. Wherever a file comes from,
-its SHA-256 is compared with the one written in the loader before a byte of it is parsed.
+A folder given by the caller is the only one searched. Otherwise the search goes through the folder
+in the environment variable ``KFGN_DATA``, then ``../shared/data`` beside the checkout, then the
+user's cache. A file with a public address that is in none of these is downloaded into the cache by
+pooch. Before a file is parsed, its SHA-256 is compared with the hash in the loader.
 """
 
 import hashlib
@@ -24,31 +24,31 @@ FETCH_TIMEOUT = 20.0
 
 
 class DataError(KfgnError):
-    """A data set could not be had."""
+    """A data set is not available."""
 
 
 class DataNotFound(DataError):
-    """A data file is in none of the places looked in, and could not be fetched."""
+    """A data file is in none of the folders searched and could not be downloaded."""
 
 
 class DataCorrupt(DataError):
-    """A data file is not, byte for byte, the file that the project knows."""
+    """A data file has the wrong hash or cannot be parsed."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that the project knows by its hash.
+    """A data file with a known hash.
 
     Attributes
     ----------
     path : str
-        Where it lies inside a data folder, as ``"mnist/train-images-idx3-ubyte.gz"``.
+        Path inside a data folder, for example ``"mnist/train-images-idx3-ubyte.gz"``.
     sha256 : str
-        The hash of its bytes, in hexadecimal.
+        SHA-256 of the file, in hexadecimal.
     urls : tuple of str
-        Public addresses of the same bytes; may be empty.
+        Public addresses of the file; may be empty.
     origin : str
-        Where the file comes from, told to a reader who has to fetch it by hand.
+        Origin of the file, for error messages that ask the user to download it.
     """
 
     path: str
@@ -58,19 +58,19 @@ class DataFile:
 
 
 def cache_folder() -> Path:
-    """Return the folder of fetched and generated data: ``KFGN_CACHE``, or one under the home."""
+    """Return the cache folder: ``KFGN_CACHE``, or ``~/.cache/kfgn_graph`` if that is not set."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else Path.home() / ".cache" / "kfgn_graph"
 
 
 def data_folders(folder: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return the folders that are looked in, first to last.
+    """Return the folders to search, in order.
 
     Parameters
     ----------
     folder : path-like, optional
-        A folder named by the caller. It is then the only one: what was asked for by name is
-        not replaced by something found elsewhere.
+        A folder named by the caller. It is the only one searched, so that no file from elsewhere
+        takes the place of a file in it.
     """
     if folder is not None:
         return [Path(folder)]
@@ -81,21 +81,21 @@ def data_folders(folder: str | os.PathLike[str] | None = None) -> list[Path]:
 
 
 def find(file: DataFile, folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the path of a known file, fetched if need be, its hash checked.
+    """Return the path of a data file after checking its hash; download the file if necessary.
 
     Parameters
     ----------
     file : DataFile
-        What to find.
+        The file to find.
     folder : path-like, optional
-        Look here only.
+        The only folder to search; no download is tried then.
 
     Raises
     ------
     DataNotFound
-        The file is in none of the folders and could not be fetched.
+        The file is in none of the folders and could not be downloaded.
     DataCorrupt
-        The file was found, and its hash is not the known one.
+        The file was found, but its hash is wrong.
     """
     if path := located(file, folder):
         check_hash(path, file.sha256)
@@ -107,18 +107,18 @@ def find(file: DataFile, folder: str | os.PathLike[str] | None = None) -> Path:
 
 
 def located(file: DataFile, folder: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return where a known file is, its hash not checked; None if it is in no folder."""
+    """Return the path of a data file without checking its hash; None if it is in no folder."""
     candidates = (place / file.path for place in data_folders(folder))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def check_hash(path: Path, sha256: str) -> None:
-    """Compare a file's SHA-256 with the known one.
+    """Check the SHA-256 of a file.
 
     Raises
     ------
     DataCorrupt
-        They differ.
+        The hash is not the expected one.
     """
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -131,7 +131,7 @@ def check_hash(path: Path, sha256: str) -> None:
 
 
 def _fetch(file: DataFile, folders: list[Path]) -> Path:
-    """Fetch a file from the first of its addresses that answers."""
+    """Download a file from the first of its addresses that works."""
     import pooch
 
     target = cache_folder() / "downloads" / file.path
@@ -156,39 +156,41 @@ def _not_found(file: DataFile, folders: list[Path], problems: list[str]) -> str:
     looked = "".join(f"\n  {folder / file.path}" for folder in folders)
     tried = "".join(f"\n  {problem}" for problem in problems)
     return (
-        f"{file.path} was not found. Looked for:{looked}"
-        + (f"\nTried to fetch it from:{tried}" if tried else "")
-        + f"\nPut the file (SHA-256 {file.sha256}) under a folder and name the folder in the "
-        f"environment variable {DATA_VARIABLE}."
+        f"{file.path} was not found. Searched:{looked}"
+        + (f"\nDownloads that failed:{tried}" if tried else "")
+        + f"\nPut the file (SHA-256 {file.sha256}) at this path inside a data folder, and set the "
+        f"environment variable {DATA_VARIABLE} to that folder."
         + (f" Origin: {file.origin}." if file.origin else "")
     )
 
 
 def cached_path(stem: str) -> Path:
-    """Return where generated arrays are kept, whether they are there or not."""
+    """Return the path of cached arrays. The file need not exist."""
     return cache_folder() / "generated" / f"{stem}.npz"
 
 
 def cached_arrays(
     stem: str, build: Callable[[], Mapping[str, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], Path]:
-    """Return arrays from the cache, built and kept there the first time.
+    """Return cached arrays and the path of their file; build and store them if it does not exist.
 
-    The file appears under its name only when it is complete, so two processes may build it at
-    once and an interrupted one leaves nothing half written.
+    The file takes its name only when it is complete. Several processes may therefore build it at
+    the same time, and an interrupted process leaves no incomplete file.
 
     Parameters
     ----------
     stem : str
-        File name without ending; has to name all that the arrays depend on (recipe, its version,
-        the seed).
+        File name without suffix. It must identify all that the arrays depend on: the recipe, its
+        version and the seed.
     build : callable
-        Makes the arrays.
+        Function that computes the arrays.
 
     Raises
     ------
     DataCorrupt
-        The kept file cannot be read.
+        The cached file cannot be read.
+    DataError
+        The file cannot be written.
     """
     path = cached_path(stem)
     if not path.is_file():
@@ -198,24 +200,24 @@ def cached_arrays(
             return {name: kept[name] for name in kept.files}, path
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DataCorrupt(
-            f"{path} cannot be read ({error}). Delete it to make it anew."
+            f"{path} cannot be read ({error}). Delete it; it is then generated again."
         ) from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an uncompressed ``.npz`` so that ``path`` is either absent or complete.
+    """Write arrays to an uncompressed ``.npz`` file atomically.
 
     Raises
     ------
     DataError
-        It cannot be written, as where the disk is full.
+        The file cannot be written, for example because the disk is full.
     """
     try:
         _write_draft(path, arrays)
     except OSError as error:
         raise DataError(
-            f"cannot keep {path} ({error.strerror or error}). Make room, or name another folder "
-            f"in the environment variable {CACHE_VARIABLE}."
+            f"cannot write {path} ({error.strerror or error}). Free some space, or set the "
+            f"environment variable {CACHE_VARIABLE} to another folder."
         ) from error
 
 

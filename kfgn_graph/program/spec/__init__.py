@@ -1,4 +1,4 @@
-"""Declaring a network and a run in a file: :class:`GraphSpec`."""
+"""Specs: files that declare a network and a training run, read as :class:`GraphSpec`."""
 
 from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.spec.reading import load_spec, parse_spec, preset, presets, read_spec

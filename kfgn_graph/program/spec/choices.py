@@ -1,4 +1,4 @@
-"""The words that a spec chooses from."""
+"""Allowed values of a spec's named options."""
 
 from typing import Literal
 

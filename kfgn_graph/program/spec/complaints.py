@@ -1,4 +1,4 @@
-"""What is wrong with a spec, in words: where, what was found, what is allowed, what is nearest."""
+"""Error messages for invalid specs: place, value found, allowed values, nearest spelling."""
 
 from __future__ import annotations
 
@@ -17,13 +17,23 @@ LONGEST = 60
 
 
 def complaints(error: ValidationError, where: str, lines: Mapping[KeyPath, int]) -> str:
-    """Return a line for each thing that is wrong."""
+    """Return one line of text for each error in a spec.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Pydantic's errors.
+    where : str
+        Name of the document in the messages.
+    lines : mapping
+        Line number of each key, from :func:`~kfgn_graph.program.spec.positions.key_lines`.
+    """
     found = error.errors(include_url=False)
     return "\n".join(f"{_place(_loc(part), where, lines)}: {_what(part)}" for part in found)
 
 
 def did_you_mean(word: object, allowed: Iterable[str]) -> str:
-    """Return a question that offers the nearest allowed spelling; empty if none is near."""
+    """Return ``; did you mean "..."?`` with the nearest allowed word, or an empty string."""
     if not isinstance(word, str) or len(word) > LONGEST:
         return ""
     near = get_close_matches(word.lower(), list(allowed), n=1, cutoff=0.5)
@@ -31,23 +41,23 @@ def did_you_mean(word: object, allowed: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as one would write it, shortened, without control characters."""
+    """Return a value as JSON, with control characters escaped, at most ``LONGEST`` characters."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):  # an integer too long to print, or nested too deeply
+    except (ValueError, RecursionError):  # an integer with too many digits, or too deep nesting
         return "a value too long to show"
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _loc(error: Mapping[str, Any]) -> KeyPath:
-    """Return the keys that lead to what is wrong."""
+    """Return the path of keys to the faulty value."""
     cause = error.get("ctx", {}).get("error")
     return (*error["loc"], *cause.key.split(".")) if isinstance(cause, Misfit) else error["loc"]
 
 
 def _place(loc: KeyPath, where: str, lines: Mapping[KeyPath, int]) -> str:
-    """Return file, line and key; the line is that of the nearest table that has one."""
+    """Return file, line and key; a key without a known line takes the enclosing table's line."""
     known = [loc[:length] for length in range(len(loc), 0, -1) if loc[:length] in lines]
     line = f", line {lines[known[0]]}" if known else ""
     key = ".".join(_key(part) for part in loc)
@@ -55,7 +65,7 @@ def _place(loc: KeyPath, where: str, lines: Mapping[KeyPath, int]) -> str:
 
 
 def _key(part: str | int) -> str:
-    """Return a part of a key as TOML writes it."""
+    """Return one part of a dotted key in TOML's notation, quoted where necessary."""
     plain = isinstance(part, int) or (part.isascii() and part.replace("-", "_").isidentifier())
     return str(part) if plain else shown(part)
 
@@ -66,7 +76,7 @@ def _what(error: Mapping[str, Any]) -> str:
         keys = list(_model(loc[:-1]).model_fields)
         return f"no such key{did_you_mean(loc[-1], keys) or ';'} Keys here: {', '.join(keys)}."
     if kind == "missing":
-        return "is missing, and is needed."
+        return "is required but missing."
     if kind == "value_error":
         return f"{error['ctx']['error']}."
     if kind == "literal_error":
@@ -78,14 +88,14 @@ def _what(error: Mapping[str, Any]) -> str:
 
 
 def _choices(annotation: object) -> tuple[str, ...]:
-    """Return the words of a Literal, or of one that may be None."""
+    """Return the values of a Literal, or of an optional Literal."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return next(_choices(part) for part in get_args(annotation) if part is not type(None))
 
 
 def _model(loc: KeyPath) -> type[BaseModel]:
-    """Return the model of the table at a place."""
+    """Return the model of the table at a path of keys."""
     model: type[BaseModel] = GraphSpec
     for part in loc:
         annotation = model.model_fields[str(part)].annotation

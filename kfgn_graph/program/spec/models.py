@@ -1,7 +1,7 @@
-"""The models of a spec: what is trained, how, on what and for how long.
+"""Pydantic models of a spec: the network, the data, the optimiser, the budget and the records.
 
-A field's description is its documentation: of the class, of the JSON Schema and of the reference
-page. What is left out of a spec is the package's default.
+The docstring of a field is also its description in the JSON Schema and on the reference page. A
+key that is left out of a spec takes the package's default.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kfgn_graph.program.spec.choices import (
 from kfgn_graph.program.spec.section import Misfit, Section
 
 MOST = 10**15
-"""Of what is counted; every reader of JSON or TOML holds it exactly."""
+"""Largest allowed count; every JSON or TOML parser represents it exactly."""
 
 Count = Annotated[int, Field(ge=1, le=MOST)]
 CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
@@ -34,28 +34,30 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _named(value: object) -> object:
-    """Let ``method = "kfac"`` stand for ``method = {name = "kfac"}``."""
+    """Expand ``method = "kfac"`` to ``method = {name = "kfac"}``."""
     return {"name": value} if isinstance(value, str) else value
 
 
 class NetworkSpec(Section):
-    """A multilayer perceptron; the ends' widths follow from the data."""
+    """A multilayer perceptron. The input and output widths follow from the data."""
 
     hidden: list[Count]
     """Widths of the hidden layers, first to last."""
     activation: Activation = "tanh"
-    """Of the hidden layers."""
+    """Activation function of the hidden layers."""
     linear: list[Index] = Field([])
-    """Hidden layers without activation, counted from 0; -1 is the last."""
+    """Indices of the hidden layers without an activation, counted from 0; -1 is the last."""
     initialisation: Literal["glorot-uniform", "he-normal", "sparse"] = "glorot-uniform"
-    """Of the weights: uniform in +-sqrt(6 / (fan_in + fan_out)), four times that before a sigmoid;
-    normal with variance 2 / fan_in; or 15 incoming weights a unit from N(0, 1), the rest zero.
-    Biases are zero."""
+    """Distribution of the initial weights; biases start at zero. ``glorot-uniform`` is uniform in
+    +-sqrt(6 / (fan_in + fan_out)), four times as wide before a sigmoid. ``he-normal`` is normal
+    with variance 2 / fan_in. ``sparse`` draws 15 incoming weights of each unit from N(0, 1) and
+    sets the others to zero."""
     residual: bool = False
-    """Whether a hidden layer as wide as the one before adds its input to its output."""
+    """Whether each hidden layer that is as wide as its predecessor adds its input to its
+    output."""
     tied: bool = False
-    """Whether the second half's weights are the first half's, transposed. Widths have to be
-    symmetric."""
+    """Whether the second half of the layers uses the transposed weights of the first half. The
+    widths must be symmetric."""
     bias: bool = True
     """Whether layers have biases."""
 
@@ -65,29 +67,31 @@ class NetworkSpec(Section):
         if outside := [index for index in self.linear if not -count <= index < count]:
             raise Misfit("linear", f"no hidden layer {outside[0]}; there are {count}, from 0")
         if self.tied and self.hidden != self.hidden[::-1]:
-            raise Misfit("tied", f"widths have to be symmetric, and {self.hidden} are not")
+            raise Misfit("tied", f"needs symmetric widths, and {self.hidden} are not symmetric")
         if self.tied and count % 2 == 0:
             raise Misfit("tied", f"needs an odd number of hidden layers, not {count}")
         if self.residual and all(a != b for a, b in pairwise(self.hidden)):
-            raise Misfit("residual", "no two hidden layers in a row are equally wide")
+            raise Misfit("residual", "no two consecutive hidden layers have the same width")
         return self
 
 
 class DataSpec(Section):
-    """Where the examples come from."""
+    """The training data: a built-in data set or a NumPy file."""
 
     name: DataName | None = None
-    """A data set that the program knows: see ``kfgn data list``."""
+    """Name of a built-in data set; ``kfgn data list`` lists them."""
     table: TableName | None = None
-    """Of ``uci``: the table, as ``concrete``."""
+    """For ``uci``: the table, for example ``concrete``."""
     file: str | None = None
-    """Or a NumPy file (.npz), relative to the spec, without pickled objects."""
+    """Alternative to ``name``: the path of a NumPy file (.npz) without pickled objects, relative
+    to the spec."""
     arrays: list[str] = Field([])
-    """Which of the file's arrays, in the order of the loss's inputs; all by default."""
+    """For ``file``: names of the arrays to use, in the order of the loss's inputs; all by
+    default."""
     examples: Count | None = None
-    """Train on the first so many; all by default."""
+    """Number of training examples, taken from the start of the data; all by default."""
     standardise: bool = False
-    """Whether inputs, and targets that are no labels, get mean 0 and variance 1."""
+    """Whether to scale the inputs, and targets that are not labels, to mean 0 and variance 1."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSpec:
@@ -101,51 +105,55 @@ class DataSpec(Section):
 
 
 class MethodSpec(Section):
-    """The optimiser. A string stands for its name."""
+    """The optimiser. A plain string sets ``name`` alone."""
 
     name: MethodName = "kfra"
-    """Of the curvature, or of a first-order rule (from pytensor-ml)."""
+    """A second-order method (``kfra``, ``kflr``, ``kfac``, ``hessianfree``) or a first-order rule
+    of pytensor-ml (``sgd``, ``momentum``, ``nesterov``, ``adam``)."""
     samples: Count = 1
-    """Of kfac: draws of the targets an example."""
+    """For ``kfac``: number of targets drawn per example."""
     rate: Positive = 1e-3
-    """Of first-order rules: the step length."""
+    """For first-order rules: the learning rate."""
     halve_every: Count | None = None
-    """Of first-order rules: updates after which the rate is halved, again and again."""
+    """For first-order rules: number of updates between halvings of the rate; by default it stays
+    constant."""
 
     @model_validator(mode="after")
     def _of_use(self) -> MethodSpec:
         if self.name != "kfac":
             self.without_effect(f"on {self.name}, which draws nothing", "samples")
         if not self.first_order:
-            self.without_effect(f"on {self.name}: see step", "rate", "halve_every")
+            self.without_effect(f"on {self.name} (see step.length)", "rate", "halve_every")
         return self
 
     @property
     def first_order(self) -> bool:
-        """Whether it is a rule that uses gradients alone."""
+        """Whether the optimiser uses gradients only."""
         return self.name in ("sgd", "momentum", "nesterov", "adam")
 
 
 class DampingSpec(Section):
-    """What is added to the curvature: lambda, and gamma for the factors."""
+    """The damping: lambda for the quadratic model, gamma for the factors."""
 
     rule: Literal["levenberg-marquardt", "constant"] = "levenberg-marquardt"
-    """Adapted by the reduction ratio, or always the same."""
+    """How lambda changes: adapted by the reduction ratio, or constant."""
     value: Positive = 1e-3
-    """Of the constant rule: lambda, in units of the loss's curvature."""
+    """For ``constant``: lambda, in units of the loss's curvature."""
     initial: Positive | None = None
-    """Of Levenberg-Marquardt: the first lambda; by default relative to the mean curvature."""
+    """For ``levenberg-marquardt``: the initial lambda; by default relative to the mean
+    curvature."""
     every: Count = 5
-    """Of Levenberg-Marquardt: updates between adaptations, T1."""
+    """For ``levenberg-marquardt``: number of updates between adaptations, T1."""
     gamma: Literal["tied", "search"] = "tied"
-    """sqrt(lambda + eta), or the best of three every ``gamma_every`` updates."""
+    """How gamma is chosen: ``tied`` sets sqrt(lambda + eta); ``search`` takes the best of three
+    values every ``gamma_every`` updates."""
     gamma_every: Count = 20
-    """T2, the period of the search."""
+    """For ``search``: number of updates between searches, T2."""
 
     @model_validator(mode="after")
     def _of_use(self) -> DampingSpec:
         if self.rule == "constant":
-            self.without_effect("on a constant", "initial", "every")
+            self.without_effect('with rule = "constant"', "initial", "every")
         else:
             self.without_effect(f'with rule = "{self.rule}"', "value")
         if self.gamma == "tied":
@@ -154,48 +162,48 @@ class DampingSpec(Section):
 
 
 class StepSpec(Section):
-    """How far to go along the preconditioned gradient."""
+    """The step length along the preconditioned gradient."""
 
     length: Positive | None = None
-    """A constant step length; by default the exact quadratic model decides."""
+    """A fixed step length; by default the exact quadratic model sets it."""
     momentum: bool = True
-    """Whether the last update is a direction of the quadratic model."""
+    """Whether the previous update is a further direction of the quadratic model."""
     groups: Count = 2
-    """Groups of consecutive layers with step lengths of their own."""
+    """Number of groups of consecutive layers; each has a separate step length."""
     examples: CountFromZero = 250
-    """Examples of the batch that the model's curvature is taken from; 0 takes all."""
+    """Number of examples of the batch for the curvature of the quadratic model; 0 means all."""
 
     @model_validator(mode="after")
     def _of_use(self) -> StepSpec:
         if self.length is not None:
-            self.without_effect("with a constant length", "momentum", "groups", "examples")
+            self.without_effect("with a fixed length", "momentum", "groups", "examples")
         return self
 
 
 class ScheduleSpec(Section):
-    """How often curvature and inverses are computed anew, and what is averaged."""
+    """The periods of factors and inverses, and the averages."""
 
     curvature_decay: Share = 0.8
     """Weight of the old factors in their moving average."""
     factors_every: Count = 5
-    """Updates between two estimates of the factors."""
+    """Number of updates between estimates of the factors."""
     refresh_every: Count = 10
-    """Updates between two inversions, T3."""
+    """Number of updates between refreshes of the inverses, T3."""
     inverse: InverseName = "cholesky"
-    """How the damped blocks are inverted."""
+    """Strategy for inverting the damped blocks."""
     average_iterates: bool = False
-    """Whether an average of the parameters is kept and evaluated as well."""
+    """Whether to keep an average of the parameters and to evaluate it too."""
 
 
 class BudgetSpec(Section):
-    """When training ends: at the first limit that is reached."""
+    """The limits of training, which ends at the first limit reached."""
 
     updates: Count | None = None
-    """At most so many updates."""
+    """Maximum number of updates."""
     epochs: Positive | None = None
-    """At most so many passes over the data."""
+    """Maximum number of passes over the data."""
     seconds: Positive | None = None
-    """At most so many seconds of stepping, over all sessions of the run."""
+    """Maximum number of seconds spent on updates, summed over all sessions of the run."""
 
     @model_validator(mode="after")
     def _some_limit(self) -> BudgetSpec:
@@ -205,59 +213,62 @@ class BudgetSpec(Section):
 
 
 class RecordSpec(Section):
-    """What is written down on the way, counted in updates."""
+    """The records of a run: evaluations, checkpoints and event files."""
 
     evaluate_every: Count | None = None
-    """Between evaluations on the full training set; by default a tenth of the budget."""
+    """Number of updates between evaluations on the full training set; by default a tenth of the
+    budget."""
     checkpoint_every: Count = 100
-    """Between checkpoints; the end, and Ctrl-C, write one in any case."""
+    """Number of updates between checkpoints. The end of training and Ctrl-C always write one."""
     keep: Count = 3
-    """Checkpoints that are kept, the newest."""
+    """Number of checkpoints to keep; older ones are deleted."""
     tensorboard: bool = False
-    """Whether TensorBoard's event files are written as well."""
+    """Whether to write TensorBoard event files as well."""
 
 
 class GraphSpec(Section):
-    """A network, or a graph of the user's, and how it is trained."""
+    """A complete training run: a network or the user's graph, its data and its optimiser."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    """Of the run's folder."""
+    """Name of the run's folder."""
     graph: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    """``package.module:function``: a function of yours, called without arguments, that returns
-    loss, parameters and inputs. Instead of network and loss."""
+    """Alternative to ``network`` and ``loss``: your own function, as ``package.module:function``.
+    It is called without arguments and returns loss, parameters and inputs."""
     network: NetworkSpec | None = None
     """The network that the program builds."""
     loss: LossName | None = None
-    """Of the network: Bernoulli cross-entropy from logits summed over outputs, half the squared
-    error summed over outputs, or softmax cross-entropy; means over examples."""
+    """Loss of the network, a mean over examples. ``bernoulli`` is the cross-entropy from logits,
+    summed over outputs. ``squared`` is half the squared error, summed over outputs. ``softmax``
+    is the cross-entropy of class labels."""
     data: DataSpec
-    """What to train on."""
+    """The training data."""
     method: Annotated[
         MethodSpec, BeforeValidator(_named, json_schema_input_type=MethodSpec | MethodName)
     ] = MethodSpec()
     """The optimiser."""
     damping: DampingSpec = DampingSpec()
-    """Of second-order methods."""
+    """For second-order methods only."""
     step: StepSpec = StepSpec()
-    """Of second-order methods."""
+    """For second-order methods only."""
     schedule: ScheduleSpec = ScheduleSpec()
-    """Of second-order methods."""
+    """For second-order methods only."""
     l2: NotNegative = 0.0
-    """eta of (eta / 2) ||theta||^2, added to the loss."""
+    """Coefficient eta of the penalty (eta / 2) ||theta||^2, which is added to the loss."""
     batch: Count = 1000
-    """Examples an update."""
+    """Number of examples in each update."""
     budget: BudgetSpec
-    """When training ends."""
+    """The limits of training."""
     record: RecordSpec = RecordSpec()
-    """What is written down."""
+    """The records of a run."""
     backend: BackendName = "auto"
-    """What compiles: auto takes JAX where it is installed, else Numba."""
+    """The compiler. ``auto`` takes JAX where it is installed, otherwise Numba."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Of parameters and data."""
+    """Data type of parameters and data."""
     unmatched: Literal["error", "gradient", "freeze"] = "error"
-    """What becomes of parameters that are in no affine map."""
+    """Treatment of parameters outside every layer: raise an error, take gradient steps, or keep
+    them fixed."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of weights, order of the data, and draws."""
+    """Seed of the initial weights, the order of the data and all random draws."""
 
     @model_validator(mode="after")
     def _one_network(self) -> GraphSpec:
@@ -270,17 +281,17 @@ class GraphSpec(Section):
     @model_validator(mode="after")
     def _of_use(self) -> GraphSpec:
         if self.method.first_order:
-            reason = f"on {self.method.name}, which uses gradients alone"
+            reason = f"on {self.method.name}, which uses gradients only"
             self.without_effect(reason, "damping", "step", "schedule", "unmatched")
         elif self.network is not None and self.network.tied:
             raise Misfit(
                 "network.tied",
-                "second-order methods have no block for a weight of two layers; choose a "
-                "first-order method",
+                "second-order methods have no block for a weight that two layers share; choose "
+                "a first-order method",
             )
         if self.method.name == "hessianfree":
             kept = ("curvature_decay", "factors_every", "refresh_every", "inverse")
-            self.schedule.without_effect("without factors", *kept, table="schedule.")
+            self.schedule.without_effect("on hessianfree", *kept, table="schedule.")
         if self.graph is not None:
-            self.without_effect("on graph, which has its own", "dtype")
+            self.without_effect("on graph, which sets its own dtype", "dtype")
         return self

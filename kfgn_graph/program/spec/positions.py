@@ -1,4 +1,7 @@
-"""Where the keys of a TOML or JSON document stand; neither of Python's parsers tells."""
+"""Line numbers of the keys of a TOML or JSON document.
+
+The parsers of Python's standard library do not report them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _STRINGS = (
 def key_lines(text: str, kind: Kind) -> dict[KeyPath, int]:
     """Return the line, counted from 1, of every key and list element of a valid document.
 
-    A document nested too deeply to be walked through gives those that come before.
+    If the document is nested too deeply to scan, the result stops at that place.
     """
     scanner = _Scanner(text, kind)
     try:
@@ -38,7 +41,7 @@ def key_lines(text: str, kind: Kind) -> dict[KeyPath, int]:
 
 
 class _Scanner:
-    """Walks through a document that is known to be valid."""
+    """A scanner for documents that a parser has already accepted."""
 
     def __init__(self, text: str, kind: Kind) -> None:
         self._text = text
@@ -50,7 +53,7 @@ class _Scanner:
         self._skip()
 
     def document(self) -> None:
-        """Walk through TOML's statements: table headers and ``key = value``."""
+        """Scan the statements of a TOML document: table headers and ``key = value`` pairs."""
         table: KeyPath = ()
         counts: Counter[KeyPath] = Counter()
         while self._at < len(self._text):
@@ -67,7 +70,7 @@ class _Scanner:
             self._take("]" * (1 + listed))
 
     def value(self, path: KeyPath) -> None:
-        """Walk through a value."""
+        """Scan a value at a path of keys."""
         match self._peek():
             case "{":
                 self._items("{", "}", lambda _: self._pair(path))
@@ -98,7 +101,7 @@ class _Scanner:
         self.value(path)
 
     def _key(self, table: KeyPath, counts: Counter[KeyPath] | None = None) -> KeyPath:
-        """Read a key, dotted or not, and mark where it stands."""
+        """Read a plain or dotted key and record its line."""
         path = (*table, self._key_part())
         self._mark(path)
         while self._kind == "toml" and self._peek() == ".":
@@ -117,7 +120,7 @@ class _Scanner:
         return self._matched(*_STRINGS)
 
     def _matched(self, *patterns: re.Pattern[str]) -> str:
-        """Take what the first pattern that matches here does."""
+        """Consume and return the match of the first pattern that matches here."""
         match = next(m for p in patterns if (m := p.match(self._text, self._at)))
         self._at = match.end()
         self._skip()
@@ -138,5 +141,5 @@ class _Scanner:
 
 
 def _with_indices(path: KeyPath, counts: Counter[KeyPath] | None) -> KeyPath:
-    """Return the path of the newest element where the path is that of a list of tables."""
+    """Return the path of the last element if the path names a list of tables."""
     return (*path, counts[path] - 1) if counts and path in counts else path

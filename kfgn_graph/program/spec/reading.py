@@ -1,4 +1,4 @@
-"""Reading specs: from TOML or JSON, from a file, or by a preset's name."""
+"""Read specs: from TOML or JSON text, from a file, or by the name of a preset."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _AT_LINE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
 def read_spec(path: str | Path) -> GraphSpec:
-    """Read a spec from a file, TOML or JSON by its ending.
+    """Read a spec from a file. The suffix, ``.toml`` or ``.json``, determines its language.
 
     Raises
     ------
     SpecError
-        The file cannot be read, or is no valid spec: file, line, key, what was found, what is
-        allowed, and the nearest spelling.
+        The file cannot be read or is not a valid spec. The message names the file, line, key,
+        value found, allowed values and nearest spelling.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise SpecError(f"{path}: a spec ends in {' or '.join(SUFFIXES)}.")
+        raise SpecError(f"{path}: the name of a spec must end in {' or '.join(SUFFIXES)}.")
     try:
         if path.stat().st_size > LARGEST:
-            raise SpecError(f"{path}: a spec has at most {LARGEST:,} bytes.")
+            raise SpecError(f"{path}: a spec may have at most {LARGEST:,} bytes.")
         content = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -51,14 +51,14 @@ def parse_spec(text: str, kind: Kind, where: str = "the spec") -> GraphSpec:
     text : str
         The document.
     kind : "toml" or "json"
-        Its language.
+        Language of the document.
     where : str
-        What errors call it: the file's path.
+        Name of the document in error messages, usually the file's path.
 
     Raises
     ------
     SpecError
-        As :func:`read_spec`.
+        The text is not a valid spec; see :func:`read_spec`.
     """
     content = _toml(text, where) if kind == "toml" else _json(text, where)
     try:
@@ -68,17 +68,18 @@ def parse_spec(text: str, kind: Kind, where: str = "the spec") -> GraphSpec:
 
 
 def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
-    """Return the spec that a command's argument means, and the folder of its relative paths.
+    """Return the spec that a command's argument names, and the base folder of its paths.
 
     Parameters
     ----------
     argument : str or path
-        A file, or the name of a preset, whose folder is the working folder.
+        A file, or the name of a preset. Paths in a file are relative to the file's folder, paths
+        in a preset to the working folder.
 
     Raises
     ------
     SpecError
-        It is neither, or no valid spec.
+        The argument is neither a file nor a preset, or the file is not a valid spec.
     """
     path = Path(argument)
     if str(argument) in presets():
@@ -92,7 +93,7 @@ def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
 
 
 def presets() -> dict[str, str]:
-    """Return the descriptions of the specs that ship with the package, by name."""
+    """Return the names and descriptions of the specs that ship with the package."""
     texts = {name: preset_text(name) for name in _preset_names()}
     return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
 
@@ -146,7 +147,7 @@ def _toml(text: str, where: str) -> dict[str, Any]:
         raise SpecError(f"{where}: {_sentence(str(error))}") from None
     except RecursionError:
         raise SpecError(f"{where}: nested too deeply.") from None
-    except ValueError as error:  # an integer of thousands of digits, or a date that is none
+    except ValueError as error:  # an integer with thousands of digits, or an impossible date
         raise SpecError(f"{where}: {_sentence(str(error))}") from None
 
 
@@ -161,7 +162,7 @@ def _json(text: str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise SpecError(f"{where}: {_sentence(str(error))}") from None
     if not isinstance(content, dict):
-        raise SpecError(f"{where}: found {shown(content)}; a spec is an object, {{...}}.")
+        raise SpecError(f"{where}: found {shown(content)}; a spec must be an object, {{...}}.")
     return cast(dict[str, Any], content)
 
 
@@ -174,10 +175,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"found {name}, which is no JSON number")
+    raise ValueError(f"found {name}, which is not a JSON number")
 
 
 def _sentence(text: str) -> str:
-    """Return the text of a parser's error, as one line that ends with a full stop."""
+    """Return a parser's error message as one line: lower case first, a full stop at the end."""
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return f"{line[:1].lower()}{line[1:].rstrip('.')}."

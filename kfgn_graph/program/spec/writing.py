@@ -1,4 +1,4 @@
-"""Writing specs: as TOML, and as the JSON Schema that editors complete by."""
+"""Write specs as TOML, and their JSON Schema for completion in editors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def to_toml(spec: GraphSpec) -> str:
-    """Return a spec as TOML, without what is the default; it reads back as the same spec."""
+    """Return a spec as TOML without its default values; reading it back gives an equal spec."""
     content = spec.model_dump(mode="json", exclude_defaults=True)
     if list(content.get("method", ())) == ["name"]:
         content["method"] = content["method"]["name"]
@@ -25,7 +25,7 @@ def to_toml(spec: GraphSpec) -> str:
 
 
 def _lines(content: dict[str, Any]) -> Iterator[str]:
-    """Yield simple values, then tables: what follows a table's header belongs to it."""
+    """Yield simple values before tables, since TOML ends a table only at the next header."""
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     for key, value in content.items():
         if key not in tables:
@@ -35,5 +35,5 @@ def _lines(content: dict[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """Return a value as TOML; JSON's numbers, strings and lists are TOML's, but for one sign."""
+    """Return a value as TOML. JSON's notation is valid TOML except for the character U+007F."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

@@ -108,7 +108,7 @@ def test_generated_data_that_do_not_fit_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez", full)
     done = run("data", "make", "curves")
     assert done.exit_code == 3
-    assert "cannot keep" in done.stderr
+    assert "cannot write" in done.stderr
     assert "KFGN_CACHE" in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -91,7 +91,7 @@ def test_what_is_left_out_is_the_default() -> None:
         (
             'loss = "softmax"',
             'loss = "softmax"\nmethod = { name = "kfra", rate = 0.1 }',
-            "a.toml, line 3, method.rate: has no effect on kfra: see step; leave it out.",
+            "a.toml, line 3, method.rate: has no effect on kfra (see step.length); leave it out.",
         ),
         ("[budget]", "[budget", "a.toml, line 13, column 8: expected ']' at the end of a table "),
         (
@@ -143,7 +143,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 def test_what_a_key_is_missing_from_has_a_line() -> None:
     text = GOOD.replace("hidden = [\n    8,\n    4,\n]", "bias = false")
-    assert complaint(text) == "a.toml, line 4, network.hidden: is missing, and is needed."
+    assert complaint(text) == "a.toml, line 4, network.hidden: is required but missing."
 
 
 def test_a_weight_of_two_layers_has_no_curvature() -> None:
@@ -159,8 +159,8 @@ def test_a_weight_of_two_layers_has_no_curvature() -> None:
         ('{\n "loss": "x"\n}', "a.toml, line 2, loss: found"),
         ('{\n "a": 1,\n "a": 2}', 'a.toml: the key "a" is given 2 times.'),
         ("{\n", "a.toml, line 2, column 1: expecting property name"),
-        ("[1]", "a.toml: found [1]; a spec is an object, {...}."),
-        ('{"l2": NaN}', "a.toml: found NaN, which is no JSON number."),
+        ("[1]", "a.toml: found [1]; a spec must be an object, {...}."),
+        ('{"l2": NaN}', "a.toml: found NaN, which is not a JSON number."),
         ("[" * 10**5, "a.toml: nested too deeply."),
         ('{"batch": 1' + "0" * 5000 + "}", "a.toml: exceeds the limit"),
     ],
@@ -185,7 +185,7 @@ def test_a_file_is_read_by_its_ending(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.yaml", b"", "a spec ends in .toml or .json"),
+        ("a.yaml", b"", "the name of a spec must end in .toml or .json"),
         ("a.toml", b"\n\xff = 1", "a.toml, line 2: not UTF-8"),
         ("a.toml", b"#" * 1_000_001, "at most 1,000,000 bytes"),
         ("a.toml", None, "cannot be read (No such file or directory)"),
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_spec(
 
 
 def test_a_folder_is_no_spec(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="ends in"):
+    with pytest.raises(SpecError, match="must end in"):
         load_spec(tmp_path)
 
 
