@@ -1,22 +1,24 @@
-"""The one type that every loader returns."""
+"""A data set, as every loader returns it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from kfgn_graph.errors import SpecError
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples in rows, with where they came from.
+    """N examples, with their targets and where they came from.
 
     Attributes
     ----------
     name : str
-        Short name, as ``"mnist"``.
+        Short name, such as ``"mnist"``.
     inputs : ndarray of float32, shape (N, D)
-        One example a row.
-    targets : ndarray, shape (N,) or None
-        Class labels (integers) or regression targets (float32), where the data set has them.
+        The examples, in rows.
+    targets : ndarray, shape (N,), or None
+        Class labels (int64) or regression targets (float32), where the data set has them.
     source : str
         Where the numbers came from: the files read, or the recipe that made them.
     """
@@ -31,17 +33,25 @@ class Dataset:
 
         Raises
         ------
-        ValueError
-            When the data set holds fewer than ``count`` examples, or ``count`` is not positive.
+        SpecError
+            ``count`` is not positive, or the data set holds fewer examples.
         """
         if count is None:
             return self
         if not 0 < count <= len(self.inputs):
-            raise ValueError(
-                f"{count} examples of {self.name!r} were asked for; it has {len(self.inputs)}."
+            raise SpecError(
+                f"count: found {count}; {self.name!r} has {len(self.inputs)} examples."
             )
         targets = None if self.targets is None else self.targets[:count]
         return Dataset(self.name, self.inputs[:count], targets, self.source)
+
+    def entropy(self) -> float:
+        """Return the entropy of the examples, their entries in [0, 1] read as probabilities.
+
+        It is the least cross-entropy that a model of the examples can have: nats, summed over the
+        D entries and averaged over the N examples.
+        """
+        return bernoulli_floor(self.inputs)
 
 
 def bernoulli_floor(inputs: np.ndarray) -> float:
