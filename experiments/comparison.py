@@ -5,6 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 from rich.console import Console
 
+import kfgn_graph as kfgn
+from experiments.backends import Backend, resolve_backend
+from experiments.optimisers import Optimiser
+from experiments.peers.alternation import calm_lapack
 from experiments.progress import progress_display
 from experiments.training import (
     Budget,
@@ -15,14 +19,11 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
-from kfgn_graph.program.networks import Network
-from kfgn_graph.program.optimisers import Backend, Optimiser
-from kfgn_graph.program.threads import single_threaded_lapack
 
 
 def compare(
     methods: Sequence[Optimiser],
-    network: Network,
+    network: kfgn.Network,
     arrays: Sequence[np.ndarray],
     budget: Budget,
     console: Console,
@@ -63,7 +64,7 @@ def compare(
         set_parameter_values(network, initial)
         batches = shuffled_batches(arrays, batch, seed)
         with (
-            single_threaded_lapack(backend),
+            calm_lapack(resolve_backend(backend) == "jax"),
             progress_display(f"{method.name} {method.settings}", console) as on_update,
         ):
             run = train(

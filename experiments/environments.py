@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfgn_graph.program.datasets.files import cache_folder
-
 PREFERRED = "3.11"
 """The Python version looked for first: every one of the packages has wheels for it."""
 TOLD = 2000
 """Characters of a failed script's last words that are told."""
+
+
+def cache_folder() -> Path:
+    """Return the user's cache of the package: ``KFGN_CACHE``, or a folder under the home."""
+    named = os.environ.get("KFGN_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "kfgn_graph"
 
 
 @dataclass(frozen=True)

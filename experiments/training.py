@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytensor
 
-from kfgn_graph.program.networks import Network
-from kfgn_graph.program.optimisers import Backend, Optimiser, Step, backend_mode
+import kfgn_graph as kfgn
+from experiments.backends import Backend, backend_mode
+from experiments.optimisers import Optimiser, Step
 
 Evaluate = Callable[[], float]
 
@@ -154,7 +155,7 @@ def shuffled_batches(
 
 
 def compile_evaluation(
-    network: Network, arrays: Sequence[np.ndarray], batch: int, backend: Backend = "auto"
+    network: kfgn.Network, arrays: Sequence[np.ndarray], batch: int, backend: Backend = "auto"
 ) -> Evaluate:
     """Compile the loss over a whole data set, at the parameters' values of the moment.
 
@@ -191,7 +192,7 @@ def compile_evaluation(
 
 def train(
     optimiser: Optimiser,
-    network: Network,
+    network: kfgn.Network,
     batches: Iterator[tuple[np.ndarray, ...]],
     evaluate: Evaluate,
     budget: Budget,
@@ -252,7 +253,7 @@ def train(
 
 
 def _evaluation(
-    updates: int, seconds: float, step: Step, network: Network, evaluate: Evaluate
+    updates: int, seconds: float, step: Step, network: kfgn.Network, evaluate: Evaluate
 ) -> Evaluation:
     """Evaluate the parameters, and the averaged iterates where there are any."""
     loss, averaged_loss = evaluate(), None
@@ -264,7 +265,7 @@ def _evaluation(
 
 
 @contextmanager
-def _values_in_place(network: Network, named: Mapping[str, np.ndarray]) -> Iterator[None]:
+def _values_in_place(network: kfgn.Network, named: Mapping[str, np.ndarray]) -> Iterator[None]:
     """Let the parameters have other values while the block runs."""
     kept = parameter_values(network)
     set_parameter_values(network, [named[str(p.name)] for p in network.parameters])
@@ -277,7 +278,7 @@ def _values_in_place(network: Network, named: Mapping[str, np.ndarray]) -> Itera
 def _first_update(
     run: Run,
     optimiser: Optimiser,
-    network: Network,
+    network: kfgn.Network,
     batch: tuple[np.ndarray, ...],
     backend: Backend,
     seed: int,
@@ -291,12 +292,12 @@ def _first_update(
     return step
 
 
-def parameter_values(network: Network) -> list[np.ndarray]:
+def parameter_values(network: kfgn.Network) -> list[np.ndarray]:
     """Return copies of the parameters' values."""
     return [np.array(parameter.get_value()) for parameter in network.parameters]
 
 
-def set_parameter_values(network: Network, values: Sequence[np.ndarray]) -> None:
+def set_parameter_values(network: kfgn.Network, values: Sequence[np.ndarray]) -> None:
     """Set the parameters; the arrays given are copied."""
     for parameter, value in zip(network.parameters, values, strict=True):
         parameter.set_value(np.array(value))

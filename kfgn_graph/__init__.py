@@ -4,6 +4,7 @@ The main entry point is :func:`compile_update`. Three of its stages can be used 
 :func:`trace_layers`, :func:`curvature_factors` and :func:`kronecker_solve`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kfgn_graph._version import __version__
@@ -43,6 +44,14 @@ from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.update.update import Update
 
 if TYPE_CHECKING:
+    from kfgn_graph.program.catalogue import load_data
+    from kfgn_graph.program.checkpoints import assign_parameters, load_parameters
+    from kfgn_graph.program.datasets.dataset import Dataset
+    from kfgn_graph.program.datasets.files import DataCorrupt, DataNotFound
+    from kfgn_graph.program.machine import machine_record
+    from kfgn_graph.program.networks import Network, perceptron
+    from kfgn_graph.program.rules import compile_first_order
+    from kfgn_graph.program.runs import RunRecord, read_run
     from kfgn_graph.program.spec.models import GraphSpec
 
 __all__ = [
@@ -57,6 +66,9 @@ __all__ = [
     "Cholesky",
     "ConstantDamping",
     "CurvatureRuleNotFound",
+    "DataCorrupt",
+    "DataNotFound",
+    "Dataset",
     "Eigenbasis",
     "ExactBlock",
     "FixedStep",
@@ -67,21 +79,30 @@ __all__ = [
     "Layer",
     "LayerGraph",
     "LevenbergMarquardt",
+    "Network",
     "NewtonSchulz",
     "NotABatchLossError",
     "ParameterError",
     "Rescaling",
     "Settings",
+    "RunRecord",
     "SpecError",
     "UnmatchedParameterError",
     "Update",
     "UpdateStats",
     "__version__",
+    "assign_parameters",
+    "compile_first_order",
     "compile_update",
     "curvature_factors",
     "gauss_newton_product",
     "kfgn_updates",
     "kronecker_solve",
+    "load_data",
+    "load_parameters",
+    "machine_record",
+    "perceptron",
+    "read_run",
     "register_example_axes",
     "register_local_jacobian",
     "register_loss_head",
@@ -89,14 +110,33 @@ __all__ = [
 ]
 
 
+#: Public names of the program, with the modules that define them. They are imported at first use,
+#: since the program needs packages that the compiler does without.
+_PROGRAM = {
+    "DataCorrupt": "datasets.files",
+    "DataNotFound": "datasets.files",
+    "Dataset": "datasets.dataset",
+    "GraphSpec": "spec.models",
+    "Network": "networks",
+    "RunRecord": "runs",
+    "assign_parameters": "checkpoints",
+    "compile_first_order": "rules",
+    "load_data": "catalogue",
+    "load_parameters": "checkpoints",
+    "machine_record": "machine",
+    "perceptron": "networks",
+    "read_run": "runs",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Import :class:`GraphSpec` on first use, since it needs optional dependencies."""
-    if name != "GraphSpec":
+    """Import a name of the program."""
+    if name not in _PROGRAM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from kfgn_graph.program.spec.models import GraphSpec
+        module = import_module(f"{__name__}.program.{_PROGRAM[name]}")
     except ImportError as error:
         raise SpecError(
-            f'GraphSpec cannot be imported ({error}): pip install "kfgn_graph[cli]".'
+            f'{name} cannot be imported ({error}): pip install "kfgn_graph[cli]".'
         ) from error
-    return GraphSpec
+    return getattr(module, name)

@@ -2,13 +2,13 @@
 
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from experiments.autoencoder.run import Config, run_all
-from kfgn_graph.program.networks import ACTIVATIONS
-from kfgn_graph.program.optimisers import CURVATURES, GaussNewton
+from experiments.networks import Activation
+from experiments.optimisers import CURVATURES, GaussNewton
 
 DEFAULTS = Config()
 PEERS = ("kfac-jax",)
@@ -70,7 +70,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = DEFAULTS.seed,
 ) -> None:
     """Train MNIST's autoencoder; print the losses beside the targets, write and draw them."""
-    one_of(activation, tuple(ACTIVATIONS), "--activation")
+    one_of(activation, get_args(Activation), "--activation")
     one_of(backend, ("auto", "jax", "numba", "c"), "--backend")
     if peer:
         one_of(peer, PEERS, "--peer")

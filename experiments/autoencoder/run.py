@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import kfgn_graph as kfgn
 from experiments.autoencoder.targets import (
     POINTS,
     TARGETS,
@@ -19,15 +20,14 @@ from experiments.autoencoder.targets import (
     loss_after_seconds,
     loss_at,
 )
+from experiments.backends import Backend
 from experiments.comparison import compare
 from experiments.demo.pictures import draw_losses
+from experiments.networks import Activation, autoencoder
+from experiments.optimisers import FirstOrder, GaussNewton, Optimiser
 from experiments.peers.training import KfacJax
+from experiments.results import write_json
 from experiments.training import Budget, Run, parameter_values
-from kfgn_graph.program.datasets import load_mnist
-from kfgn_graph.program.datasets.dataset import bernoulli_floor
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.networks import Activation, autoencoder
-from kfgn_graph.program.optimisers import Backend, FirstOrder, GaussNewton, Optimiser
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "autoencoder"
 COUNT = 50_000
@@ -109,8 +109,8 @@ def run_all(config: Config, console: Console | None = None) -> list[Run]:
         kfac-jax's side failed.
     """
     console = console or Console()
-    data = load_mnist(count=COUNT)
-    floor = bernoulli_floor(data.inputs)
+    data = kfgn.load_data("mnist", count=COUNT)
+    floor = data.entropy()
     runs: list[Run] = []
     versions: dict[str, str] = {}
     for run in _train_all(config, data.inputs, console, versions):
@@ -222,5 +222,5 @@ def _record(
         "targets": TARGETS.get(config.activation, {}),
         "runs": [asdict(run) for run in runs],
         "peer_versions": versions,
-        "machine": machine_record(),
+        "machine": kfgn.machine_record(),
     }

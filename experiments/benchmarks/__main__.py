@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+import kfgn_graph as kfgn
 from experiments.benchmarks.cases import Case, all_cases
 from experiments.benchmarks.measuring import Record, measure_all, stop_if_failed
 from experiments.benchmarks.nets import NETS
@@ -21,7 +22,7 @@ from experiments.benchmarks.pictures import draw_bars
 from experiments.benchmarks.summary import remarks, summarise
 from experiments.benchmarks.systems import SYSTEMS
 from experiments.benchmarks.tables import breakdown_table, markdown, rich_tables
-from kfgn_graph.program.machine import machine_record, write_json
+from experiments.results import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks"
 WIDTH = 140
@@ -86,7 +87,11 @@ def report(records: Sequence[Record], folder: Path) -> list[Path]:
     for line in said:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     text = folder / "table.md"
-    kept = {"machine": machine_record(), "rows": [asdict(row) for row in rows], "remarks": said}
+    kept = {
+        "machine": kfgn.machine_record(),
+        "rows": [asdict(row) for row in rows],
+        "remarks": said,
+    }
     written = [write_json(folder / "results.json", {**kept, "records": records}), text]
     text.write_text(markdown(rows, said), encoding="utf-8")
     return [*written, draw_bars(rows, folder / "bars.png")] if rows else written

@@ -27,9 +27,8 @@ import kfgn_graph as kfgn
 from experiments.benchmarks.flops import Work, totals, update_terms
 from experiments.benchmarks.kernels import kernels_of
 from experiments.benchmarks.systems import FACTORS_EVERY, FIRST, REFRESH_EVERY
-from kfgn_graph.program.datasets import load_mnist
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.networks import PAPER_HIDDEN, autoencoder
+from experiments.networks import PAPER_HIDDEN, autoencoder
+from experiments.results import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "gpu.json"
 PIXELS = 784
@@ -183,9 +182,9 @@ def main(
 ) -> None:
     """Measure every case and print it."""
     random = np.random.default_rng(1).random((examples, PIXELS), np.float32)
-    data = load_mnist(count=50_000).inputs if mnist else random
+    data = kfgn.load_data("mnist", count=50_000).inputs if mnist else random
     widths = [int(part) for part in hidden.split(",")]
-    record = {"device": jax.devices()[0].device_kind, "machine": machine_record()}
+    record = {"device": jax.devices()[0].device_kind, "machine": kfgn.machine_record()}
     results: list[dict[str, Any]] = []
     for values in product(inverses.split(","), PRECISIONS, SCHEDULES):
         case = dict(zip(("inverse", "precision", "schedule"), values, strict=True))

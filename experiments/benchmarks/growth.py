@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+import kfgn_graph as kfgn
 from experiments.benchmarks.__main__ import BACKENDS, OUTPUT, chosen, wide_console
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.flops import FIRST_ORDER
@@ -21,7 +22,7 @@ from experiments.benchmarks.measuring import Record, failures, measure_all, stop
 from experiments.benchmarks.nets import Net
 from experiments.benchmarks.series import Series, fitted
 from experiments.benchmarks.systems import OURS
-from kfgn_graph.program.machine import machine_record, write_json
+from experiments.results import write_json
 
 REPEATS = 5
 
@@ -128,7 +129,7 @@ def main(
             if not failures(records):
                 found.append(series_of(name, method, values, records))
     wide_console().print(table_of(found))
-    results = {"machine": machine_record(), "series": [asdict(one) for one in found]}
+    results = {"machine": kfgn.machine_record(), "series": [asdict(one) for one in found]}
     print(f"Wrote {write_json(output / 'results.json', {**results, 'records': kept})}")
     if found:
         print(f"Wrote {draw_growth(found, output / 'growth.png')}")

@@ -22,8 +22,8 @@ if not __package__:  # run as a script: make the checkout importable
 
 import kfgn_graph as kfgn
 from experiments.benchmarks.systems import FIRST
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.networks import autoencoder
+from experiments.networks import autoencoder
+from experiments.results import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "lazy_parts.json"
 NEVER = 1_000
@@ -115,7 +115,7 @@ def main(
                 f"{row['ratio']:7.3f}  {row['ratio_lower']:.3f} to {row['ratio_upper']:.3f}",
                 flush=True,
             )
-    write_json(output, {"machine": machine_record(), "rows": rows})
+    write_json(output, {"machine": kfgn.machine_record(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import kfgn_graph as kfgn
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.figures import figures
 from experiments.environments import run_script
 from experiments.peers.training import write_task
+from experiments.results import write_json
 from experiments.training import parameter_values
-from kfgn_graph.program.machine import machine_record, write_json
 
 Record = dict[str, Any]
 
@@ -65,7 +66,7 @@ def read_record(path: Path, case: Case) -> Record | None:
     if not path.is_file():
         return None
     record: Record = json.loads(path.read_text(encoding="utf-8"))
-    here = machine_record()
+    here = kfgn.machine_record()
     same_machine = all(record["machine"][name] == here[name] for name in ("processor", "cpus"))
     same_settings = record["settings"] == json.loads(json.dumps(case.settings()))
     complete = "cold" in record and not record.get("failure")
@@ -88,7 +89,7 @@ def record_of(case: Case, run: int, caches: Path) -> Record:
         "note": case.note,
         "reason": case.reason,
         "settings": case.settings(),
-        "machine": machine_record(),
+        "machine": kfgn.machine_record(),
         "cold": not caches.exists(),
     }
     if case.reason:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
-from kfgn_graph.program.networks import PAPER_HIDDEN, Activation, Loss, Network, perceptron
-from kfgn_graph.program.stacks import Stack
+import kfgn_graph as kfgn
+from experiments.networks import PAPER_HIDDEN, Activation
 
 BATCHES = 4
 """How many batches there are, gone through again and again."""
@@ -36,7 +37,7 @@ class Net:
     name: str
     sizes: tuple[int, ...]
     activation: Activation
-    loss: Loss
+    loss: Literal["bernoulli", "squared", "softmax"]
     batch: int
 
     @property
@@ -54,10 +55,11 @@ class Net:
         """How many numbers are trained."""
         return sum((d_in + 1) * d_out for d_in, d_out in pairwise(self.sizes))
 
-    def network(self) -> Network:
+    def network(self) -> kfgn.Network:
         """Build the graph of its loss, float32."""
-        stack = Stack(self.activation)
-        return perceptron(self.sizes, self.loss, not self.reconstructs, stack, 0, "float32")
+        return kfgn.perceptron(
+            self.sizes, self.loss, self.activation, targets=not self.reconstructs
+        )
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Return examples and targets of all batches, or labels: functions of ten random numbers.

@@ -167,7 +167,9 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part("joined parts", ("kfgn_view_joined",)),
         Part("inlined expressions", ("kfgn_inline_expressions",), compiles=True),
         INVERSES,
-        Part("aliased branches", remove=replace("numba.codegen", "unneeded_copies", lambda *_: {})),
+        Part(
+            "aliased branches", remove=replace("numba.codegen", "unneeded_copies", lambda *_: {})
+        ),
         Part(
             "averages in place",
             remove=replace("numba.codegen", "safe_overwriters", lambda *_: ()),

@@ -11,11 +11,11 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
+from experiments.backends import backend_mode
 from experiments.benchmarks.nets import Net
 from experiments.benchmarks.systems import FIRST
+from experiments.optimisers import FirstOrder, GaussNewton, Optimiser, Step
 from experiments.peers.alternation import Task, serve
-from kfgn_graph.program.optimisers import FirstOrder, GaussNewton, Optimiser, backend_mode
-from kfgn_graph.program.steps import Step
 
 PACKAGES = ("pytensor", "numpy", "scipy")
 
@@ -44,8 +44,8 @@ def leap(step: Step, update: int) -> Callable[..., float]:
 
     def call(*batch: np.ndarray) -> float:
         if next(numbers) == update:
-            state = step.state() | {"count": np.int32(FIRST - 1)}
-            step.load_state(state | ({"watch": np.int32(1)} if "watch" in state else {}))
+            state = step.update.state() | {"count": np.int32(FIRST - 1)}
+            step.update.load_state(state | ({"watch": np.int32(1)} if "watch" in state else {}))
         return step(*batch)
 
     return call

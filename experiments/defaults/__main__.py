@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import kfgn_graph as kfgn
 from experiments.defaults.pictures import draw_panels
 from experiments.defaults.problems import PROBLEMS
 from experiments.defaults.runs import METHODS, read_runs, run_tasks, tasks
 from experiments.defaults.summary import exceptions, markdown, summarise, verdict
-from kfgn_graph.program.machine import machine_record, write_json
+from experiments.results import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "defaults"
 
@@ -45,7 +46,7 @@ def report(folder: Path, console: Console) -> list[Path]:
     kept = {"rows": [asdict(row) for row in rows], "exceptions": exceptions(records)}
     return [
         written,
-        write_json(folder / "results.json", {**kept, "machine": machine_record()}),
+        write_json(folder / "results.json", {**kept, "machine": kfgn.machine_record()}),
         draw_panels(rows, "updates", folder / "losses-by-updates.png"),
         draw_panels(rows, "seconds", folder / "losses-by-seconds.png"),
     ]

@@ -6,16 +6,8 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from kfgn_graph.program.datasets import (
-    Dataset,
-    load_curves,
-    load_digits,
-    load_faces,
-    load_mnist,
-    load_uci,
-)
-from kfgn_graph.program.datasets.dataset import bernoulli_floor
-from kfgn_graph.program.networks import Activation, Network, autoencoder, classifier, regressor
+import kfgn_graph as kfgn
+from experiments.networks import Activation, autoencoder, classifier, regressor
 
 MNIST_COUNT = 50_000
 SUMMED = {"adam": (3e-4, 1e-3, 3e-3, 1e-2), "nesterov": (2**-12, 2**-10, 2**-8, 2**-6)}
@@ -64,7 +56,7 @@ class Problem:
 
     name: str
     load: Callable[[], Material]
-    build: Callable[[int], Network]
+    build: Callable[[int], kfgn.Network]
     batch: int
     updates: int
     seeds: tuple[int, ...]
@@ -79,32 +71,33 @@ def standardised(values: np.ndarray) -> np.ndarray:
     return (centred / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
 
 
-def _bernoulli(load: Callable[[], Dataset]) -> Material:
+def _bernoulli(load: Callable[[], kfgn.Dataset]) -> Material:
     data = load()
-    return Material((data.inputs,), bernoulli_floor(data.inputs))
+    return Material((data.inputs,), data.entropy())
 
 
-def _squared(load: Callable[[], Dataset]) -> Material:
+def _squared(load: Callable[[], kfgn.Dataset]) -> Material:
     return Material((load().inputs,))
 
 
-def _labelled(load: Callable[[], Dataset]) -> Material:
+def _labelled(load: Callable[[], kfgn.Dataset]) -> Material:
     data = load()
     assert data.targets is not None
     return Material((data.inputs, data.targets))
 
 
-def _regression(load: Callable[[], Dataset]) -> Material:
+def _regression(load: Callable[[], kfgn.Dataset]) -> Material:
     data = load()
     assert data.targets is not None
     return Material((standardised(data.inputs), standardised(data.targets[:, None])))
 
 
-_MNIST = lru_cache(maxsize=1)(partial(_bernoulli, partial(load_mnist, count=MNIST_COUNT)))
-_CURVES = lru_cache(maxsize=1)(partial(_bernoulli, load_curves))
-_FACES = lru_cache(maxsize=1)(partial(_squared, load_faces))
-_DIGITS = lru_cache(maxsize=1)(partial(_labelled, load_digits))
-_MNIST_LABELS = lru_cache(maxsize=1)(partial(_labelled, partial(load_mnist, count=MNIST_COUNT)))
+_mnist = partial(kfgn.load_data, "mnist", count=MNIST_COUNT)
+_MNIST = lru_cache(maxsize=1)(partial(_bernoulli, _mnist))
+_CURVES = lru_cache(maxsize=1)(partial(_bernoulli, partial(kfgn.load_data, "curves")))
+_FACES = lru_cache(maxsize=1)(partial(_squared, partial(kfgn.load_data, "faces")))
+_DIGITS = lru_cache(maxsize=1)(partial(_labelled, partial(kfgn.load_data, "digits")))
+_MNIST_LABELS = lru_cache(maxsize=1)(partial(_labelled, _mnist))
 
 
 def _autoencoder(
@@ -115,7 +108,7 @@ def _autoencoder(
     batch: int = 1000,
     loss: str = "bernoulli",
 ) -> Problem:
-    def build(seed: int) -> Network:
+    def build(seed: int) -> kfgn.Network:
         return autoencoder(width, activation=activation, loss=loss, seed=seed)  # type: ignore[arg-type]
 
     return Problem(name, load, build, batch, 200, (0, 1), SUMMED, width)
@@ -134,15 +127,15 @@ def _classifier(
     return Problem(name, load, build, batch, updates, seeds, SINGLE, sizes[-1])
 
 
-def _build_classifier(sizes: tuple[int, ...], activation: Activation, seed: int) -> Network:
+def _build_classifier(sizes: tuple[int, ...], activation: Activation, seed: int) -> kfgn.Network:
     return classifier(sizes, activation, seed)
 
 
 def _uci(name: str, features: int, batch: int) -> Problem:
-    def build(seed: int) -> Network:
+    def build(seed: int) -> kfgn.Network:
         return regressor((features, 50, 50, 1), "tanh", seed)
 
-    load = partial(_regression, partial(load_uci, name))
+    load = partial(_regression, partial(kfgn.load_data, f"uci/{name}"))
     return Problem(name, load, build, batch, 500, (0, 1, 2), SINGLE, 1)
 
 

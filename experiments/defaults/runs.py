@@ -10,8 +10,13 @@ from typing import Any, cast
 import numpy as np
 from rich.console import Console
 
+import kfgn_graph as kfgn
+from experiments.backends import Backend, resolve_backend
 from experiments.defaults.problems import Problem
+from experiments.optimisers import CURVATURES, FirstOrder, GaussNewton, Optimiser, Rule
+from experiments.peers.alternation import calm_lapack
 from experiments.progress import progress_display
+from experiments.results import write_json
 from experiments.training import (
     Budget,
     Run,
@@ -19,17 +24,6 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.networks import Network
-from kfgn_graph.program.optimisers import (
-    CURVATURES,
-    Backend,
-    FirstOrder,
-    GaussNewton,
-    Optimiser,
-    Rule,
-)
-from kfgn_graph.program.threads import single_threaded_lapack
 
 SECOND_ORDER = ("kfra", "kflr", "kfac")
 FIRST_ORDER = ("adam", "nesterov")
@@ -114,12 +108,12 @@ def run_task(task: Task, console: Console, backend: Backend = "auto") -> dict[st
     """Do one run and return its record."""
     problem, method = task.problem, task.optimiser()
     material = problem.load()
-    network: Network = problem.build(task.seed)
+    network = problem.build(task.seed)
     batches = shuffled_batches(material.arrays, problem.batch, task.seed)
     at = {round(share * problem.updates) for share in SHARES}
     with (
         warnings.catch_warnings(),
-        single_threaded_lapack(backend),
+        calm_lapack(resolve_backend(backend) == "jax"),
         progress_display(f"{method.name} {method.settings}", console) as on_update,
     ):
         # JAX checks shapes while it traces; PyTensor remarks that its own check is left out.
@@ -153,7 +147,7 @@ def record(task: Task, floor: float, run: Run) -> dict[str, object]:
         "lost": run.lost,
         "diverged": run.diverged,
         "run": asdict(run),
-        "machine": machine_record(),
+        "machine": kfgn.machine_record(),
     }
 
 

@@ -7,7 +7,7 @@ import typer
 
 from experiments.demo.config import DATASETS, DemoConfig
 from experiments.demo.run import run_demo
-from kfgn_graph.program.optimisers import FirstOrder
+from experiments.optimisers import FirstOrder
 
 DEFAULTS = DemoConfig()
 

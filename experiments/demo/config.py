@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kfgn_graph.program.networks import PAPER_HIDDEN
-from kfgn_graph.program.optimisers import Backend, FirstOrder, GaussNewton
+from experiments.backends import Backend
+from experiments.networks import PAPER_HIDDEN
+from experiments.optimisers import FirstOrder, GaussNewton
 
 DATASETS = ("auto", "mnist", "curves", "digits")
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "demo"

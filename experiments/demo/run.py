@@ -7,16 +7,15 @@ import numpy as np
 import pytensor
 from rich.console import Console
 
+import kfgn_graph as kfgn
+from experiments.backends import backend_mode, resolve_backend
 from experiments.comparison import compare
 from experiments.demo.config import DemoConfig
 from experiments.demo.pictures import draw_losses, draw_reconstructions
+from experiments.networks import autoencoder
+from experiments.results import write_json
 from experiments.tables import results_table
 from experiments.training import Budget, Run
-from kfgn_graph.program.datasets import DataNotFound, Dataset, load_curves, load_digits, load_mnist
-from kfgn_graph.program.datasets.dataset import bernoulli_floor
-from kfgn_graph.program.machine import write_json
-from kfgn_graph.program.networks import Network, autoencoder
-from kfgn_graph.program.optimisers import backend_mode, resolve_backend
 
 SHOWN = 12
 MNIST_COUNT = 50_000
@@ -40,7 +39,7 @@ def run_demo(config: DemoConfig, console: Console | None = None) -> list[Run]:
     console = console or Console()
     begun = time.perf_counter()
     data = load_dataset(config.dataset, console)
-    floor = bernoulli_floor(data.inputs)
+    floor = data.entropy()
     network = autoencoder(data.inputs.shape[1], config.hidden, seed=config.seed)
     _introduce(config, data, floor, console)
     runs, pictures = train_each(network, data.inputs, config, console)
@@ -57,29 +56,29 @@ def run_demo(config: DemoConfig, console: Console | None = None) -> list[Run]:
     return runs
 
 
-def load_dataset(name: str, console: Console) -> Dataset:
+def load_dataset(name: str, console: Console) -> kfgn.Dataset:
     """Load the training images; for ``"auto"`` MNIST, or CURVES where MNIST is not to be had.
 
     Raises
     ------
-    DataNotFound, DataCorrupt
-        The data set named is not to be had; for any name, that a file found is not the known one.
+    DataNotFound
+        The data set named is not to be had.
+    DataCorrupt
+        A file found is not the known one.
     """
-    if name == "curves":
-        return load_curves()
-    if name == "digits":
-        return load_digits()
+    if name not in ("auto", "mnist"):
+        return kfgn.load_data(name)
     try:
-        return load_mnist(count=MNIST_COUNT)
-    except DataNotFound as error:
+        return kfgn.load_data("mnist", count=MNIST_COUNT)
+    except kfgn.DataNotFound as error:
         if name != "auto":
             raise
         console.print(f"{error}\nSo the demo runs on CURVES, generated here.", style="yellow")
-        return load_curves()
+        return kfgn.load_data("curves")
 
 
 def train_each(
-    network: Network, inputs: np.ndarray, config: DemoConfig, console: Console
+    network: kfgn.Network, inputs: np.ndarray, config: DemoConfig, console: Console
 ) -> tuple[list[Run], dict[str, np.ndarray]]:
     """Train with each method and let each trained network reconstruct the first images.
 
@@ -109,7 +108,7 @@ def train_each(
     return runs, reconstructions
 
 
-def _introduce(config: DemoConfig, data: Dataset, floor: float, console: Console) -> None:
+def _introduce(config: DemoConfig, data: kfgn.Dataset, floor: float, console: Console) -> None:
     widths = "-".join(map(str, (data.inputs.shape[1], *config.hidden, data.inputs.shape[1])))
     console.print(
         f"Autoencoder {widths}, tanh, on {len(data.inputs)} images of {data.name}: {data.source}\n"
@@ -120,7 +119,9 @@ def _introduce(config: DemoConfig, data: Dataset, floor: float, console: Console
     )
 
 
-def _record(config: DemoConfig, data: Dataset, floor: float, runs: list[Run]) -> dict[str, object]:
+def _record(
+    config: DemoConfig, data: kfgn.Dataset, floor: float, runs: list[Run]
+) -> dict[str, object]:
     return {
         "config": {**asdict(config), "output": str(config.output)},
         "dataset": {"name": data.name, "source": data.source, "examples": len(data.inputs)},

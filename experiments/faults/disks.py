@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
+import kfgn_graph as kfgn
 from experiments.faults.kills import compared
 from experiments.faults.small import finish, write_spec
-from kfgn_graph.program.checkpoints import read_checkpoint
-from kfgn_graph.program.datasets.files import CACHE_VARIABLE, DATA_VARIABLE
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.runs import CHECKPOINTS
+from experiments.results import write_json
 
 INSIDE = "KFGN_FAULTS_INSIDE"
 UPDATES = 300
@@ -40,7 +38,7 @@ def main() -> None:
     for result in results:
         print(f"{result['fault']}: exit {result['exit']}, as wanted: {result['good']}")
         print(f"  {result['message']}")
-    record = {"faults": results, "machine": machine_record()}
+    record = {"faults": results, "machine": kfgn.machine_record()}
     print(write_json(options.output / "disks.json", record))
     sys.exit(not all(result["good"] for result in results))
 
@@ -57,7 +55,7 @@ def full_disk(folder: Path) -> dict[str, Any]:
     with _mounted(folder / "disk", "size=900k") as disk:
         done = finish("train", spec, "--runs", disk, "--quiet")
         run = disk / "small-1"
-        whole = [read_checkpoint(path).header["counters"]["update"] for path in _checkpoints(run)]
+        whole = whole_checkpoints(run)
         _mount("remount,size=64m", disk)
         resumed = finish("resume", run, "--quiet")
         good = alone.returncode == resumed.returncode == 0 and bool(whole)
@@ -65,6 +63,15 @@ def full_disk(folder: Path) -> dict[str, Any]:
     result = _result("disk of 900 KiB is full", done, 4, "The disk is full: make room")
     result["good"] &= not different
     return result | {"checkpoints": whole, "resumed": resumed.returncode, "different": different}
+
+
+def whole_checkpoints(run: Path) -> list[int]:
+    """Return the updates of a run's checkpoints, all of which have to be readable."""
+    record = kfgn.read_run(run)
+    updates = [update for update, _ in record.checkpoints]
+    for update in updates:
+        record.state(update)
+    return updates
 
 
 def read_only_folder(folder: Path) -> dict[str, Any]:
@@ -107,14 +114,14 @@ def wrong_hash(folder: Path) -> dict[str, Any]:
     place.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (place / f"{name}-ubyte.gz").write_bytes(gzip.compress(b"another file"))
-    with _variable(DATA_VARIABLE, folder):
+    with _variable("KFGN_DATA", folder):
         done = finish("train", "mnist-classes", "--runs", folder / "runs", "--quiet")
     return _result("data set has another hash", done, 3, "its SHA-256 is")
 
 
 def cache_is_full(folder: Path) -> dict[str, Any]:
     """Generate a data set that does not fit on the disk."""
-    with _mounted(folder / "disk", "size=2m") as disk, _variable(CACHE_VARIABLE, disk):
+    with _mounted(folder / "disk", "size=2m") as disk, _variable("KFGN_CACHE", disk):
         done = finish("data", "make", "curves")
         left = list(disk.rglob("*.npz"))
     result = _result("data set does not fit", done, 3, "cannot write")
@@ -158,10 +165,6 @@ def _variable(name: str, value: Path) -> Iterator[None]:
         os.environ.pop(name)
         if kept is not None:
             os.environ[name] = kept
-
-
-def _checkpoints(run: Path) -> list[Path]:
-    return sorted((run / CHECKPOINTS).glob("*.safetensors"))
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

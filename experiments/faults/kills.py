@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 
+import kfgn_graph as kfgn
 from experiments.faults.small import begin, finish, write_spec
-from kfgn_graph import CheckpointError
-from kfgn_graph.program.checkpoints import newest_checkpoint, read_checkpoint
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.metrics import read_metrics
-from kfgn_graph.program.runs import CHECKPOINTS, HEADER, METRICS
+from experiments.results import write_json
 
 STARTING = 0.2
 """Share of kills at any time from a process's first moment; the rest come while it steps."""
 PATIENCE = 300.0
+HEADER, METRICS, CHECKPOINTS = "run.json", "metrics.jsonl", "checkpoints"
+"""What a run's folder holds."""
 UPDATE = b'"kind": "update"'
 
 
@@ -71,7 +70,7 @@ def main() -> None:
         found = kill_and_compare(
             Path(folder), options.kills, options.updates, options.seed, options.backend
         )
-    record = {**vars(options), **found, "machine": machine_record()}
+    record = {**vars(options), **found, "machine": kfgn.machine_record()}
     path = write_json(options.output / "kills.json", record | {"output": str(options.output)})
     for name, value in found.items():
         print(f"{name}: {value}")
@@ -165,38 +164,36 @@ def _inspect(run: Path, count: Count) -> None:
         count.while_stepping += UPDATE in content
         count.torn_lines += not content.endswith(b"\n") and bool(content)
     count.drafts += any((run / CHECKPOINTS).glob("*.draft"))
-    for path in (run / CHECKPOINTS).glob("*.safetensors"):
+    if not (run / HEADER).is_file():  # it is written before the first checkpoint
+        return
+    record = kfgn.read_run(run)
+    for update, _ in record.checkpoints:
         count.checkpoints += 1
         try:
-            read_checkpoint(path)
-        except CheckpointError as error:
+            record.state(update)
+        except kfgn.CheckpointError as error:
             count.unreadable += 1
             print(error, file=sys.stderr)
 
 
 def compared(alone: Path, other: Path) -> list[str]:
     """Return what differs in the last state and the metrics, which name no seconds."""
-    states = [read_checkpoint(_newest(run)).state for run in (alone, other)]
+    runs = [kfgn.read_run(run) for run in (alone, other)]
+    states = [run.state() for run in runs]
     different = [
         name
         for name in states[0].keys() | states[1].keys()
         if states[0][name].tobytes() != states[1][name].tobytes()
     ]
-    tables = [read_metrics(run / METRICS) for run in (alone, other)]
-    columns = tables[0][0].keys() | tables[1][0].keys()
+    tables = [run.updates for run in runs]
+    columns = tables[0].keys() | tables[1].keys()
     different += [
         f"metrics {name}"
         for name in columns - {"seconds"}
-        if not np.array_equal(tables[0][0][name], tables[1][0][name], equal_nan=True)
+        if not np.array_equal(tables[0][name], tables[1][name], equal_nan=True)
     ]
-    evaluations = [[{**e, "seconds": 0} for e in table[1]] for table in tables]
+    evaluations = [[{**e, "seconds": 0} for e in run.evaluations] for run in runs]
     return different + ["evaluations"] * (evaluations[0] != evaluations[1])
-
-
-def _newest(run: Path) -> Path:
-    path = newest_checkpoint(run)
-    assert path is not None
-    return path
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.environments import KFAC_JAX, run_script
+from experiments.networks import Activation
 from experiments.training import Evaluation, Run
-from kfgn_graph.program.networks import Activation
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class KfacJax:
             task, answer = Path(folder) / "task.npz", Path(folder) / "answer.json"
             write_task(task, initial, inputs, settings)
             script = Path(__file__).with_name("kfac_jax_side.py")
-            calm = {"OPENBLAS_NUM_THREADS": "1"}  # as kfgn_graph.program.threads does for our own
+            calm = {"OPENBLAS_NUM_THREADS": "1"}  # as calm_lapack does for our own
             run_script(interpreter, script, [str(task), str(answer)], self.name, calm, on_line)
             found = json.loads(answer.read_text(encoding="utf-8"))
         return self._run(found), found["versions"]

@@ -29,12 +29,12 @@ if not __package__:  # run as a script: make the checkout importable
 
 import kfgn_graph as kfgn
 from experiments.environments import BACKPACK, run_script
+from experiments.results import write_json
 from experiments.validation.cases import Case, all_cases, write_cases
-from kfgn_graph.program.machine import machine_record, write_json
-from kfgn_graph.program.networks import ACTIVATIONS
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "validation" / "backpack_factors.json"
 PLAIN = Mode(linker="py", optimizer=None)  # Op by Op in Python: compiles in no time
+ACTIVATIONS = {"tanh": pt.tanh, "relu": lambda h: pt.maximum(h, 0), "sigmoid": pt.sigmoid}
 METHODS = {"kfra": kfgn.KFRA, "kflr": kfgn.KFLR}
 CONSTANTS = {"squared": 1.0, "softmax": 1.0}
 """Our G over BackPACK's, a loss: both give the curvature of the loss itself."""
@@ -204,7 +204,7 @@ def main(
     worst = max(difference.difference for difference in differences)
     agree = worst <= TOLERANCE
     record = {
-        "machine": machine_record(),
+        "machine": kfgn.machine_record(),
         "backpack": versions,
         "constants": CONSTANTS,
         "tolerance": TOLERANCE,

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kfgn_graph.program.networks import glorot_uniform
-
 ACTIVATIONS = ("tanh", "relu", "sigmoid")
 LOSSES = ("squared", "softmax")
 SIZES = ((7, 6, 5, 4), (5, 8, 3))
@@ -64,6 +62,12 @@ def all_cases(seed: int = 0) -> Iterator[Case]:
             if loss == "squared"
             else rng.integers(0, outputs, BATCH),
         )
+
+
+def glorot_uniform(rng: np.random.Generator, d_in: int, d_out: int) -> np.ndarray:
+    """Draw a (d_in, d_out) matrix, uniform in +-sqrt(6 / (d_in + d_out)); float64."""
+    limit = np.sqrt(6.0 / (d_in + d_out))
+    return rng.uniform(-limit, limit, (d_in, d_out))
 
 
 def write_cases(cases: list[Case], path: Path) -> None:

@@ -14,15 +14,14 @@ import kfgn_graph as kfgn
 from kfgn_graph.errors import SpecError
 from kfgn_graph.program.datasets.dataset import bernoulli_floor
 from kfgn_graph.program.networks import perceptron
-from kfgn_graph.program.optimisers import CURVATURES
-from kfgn_graph.program.rules import compile_rule
+from kfgn_graph.program.rules import compile_first_order
 from kfgn_graph.program.sources import Source, load_source
 from kfgn_graph.program.spec.models import DampingSpec, GraphSpec, NetworkSpec, StepSpec
-from kfgn_graph.program.stacks import Stack
 from kfgn_graph.program.steps import PackageStep, Step
 from kfgn_graph.program.user_graphs import fitted, load_graph
 
 MOST_PARAMETERS = 2**31
+CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
 
 
 @dataclass(frozen=True)
@@ -95,15 +94,15 @@ def compile_step(task: Task) -> Step:
     """
     spec, method = task.spec, task.spec.method
     if method.first_order:
-        return compile_rule(
-            method.name,  # type: ignore[arg-type]
-            method.rate,
-            method.halve_every,
+        return compile_first_order(
             task.loss,
             task.parameters,
             task.inputs,
-            spec.backend,
-            spec.l2,
+            method.name,  # type: ignore[arg-type]
+            method.rate,
+            halve_every=method.halve_every,
+            l2=spec.l2,
+            backend=spec.backend,
         )
     update = kfgn.compile_update(
         task.loss,
@@ -163,7 +162,12 @@ def _built(spec: GraphSpec, folder: Path) -> Task:
     sizes = [examples.shape[1], *spec.network.hidden, outputs]
     _check_sizes(spec.network, sizes)
     network = perceptron(
-        sizes, spec.loss, targets is not None, _stack(spec.network), spec.seed, spec.dtype
+        sizes,
+        spec.loss,
+        targets=targets is not None,
+        **spec.network.model_dump(exclude={"hidden"}),
+        seed=spec.seed,
+        dtype=spec.dtype,
     )
     floor = 0.0
     if spec.loss == "bernoulli":
@@ -177,18 +181,6 @@ def _built(spec: GraphSpec, folder: Path) -> Task:
         (examples,) if targets is None else (examples, targets),
         floor,
         source.origin,
-    )
-
-
-def _stack(network: NetworkSpec) -> Stack:
-    count = len(network.hidden)
-    return Stack(
-        network.activation,
-        frozenset(index % count for index in network.linear),
-        network.initialisation,
-        network.residual,
-        network.tied,
-        network.bias,
     )
 
 

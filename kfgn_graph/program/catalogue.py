@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from kfgn_graph.errors import SpecError
-from kfgn_graph.program.datasets import DataError, curves, digits, faces, files, mnist, uci
+from kfgn_graph.program.datasets import (
+    DataError,
+    Dataset,
+    curves,
+    digits,
+    faces,
+    files,
+    mnist,
+    uci,
+)
 from kfgn_graph.program.spec.complaints import did_you_mean
 
 Way = Literal["fetched", "generated", "by hand", "with scikit-learn"]
@@ -31,7 +41,9 @@ class Entry:
     look : callable
         Return the path of the data on this machine, or None.
     have : callable
-        Find, download or generate the data, check them, and return their path.
+        Fetches, finds or generates it, checks it, and returns where it is.
+    splits : mapping
+        Loaders by split: of all of its examples, without arguments.
     """
 
     name: str
@@ -40,6 +52,7 @@ class Entry:
     spec: str
     look: Callable[[], Path | None]
     have: Callable[[], Path]
+    splits: Mapping[str, Callable[[], Dataset]]
 
 
 def catalogue() -> dict[str, Entry]:
@@ -63,6 +76,50 @@ def entry_named(name: str) -> Entry:
     return entries[name]
 
 
+def load_data(name: str, split: str = "train", count: int | None = None) -> Dataset:
+    """Load a data set by name, found in a data folder, fetched or generated.
+
+    Files are looked for in the folder that the environment variable ``KFGN_DATA`` names and in
+    the user's cache, which ``KFGN_CACHE`` moves. The SHA-256 of every file is verified.
+
+    Parameters
+    ----------
+    name : str
+        ``"mnist"``, ``"curves"``, ``"faces"``, ``"digits"``, or ``"uci/TABLE"`` for a regression
+        table, such as ``"uci/concrete"``. ``kfgn data list`` lists all names.
+    split : {"train", "test", "validation"}
+        The part to load: ``"test"`` for MNIST, CURVES and FACES, ``"validation"`` for FACES. The
+        other data sets have one part, ``"train"``.
+    count : int, optional
+        Keep the first ``count`` examples; all by default.
+
+    Returns
+    -------
+    Dataset
+        ``inputs`` (N, D) float32: pixels in [0, 1], except FACES (standardised) and the tables
+        (in their own units); ``targets`` (N,), labels int64 or values float32, None for CURVES.
+
+    Raises
+    ------
+    SpecError
+        No such data set or split, or it holds fewer than ``count`` examples.
+    DataNotFound
+        A file is in none of the folders and cannot be fetched.
+    DataCorrupt
+        A file differs from the one that the package knows.
+
+    Examples
+    --------
+    >>> kfgn_graph.load_data("mnist", count=50_000).inputs.shape  # doctest: +SKIP
+    (50000, 784)
+    """
+    splits = entry_named(name).splits
+    if split not in splits:
+        near = did_you_mean(split, splits) or "."
+        raise SpecError(f"{name} has no split {split!r}{near} It has {', '.join(splits)}.")
+    return splits[split]().head(count)
+
+
 def _mnist() -> Entry:
     known = [file for split in mnist.FILES.values() for file in split]
 
@@ -74,8 +131,15 @@ def _mnist() -> Entry:
         paths = [files.find(file) for file in known]
         return paths[0].parent
 
-    content = "60,000 handwritten digits, 28x28"
-    return Entry("mnist", content, "fetched", 'name = "mnist"', look, have)
+    return Entry(
+        "mnist",
+        "60,000 handwritten digits, 28x28",
+        "fetched",
+        'name = "mnist"',
+        look,
+        have,
+        {"train": mnist.load_mnist, "test": partial(mnist.load_mnist, "test")},
+    )
 
 
 def _digits() -> Entry:
@@ -85,9 +149,14 @@ def _digits() -> Entry:
         except DataError:
             return None
 
-    content = "1,797 handwritten digits, 8x8"
     return Entry(
-        "digits", content, "with scikit-learn", 'name = "digits"', look, digits.digits_path
+        "digits",
+        "1,797 handwritten digits, 8x8",
+        "with scikit-learn",
+        'name = "digits"',
+        look,
+        digits.digits_path,
+        {"train": digits.load_digits},
     )
 
 
@@ -98,8 +167,15 @@ def _curves() -> Entry:
         curves.load_curves()
         return kept
 
-    content = "20,000 images of smooth curves, 28x28"
-    return Entry("curves", content, "generated", 'name = "curves"', _if_there(kept), have)
+    return Entry(
+        "curves",
+        "20,000 images of smooth curves, 28x28",
+        "generated",
+        'name = "curves"',
+        _if_there(kept),
+        have,
+        {"train": curves.load_curves, "test": partial(curves.load_curves, "test")},
+    )
 
 
 def _faces() -> Entry:
@@ -109,8 +185,19 @@ def _faces() -> Entry:
         faces.load_faces()
         return kept
 
-    content = "103,500 patches of faces, 25x25"
-    return Entry("faces", content, "generated", 'name = "faces"', _if_there(kept), have)
+    return Entry(
+        "faces",
+        "103,500 patches of faces, 25x25",
+        "generated",
+        'name = "faces"',
+        _if_there(kept),
+        have,
+        {
+            "train": faces.load_faces,
+            "validation": partial(faces.load_faces, "validation"),
+            "test": partial(faces.load_faces, "test"),
+        },
+    )
 
 
 def _table(table: str) -> Entry:
@@ -122,6 +209,7 @@ def _table(table: str) -> Entry:
         f'name = "uci", table = "{table}"',
         lambda: files.located(file),
         lambda: files.find(file),
+        {"train": partial(uci.load_uci, table)},
     )
 
 

@@ -20,11 +20,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kfgn_graph.errors import CheckpointError
-from kfgn_graph.program.runs import CHECKPOINTS, digest, file_of_update, files_by_update
-from kfgn_graph.program.storage import DRAFT, write_safely, written
+from kfgn_graph.program.storage import (
+    DRAFT,
+    digest,
+    file_of_update,
+    files_by_update,
+    write_safely,
+    written,
+)
 
 FORMAT = "kfgn-checkpoint-1"
 KEY = "kfgn"
+CHECKPOINTS = "checkpoints"
 SUFFIX = ".safetensors"
 PARAMETERS = "parameters/"
 
@@ -92,22 +99,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Return the parameters of a checkpoint, or of a run's newest one, as NumPy arrays.
+    """Read the parameters from a checkpoint, or from a run's newest one.
 
     Parameters
     ----------
     path : path
-        A checkpoint's file, or a run's folder.
+        The file of a checkpoint, or the folder of a run.
 
     Returns
     -------
-    dict
-        Arrays by the parameters' names.
+    dict of str to ndarray
+        The parameters by name, each with the shape and dtype that was trained.
 
     Raises
     ------
     CheckpointError
-        There is no checkpoint, or it cannot be read.
+        There is no checkpoint, or it is truncated or altered.
 
     Examples
     --------
@@ -128,19 +135,21 @@ def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def assign_parameters(
     variables: Sequence[SharedVariable], values: Mapping[str, np.ndarray]
 ) -> None:
-    """Give shared variables, as those of a pytensor-ml model, their values by name.
+    """Set shared variables, such as those of a pytensor-ml model, to values of the same names.
 
     Parameters
     ----------
     variables : sequence of shared variables
-        What gets values; more values than variables may be given.
+        The variables to set, each with a name.
     values : mapping of str to ndarray
-        As from :func:`load_parameters`; they are copied.
+        Values by name, as :func:`load_parameters` returns them; they are copied. Values without
+        a variable are ignored.
 
     Raises
     ------
     CheckpointError
-        A variable has no name, no value, or one of another shape or type; nothing is changed.
+        A variable has no name or no value, or its value has another shape or dtype. No variable
+        is changed then.
     """
     for variable in variables:
         if variable.name not in values:

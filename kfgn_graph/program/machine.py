@@ -1,11 +1,8 @@
-"""A record of the machine that a measurement ran on, and writing of results as JSON."""
+"""The machine and the versions that a measurement was taken on."""
 
-import json
-import math
 import os
 import platform
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -23,7 +20,15 @@ THREAD_VARIABLES = (
 
 
 def machine_record() -> dict[str, object]:
-    """Return the processor, the thread settings, the versions of packages, and the command."""
+    """Return the processor, its threads, the versions of the packages and the command.
+
+    Returns
+    -------
+    dict
+        ``processor`` (its name), ``cpus`` (those that this process may use), ``thread_settings``
+        (environment variables), ``system``, ``python``, ``versions`` (by package) and
+        ``command``. All of it can be written as JSON.
+    """
     return {
         "processor": processor_name(),
         "cpus": usable_cpus(),
@@ -77,30 +82,6 @@ def peak_memory() -> float:
         raise BackendError("this system does not report a process's peak memory.") from error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def write_json(path: Path, record: Mapping[str, object]) -> Path:
-    """Write a record atomically as indented JSON and return the path.
-
-    NaN and infinity, which JSON does not have, are written as null.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    text = json.dumps(_finite(record), indent=1, allow_nan=False)
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(path)
-    return path
-
-
-def _finite(value: object) -> object:
-    """Return the value with None in place of every number that is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return value
 
 
 def _version(package: str) -> str | None:

@@ -1,39 +1,23 @@
-"""The networks of the experiments and of specs, in ordinary PyTensor code."""
+"""The networks that specs declare, written as anyone writes them in PyTensor."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.special import log_softmax
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.program.stacks import ACTIVATIONS, Activation, Stack, glorot_uniform
-
-__all__ = [
-    "ACTIVATIONS",
-    "Activation",
-    "Loss",
-    "Network",
-    "PAPER_HIDDEN",
-    "autoencoder",
-    "classifier",
-    "glorot_uniform",
-    "perceptron",
-    "regressor",
-]
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.stacks import Activation, Initialisation, Stack
 
 Loss = Literal["bernoulli", "squared", "softmax"]
-
-PAPER_HIDDEN = (1000, 500, 250, 30, 250, 500, 1000)
-"""Widths of the paper's autoencoder between its input and its output."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network's graph.
+    """The graph of a network and its loss, with N examples and K outputs.
 
     Attributes
     ----------
@@ -42,11 +26,11 @@ class Network:
     parameters : tuple of shared variables
         Weights and biases, alternating, in forward order.
     inputs : tuple of variables
-        Arguments of a compiled update: the examples, then the targets if there are any.
-    logits : variable, (N, K)
-        Output of the last layer, which is linear.
-    reconstruction : variable, (N, K)
-        Prediction on the scale of the data: probabilities, or the output itself.
+        The arguments of a compiled update: the examples, then the targets if there are any.
+    logits : variable, shape (N, K)
+        The output of the last layer, which is linear.
+    reconstruction : variable, shape (N, K)
+        The prediction on the scale of the data: probabilities, or the output itself.
     """
 
     loss: TensorVariable
@@ -56,110 +40,19 @@ class Network:
     reconstruction: TensorVariable
 
 
-def autoencoder(
-    dimension: int,
-    hidden: Sequence[int] = PAPER_HIDDEN,
+def perceptron(
+    sizes: Sequence[int],
+    loss: Loss,
     activation: Activation = "tanh",
-    loss: Literal["bernoulli", "squared"] = "bernoulli",
-    linear_code: bool = False,
+    *,
+    targets: bool = True,
+    linear: Collection[int] = (),
+    initialisation: Initialisation = "glorot-uniform",
+    residual: bool = False,
+    tied: bool = False,
+    bias: bool = True,
     seed: int = 0,
     dtype: str = "float32",
-) -> Network:
-    r"""Build the paper's autoencoder, D-1000-500-250-30-250-500-1000-D by default.
-
-    The paper states neither the activation of the hidden layers nor which of them are linear. Here
-    every hidden layer, including the code layer, has the activation, as in the authors' later
-    public code, which uses tanh. ``linear_code`` makes the narrowest hidden layer linear. The
-    output is linear. Weights are Glorot-uniform, four times as wide before a sigmoid; biases are
-    zero.
-
-    The loss of a batch is the mean over its N examples of
-
-    .. math:: \sum_k \log(1 + e^{h_k}) - x_k h_k
-        \qquad\text{or}\qquad \tfrac12 \sum_k (h_k - x_k)^2
-
-    for ``"bernoulli"`` (cross-entropy from logits in nats, summed over pixels) and ``"squared"``.
-
-    Parameters
-    ----------
-    dimension : int
-        Width of the data, D.
-    hidden : sequence of int
-        Widths of the hidden layers.
-    activation : {"tanh", "relu", "sigmoid"}
-        Activation of the hidden layers.
-    loss : {"bernoulli", "squared"}
-        The loss, as above.
-    linear_code : bool
-        Whether the narrowest hidden layer is linear.
-    seed : int
-        Seed of the weights.
-    dtype : str
-        Data type of parameters and inputs.
-
-    Returns
-    -------
-    Network
-        The network. Its only input is the batch, which is also the target.
-    """
-    linear = frozenset({int(np.argmin(hidden))} if linear_code else ())
-    stack = Stack(activation, linear)
-    return perceptron([dimension, *hidden, dimension], loss, False, stack, seed, dtype)
-
-
-def classifier(
-    sizes: Sequence[int], activation: Activation = "tanh", seed: int = 0, dtype: str = "float32"
-) -> Network:
-    """Build a multilayer perceptron with softmax cross-entropy on integer labels.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Widths from the input to the classes.
-    activation : {"tanh", "relu", "sigmoid"}
-        Activation of the hidden layers.
-    seed : int
-        Seed of the weights.
-    dtype : str
-        Data type of parameters and inputs.
-
-    Returns
-    -------
-    Network
-        The network. Its inputs are the batch (N, D) and the labels (N,), int64. The loss is the
-        mean over the batch, in nats.
-    """
-    return perceptron(sizes, "softmax", True, Stack(activation), seed, dtype)
-
-
-def regressor(
-    sizes: Sequence[int], activation: Activation = "tanh", seed: int = 0, dtype: str = "float32"
-) -> Network:
-    r"""Build a multilayer perceptron with half the squared error as its loss.
-
-    The loss of a batch is the mean of :math:`\tfrac12 \|h - y\|^2`.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Widths from the input to the targets.
-    activation : {"tanh", "relu", "sigmoid"}
-        Activation of the hidden layers.
-    seed : int
-        Seed of the weights.
-    dtype : str
-        Data type of parameters, inputs and targets.
-
-    Returns
-    -------
-    Network
-        The network. Its inputs are the batch (N, D) and the targets (N, K).
-    """
-    return perceptron(sizes, "squared", True, Stack(activation), seed, dtype)
-
-
-def perceptron(
-    sizes: Sequence[int], loss: Loss, targets: bool, stack: Stack, seed: int, dtype: str
 ) -> Network:
     r"""Build a multilayer perceptron with a linear output h and one of three losses.
 
@@ -171,24 +64,61 @@ def perceptron(
     Parameters
     ----------
     sizes : sequence of int
-        Widths from the input to the output.
+        Widths from the input to the output, at least two.
     loss : {"bernoulli", "squared", "softmax"}
-        The loss, in the order above.
+        The loss, in the order of the formulas: binary cross-entropy from logits, half the squared
+        distance, cross-entropy of classes.
+    activation : {"tanh", "relu", "sigmoid", "linear"}
+        Activation of the hidden layers.
     targets : bool
-        Whether there are targets y besides the examples x; otherwise y is x.
-    stack : Stack
-        Settings of the layers.
+        Whether there are targets y beside the examples x. Without them y is x, as in an
+        autoencoder.
+    linear : collection of int
+        Hidden layers without activation, counted from 0; negative numbers count from the last.
+    initialisation : {"glorot-uniform", "he-normal", "sparse"}
+        Distribution of the initial weights: uniform in
+        :math:`\pm\sqrt{6 / (d_\text{in} + d_\text{out})}`, four times that before a sigmoid;
+        normal with variance :math:`2 / d_\text{in}`; or 15 incoming weights of each unit from
+        N(0, 1), the rest zero.
+    residual : bool
+        Whether a hidden layer as wide as the hidden layer before it adds its input to its output.
+    tied : bool
+        Whether the weights of the second half are those of the first half, transposed. The widths
+        must be symmetric and the number of layers even.
+    bias : bool
+        Whether layers have biases; they start at zero.
     seed : int
         Seed of the weights.
-    dtype : str
-        Data type of parameters, examples and targets; the labels of softmax are int64.
+    dtype : {"float32", "float64"}
+        Type of parameters, examples and targets; the labels of ``"softmax"`` are int64.
 
     Returns
     -------
     Network
-        The network. Its inputs are the batch (N, D) and the targets (N, K) or labels (N,), if it
-        has any.
+        Its inputs are the examples (N, sizes[0]) and the targets (N, sizes[-1]), or labels (N,)
+        for ``"softmax"``.
+
+    Raises
+    ------
+    SpecError
+        A setting has a value that is not allowed, or does not fit the widths.
+
+    Examples
+    --------
+    >>> network = kfgn_graph.perceptron([64, 50, 10], "softmax")  # doctest: +SKIP
+    >>> update = kfgn_graph.compile_update(
+    ...     network.loss, network.parameters, network.inputs
+    ... )  # doctest: +SKIP
     """
+    _check_choice("loss", loss, Loss)
+    _check_choice("activation", activation, Activation)
+    _check_choice("initialisation", initialisation, Initialisation)
+    _check_sizes(sizes, targets, tied)
+    if not targets and loss == "softmax":
+        raise SpecError('targets: "softmax" needs labels, which are no examples.')
+    stack = Stack(
+        activation, _hidden_layers(linear, len(sizes) - 2), initialisation, residual, tied, bias
+    )
     x = pt.matrix("x", shape=(None, sizes[0]), dtype=dtype)
     h, parameters = stack.build(x, list(sizes), seed, dtype)
     if loss == "softmax":
@@ -204,3 +134,30 @@ def perceptron(
     prediction = pt.sigmoid(h) if loss == "bernoulli" else h
     inputs = (x, y) if targets else (x,)
     return Network(pt.mean(example_loss), parameters, inputs, h, prediction)
+
+
+def _check_choice(setting: str, value: str, allowed: object) -> None:
+    choices = get_args(allowed)
+    if value not in choices:
+        raise SpecError(f"{setting}: found {value!r}; allowed: {', '.join(choices)}.")
+
+
+def _check_sizes(sizes: Sequence[int], targets: bool, tied: bool) -> None:
+    shown = "-".join(map(str, sizes))
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise SpecError(f"sizes: found {shown or 'none'}; two or more positive widths are needed.")
+    if not targets and sizes[0] != sizes[-1]:
+        raise SpecError(f"sizes: found {shown}; without targets both ends must be equally wide.")
+    if tied and (list(sizes) != list(reversed(sizes)) or len(sizes) % 2 == 0):
+        raise SpecError(
+            f"sizes: found {shown}; tied weights need symmetric widths and an even number of "
+            "layers."
+        )
+
+
+def _hidden_layers(linear: Collection[int], count: int) -> frozenset[int]:
+    """Return the indices of hidden layers, all of them counted from 0."""
+    for index in linear:
+        if not -count <= index < count:
+            raise SpecError(f"linear: found {index}; there are {count} hidden layers.")
+    return frozenset(index % count for index in linear)

@@ -8,8 +8,9 @@ from typing import Any
 from kfgn_graph.program.checkpoints import Checkpoint, write_checkpoint
 from kfgn_graph.program.evaluation import Evaluator, write_snapshot
 from kfgn_graph.program.metrics import MetricsFile, update_line
-from kfgn_graph.program.runs import SNAPSHOTS, file_of_update
+from kfgn_graph.program.runs import SNAPSHOTS
 from kfgn_graph.program.session import Session
+from kfgn_graph.program.storage import file_of_update
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.watching import Watcher
 

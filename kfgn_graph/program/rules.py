@@ -2,8 +2,9 @@
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytensor
@@ -12,7 +13,7 @@ from pytensor.compile.mode import Mode, get_mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.errors import BackendError
+from kfgn_graph.errors import BackendError, SpecError
 from kfgn_graph.program.steps import RuleStep, own_shape_checks
 
 Backend = Literal["auto", "jax", "numba", "c"]
@@ -21,44 +22,67 @@ MODES = {"jax": "JAX", "numba": "NUMBA", "c": "CVM"}
 MOMENTUM = 0.9
 
 
-def compile_rule(
-    rule: Rule,
-    rate: float,
-    halve_every: int | None,
+def compile_first_order(
     loss: TensorVariable,
     parameters: Sequence[SharedVariable],
     inputs: Sequence[TensorVariable],
-    backend: Backend = "auto",
+    rule: Rule = "adam",
+    rate: float = 1e-3,
+    *,
+    halve_every: int | None = None,
     l2: float = 0.0,
+    backend: Backend = "auto",
 ) -> RuleStep:
-    """Compile a step of a first-order rule of pytensor-ml.
+    r"""Compile an update by a first-order rule, the counterpart of :func:`compile_update`.
+
+    The rules are those of pytensor-ml: gradient descent, alone, with momentum 0.9 or with
+    Nesterov's momentum 0.9; and Adam with its default decays.
 
     Parameters
     ----------
-    rule : {"sgd", "momentum", "nesterov", "adam"}
-        Gradient descent without momentum, with momentum 0.9 or with Nesterov momentum 0.9; or
-        Adam.
-    rate : float
-        Learning rate.
-    halve_every : int or None
-        Number of updates between halvings of the rate; None keeps it constant.
     loss : scalar variable
         The loss to minimise.
     parameters : sequence of shared variables
-        The parameters, which the step updates in place.
+        The parameters, trained in place.
     inputs : sequence of variables
-        The variables of a batch.
-    backend : {"auto", "jax", "numba", "c"}
-        The backend that compiles the step.
+        The arguments of the update, as of :func:`compile_update`.
+    rule : {"adam", "sgd", "momentum", "nesterov"}
+        The rule.
+    rate : float
+        Learning rate of the first updates.
+    halve_every : int, optional
+        Number of updates after which the rate is halved, again and again; by default the rate
+        is constant.
     l2 : float
-        Coefficient eta of the penalty (eta / 2) ||theta||^2. The step minimises the sum of loss
-        and penalty, and returns the loss alone.
+        :math:`\eta` of :math:`\tfrac{\eta}{2} \|\theta\|^2`, which is added to the loss that is
+        minimised and not to the loss that is returned.
+    backend : {"auto", "jax", "numba", "c"}
+        What compiles the update; ``"auto"`` is JAX where it is installed, else Numba.
+
+    Returns
+    -------
+    callable
+        Takes the arrays of a batch in the order of ``inputs``, updates the parameters and returns
+        the loss of the batch before the update, a float. Its ``state()`` returns copies of all
+        arrays that persist from one update to the next, by name; ``load_state(state)`` restores
+        them.
 
     Raises
     ------
+    SpecError
+        No such rule, or a rate, a period or ``l2`` that is out of range.
     BackendError
-        pytensor-ml or the backend is not installed.
+        pytensor-ml, or the backend, is not installed.
+
+    Examples
+    --------
+    >>> adam = kfgn_graph.compile_first_order(
+    ...     loss, parameters, [x, y], rate=1e-3
+    ... )  # doctest: +SKIP
+    >>> adam(x_batch, y_batch)  # doctest: +SKIP
+    0.693
     """
+    _check_rule(rule, rate, halve_every, l2)
     transform = _transform(rule, rate, halve_every)
     from pytensor_ml.optim import compile_train
 
@@ -77,6 +101,17 @@ def compile_rule(
             compile_kwargs={"mode": mode},
         )
     return RuleStep(function, parameters, loss_output=1 if l2 else None)
+
+
+def _check_rule(rule: Rule, rate: float, halve_every: int | None, l2: float) -> None:
+    if rule not in get_args(Rule):
+        raise SpecError(f"rule: found {rule!r}; allowed: {', '.join(get_args(Rule))}.")
+    if not 0 < rate < math.inf:
+        raise SpecError(f"rate: found {rate}; it must be positive and finite.")
+    if halve_every is not None and halve_every < 1:
+        raise SpecError(f"halve_every: found {halve_every}; it must be at least 1, or None.")
+    if not 0 <= l2 < math.inf:
+        raise SpecError(f"l2: found {l2}; it must be at least 0 and finite.")
 
 
 def _transform(rule: Rule, rate: float, halve_every: int | None) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,33 +16,37 @@ import numpy as np
 
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.program.building import Task
+from kfgn_graph.program.checkpoints import CHECKPOINTS, SUFFIX, read_checkpoint
 from kfgn_graph.program.machine import machine_record
 from kfgn_graph.program.metrics import read_metrics
 from kfgn_graph.program.spec import GraphSpec, parse_spec
 from kfgn_graph.program.steps import Step
-from kfgn_graph.program.storage import write_safely, written
+from kfgn_graph.program.storage import digest, files_by_update, write_safely, written
 
 FORMAT = "kfgn-run-1"
 HEADER = "run.json"
 METRICS = "metrics.jsonl"
 SNAPSHOTS = "snapshots"
-CHECKPOINTS = "checkpoints"
-_OF_UPDATE = re.compile(r"update-(\d+)\.\w+")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder holds.
+    """The content of a run's folder, as :func:`read_run` finds it.
+
+    Metrics, snapshots and checkpoints are read when they are first used; a damaged file raises
+    :class:`CheckpointError` then.
 
     Attributes
     ----------
     path : Path
         The folder.
     header : dict
-        Of ``run.json``: format, spec, folder of the data, machine, created, floor, data,
-        data_sha256, parameters, layers.
+        The content of ``run.json``: ``format``, ``spec``, ``folder`` of relative data files,
+        ``machine`` (see :func:`machine_record`), ``created``, ``floor`` (the least loss that is
+        possible), ``data`` (where the data came from), ``data_sha256``, ``parameters`` (their
+        number) and ``layers``.
     spec : GraphSpec
-        What was trained, how.
+        The spec that was trained.
     """
 
     path: Path
@@ -57,18 +60,58 @@ class RunRecord:
 
     @property
     def updates(self) -> dict[str, np.ndarray]:
-        """A float64 array a statistic, with an entry an update; NaN where there is no value."""
+        """The metrics of the updates: a float64 array for each statistic, shape (updates,).
+
+        ``update``, ``seconds`` (of stepping, since the start of the run) and ``loss`` (of the
+        batch, before the update) are always there. A missing value is NaN.
+        """
         return self._metrics[0]
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """What the evaluations found, first to last."""
+        """The evaluations on the whole training set, first to last.
+
+        Each has ``update``, ``seconds``, ``loss`` (mean over the examples), ``averaged_loss`` and
+        ``accuracy``; the last two are None where they do not apply.
+        """
         return self._metrics[1]
 
     @property
     def snapshots(self) -> list[tuple[int, Path]]:
-        """The snapshots by their update, first to last."""
+        """The snapshots with their updates, first to last."""
         return files_by_update(self.path / SNAPSHOTS, ".npz")
+
+    @property
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """The checkpoints with their updates, first to last."""
+        return files_by_update(self.path / CHECKPOINTS, SUFFIX)
+
+    def state(self, update: int | None = None) -> dict[str, np.ndarray]:
+        """Read the training state of a checkpoint, and verify its SHA-256.
+
+        Parameters
+        ----------
+        update : int, optional
+            The update of the checkpoint; by default the last one that has a checkpoint.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Parameters, and all else that persists from one update to the next, by name.
+
+        Raises
+        ------
+        CheckpointError
+            There is no such checkpoint, or it is truncated or altered.
+        """
+        found = dict(self.checkpoints)
+        if update is None:
+            update = max(found, default=None)
+        if update not in found:
+            which = "no checkpoint" if update is None else f"no checkpoint of update {update}"
+            there = f"; there are those of {', '.join(map(str, found))}" if found else ""
+            raise CheckpointError(f"{self.path} has {which}{there}.")
+        return read_checkpoint(found[update]).state
 
 
 def create_run(parent: Path, task: Task, step: Step, folder: Path) -> Path:
@@ -105,12 +148,30 @@ def write_header(path: Path, header: dict[str, Any]) -> None:
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read a run's folder.
+    """Read the folder of a run, as ``kfgn train`` writes it.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+
+    Returns
+    -------
+    RunRecord
+        Header, spec, metrics, snapshots and checkpoints.
 
     Raises
     ------
     CheckpointError
-        It is no run, or its header is damaged.
+        The folder is no run, or its header is damaged or of another version.
+
+    Examples
+    --------
+    >>> run = kfgn_graph.read_run("runs/digits-1")  # doctest: +SKIP
+    >>> run.updates["loss"].shape  # doctest: +SKIP
+    (300,)
+    >>> run.evaluations[-1]["accuracy"]  # doctest: +SKIP
+    0.998
     """
     path = Path(path)
     header = path / HEADER
@@ -124,32 +185,6 @@ def read_run(path: str | Path) -> RunRecord:
     except (OSError, ValueError, KeyError, SpecError) as error:
         raise CheckpointError(f"{header} is damaged, or of another version: {error}.") from error
     return RunRecord(path, content, spec)
-
-
-def files_by_update(folder: Path, suffix: str) -> list[tuple[int, Path]]:
-    """Return a folder's files ``update-<number><suffix>`` with their numbers, in order."""
-    if not folder.is_dir():
-        return []
-    found = [
-        (int(match[1]), path)
-        for path in folder.iterdir()
-        if (match := _OF_UPDATE.fullmatch(path.name)) and path.suffix == suffix
-    ]
-    return sorted(found)
-
-
-def file_of_update(folder: Path, update: int, suffix: str) -> Path:
-    """Return where the file of an update lies."""
-    return folder / f"update-{update:08d}{suffix}"
-
-
-def digest(arrays: Sequence[np.ndarray]) -> str:
-    """Return the SHA-256 of arrays: of their types, shapes and values."""
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(f"{array.dtype.str} {array.shape};".encode())
-        found.update(np.ascontiguousarray(array).data if array.size else b"")
-    return found.hexdigest()
 
 
 def _new_folder(parent: Path, name: str) -> Path:

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from kfgn_graph.errors import SpecError
-from kfgn_graph.program.datasets import (
-    DataCorrupt,
-    DataNotFound,
-    Dataset,
-    load_curves,
-    load_digits,
-    load_faces,
-    load_mnist,
-    load_uci,
-)
+from kfgn_graph.program.catalogue import load_data
+from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
 from kfgn_graph.program.spec.complaints import did_you_mean
 from kfgn_graph.program.spec.models import DataSpec
-
-LOADERS: dict[str, Callable[[], Dataset]] = {
-    "mnist": load_mnist,
-    "curves": load_curves,
-    "faces": load_faces,
-    "digits": load_digits,
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +59,7 @@ def standardised(array: np.ndarray) -> np.ndarray:
 
 
 def _known(data: DataSpec) -> Source:
-    found = load_uci(data.table) if data.table else LOADERS[str(data.name)]()
+    found = load_data(f"{data.name}/{data.table}" if data.table else str(data.name))
     arrays = (found.inputs,) if found.targets is None else (found.inputs, found.targets)
     return Source(arrays, found.source)
 

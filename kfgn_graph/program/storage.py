@@ -1,14 +1,21 @@
-"""Atomic writing of files, locks, and error messages that name a remedy."""
+"""The files of a run: written whole or not at all, named by update, hashed.
+
+An error of the system becomes a :class:`CheckpointError` that names the remedy.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 from kfgn_graph.errors import CheckpointError
 
@@ -20,6 +27,7 @@ REMEDIES = {
     errno.EACCES: "It is not writable: change the permissions, or choose another folder (--runs)",
     errno.EPERM: "It is not writable: change the permissions, or choose another folder (--runs)",
 }
+_OF_UPDATE = re.compile(r"update-(\d+)\.\w+")
 
 
 @contextmanager
@@ -59,6 +67,32 @@ def write_safely(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
             raise
         _synchronise_folder(path.parent)
+
+
+def files_by_update(folder: Path, suffix: str) -> list[tuple[int, Path]]:
+    """Return a folder's files ``update-<number><suffix>`` with their numbers, in order."""
+    if not folder.is_dir():
+        return []
+    found = [
+        (int(match[1]), path)
+        for path in folder.iterdir()
+        if (match := _OF_UPDATE.fullmatch(path.name)) and path.suffix == suffix
+    ]
+    return sorted(found)
+
+
+def file_of_update(folder: Path, update: int, suffix: str) -> Path:
+    """Return where the file of an update lies."""
+    return folder / f"update-{update:08d}{suffix}"
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """Return the SHA-256 of arrays: of their types, shapes and values."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype.str} {array.shape};".encode())
+        found.update(np.ascontiguousarray(array).data if array.size else b"")
+    return found.hexdigest()
 
 
 def synchronise(stream: IO[bytes]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import scipy.linalg  # noqa: F401  (loads the library whose threads are set)
 from threadpoolctl import ThreadpoolController
 
-from kfgn_graph.program.optimisers import Backend, resolve_backend
+from kfgn_graph.program.rules import Backend, resolve_backend
 
 
 @contextmanager

@@ -12,25 +12,22 @@ from typing import Any
 
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.program.building import Task, build, compile_step
-from kfgn_graph.program.checkpoints import Checkpoint, newest_checkpoint, read_checkpoint
+from kfgn_graph.program.checkpoints import (
+    CHECKPOINTS,
+    Checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+)
 from kfgn_graph.program.evaluation import Evaluator
 from kfgn_graph.program.metrics import MetricsFile
 from kfgn_graph.program.order import DataOrder
 from kfgn_graph.program.recording import Recorder
 from kfgn_graph.program.rounding import rounded_as_written
-from kfgn_graph.program.runs import (
-    CHECKPOINTS,
-    METRICS,
-    RunRecord,
-    create_run,
-    digest,
-    read_run,
-    write_header,
-)
+from kfgn_graph.program.runs import METRICS, RunRecord, create_run, read_run, write_header
 from kfgn_graph.program.session import Reason, Session
 from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
 from kfgn_graph.program.steps import Step
-from kfgn_graph.program.storage import locked
+from kfgn_graph.program.storage import digest, locked
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.threads import single_threaded_lapack
 from kfgn_graph.program.watching import Watcher, interruptions

@@ -12,11 +12,10 @@ from experiments.benchmarks.cases import Case
 from experiments.benchmarks.measuring import measure_apart
 from experiments.benchmarks.nets import BATCHES, NETS, Net
 from experiments.benchmarks.systems import FIRST, SYSTEMS
-from experiments.environments import Environment
+from experiments.environments import Environment, cache_folder
 from experiments.peers import alternation
 from experiments.peers.training import write_task
 from experiments.training import parameter_values
-from kfgn_graph.program.datasets.files import cache_folder
 
 NET = Net("tiny", (6, 5, 3), "relu", "softmax", 8)
 CASE = Case(NET, "kfgn_graph", "jax", "kfra", 1, False, 3)
@@ -87,6 +86,10 @@ def test_the_growth_of_an_update_is_that_of_what_it_frees_again() -> None:
 def test_ours_leaps_over_the_updates_that_do_everything() -> None:
     class Counted:
         count = 0
+
+        @property
+        def update(self) -> "Counted":
+            return self
 
         def __call__(self, x: float) -> float:
             self.count += 1

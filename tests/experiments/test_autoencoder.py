@@ -8,14 +8,14 @@ import typer
 from PIL import Image
 from rich.console import Console
 
+import kfgn_graph as kfgn
 from experiments.autoencoder import run as module
 from experiments.autoencoder.__main__ import parse_methods, parse_rates
 from experiments.autoencoder.run import Config, judgements, run_all
 from experiments.autoencoder.targets import loss_after_seconds, loss_at
+from experiments.networks import autoencoder
+from experiments.optimisers import GaussNewton
 from experiments.training import Evaluation, Run
-from kfgn_graph.program.datasets import Dataset
-from kfgn_graph.program.networks import autoencoder
-from kfgn_graph.program.optimisers import GaussNewton
 
 
 def finished(*evaluations: tuple[int, float, float, float | None]) -> Run:
@@ -48,7 +48,8 @@ def test_every_run_starts_from_the_same_weights_and_is_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     images = rng.random((60, 9), dtype=np.float32)
-    monkeypatch.setattr(module, "load_mnist", lambda count: Dataset("mnist", images, None, ""))
+    data = kfgn.Dataset("mnist", images, None, "")
+    monkeypatch.setattr(kfgn, "load_data", lambda name, count: data)
     monkeypatch.setattr(
         module,
         "autoencoder",

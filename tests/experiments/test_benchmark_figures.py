@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+import kfgn_graph as kfgn
 from experiments.benchmarks.cases import Case
 from experiments.benchmarks.figures import GEMM_FLOPS, figures, typical
 from experiments.benchmarks.flops import totals, update_terms
@@ -15,7 +16,7 @@ from experiments.benchmarks.pictures import draw_bars
 from experiments.benchmarks.series import slope
 from experiments.benchmarks.summary import remarks, summarise
 from experiments.benchmarks.tables import HEADINGS, breakdown_table, markdown, rich_tables
-from kfgn_graph.program.machine import machine_record, write_json
+from experiments.results import write_json
 
 NET = Net("tiny", (300, 200, 300), "tanh", "bernoulli", 1000)
 CASE = Case(NET, "kfgn_graph", "jax", "kfra", 5, True)
@@ -48,7 +49,7 @@ def record(case: Case, run: int = 1, slow: float = 1.0) -> Record:
         "note": case.note,
         "reason": case.reason,
         "settings": json.loads(json.dumps(case.settings())),
-        "machine": json.loads(json.dumps(machine_record())),
+        "machine": json.loads(json.dumps(kfgn.machine_record())),
         "cold": run == 1,
         "measured": found,
         "figures": figures(case, found),

@@ -13,7 +13,7 @@ from experiments.defaults.__main__ import chosen, report
 from experiments.defaults.problems import PROBLEMS, Material, Problem, standardised
 from experiments.defaults.runs import METHODS, read_runs, run_tasks, tasks
 from experiments.defaults.summary import exceptions, markdown, summarise, verdict
-from kfgn_graph.program.networks import regressor
+from experiments.networks import regressor
 
 QUIET = Console(quiet=True)
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+import kfgn_graph as kfgn
 from experiments.demo.config import DemoConfig
 from experiments.demo.run import load_dataset, run_demo
-from kfgn_graph.program.datasets import DataCorrupt, DataNotFound, Dataset
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TINY = {"updates": 6, "seconds": 60.0, "dataset": "digits", "batch": 100, "hidden": (12, 4, 12)}
@@ -52,20 +52,20 @@ def test_the_command_line_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_auto_falls_to_curves_only_where_mnist_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(**_: object) -> Dataset:
-        raise DataNotFound("no MNIST here")
+    marker = kfgn.Dataset("curves", None, None, "")  # type: ignore[arg-type]
+    error: kfgn.KfgnError = kfgn.DataNotFound("no MNIST here")
 
-    def corrupt(**_: object) -> Dataset:
-        raise DataCorrupt("MNIST is damaged")
+    def load_data(name: str, **_: object) -> kfgn.Dataset:
+        if name == "mnist":
+            raise error
+        return marker
 
     printed = io.StringIO()
-    marker = Dataset("curves", None, None, "")  # type: ignore[arg-type]
-    monkeypatch.setattr("experiments.demo.run.load_curves", lambda: marker)
-    monkeypatch.setattr("experiments.demo.run.load_mnist", missing)
+    monkeypatch.setattr(kfgn, "load_data", load_data)
     assert load_dataset("auto", Console(file=printed)) is marker
     assert "no MNIST here" in printed.getvalue()
-    with pytest.raises(DataNotFound):
+    with pytest.raises(kfgn.DataNotFound):
         load_dataset("mnist", Console(file=printed))
-    monkeypatch.setattr("experiments.demo.run.load_mnist", corrupt)
-    with pytest.raises(DataCorrupt):
+    error = kfgn.DataCorrupt("MNIST is damaged")
+    with pytest.raises(kfgn.DataCorrupt):
         load_dataset("auto", Console(file=printed))

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.environments import KFAC_JAX, run_script
+from experiments.environments import KFAC_JAX, cache_folder, run_script
+from experiments.networks import autoencoder
 from experiments.peers.training import KfacJax, write_task
 from experiments.training import compile_evaluation, parameter_values
-from kfgn_graph.program.datasets.files import cache_folder
-from kfgn_graph.program.networks import autoencoder
 
 
 def installed() -> bool:

@@ -3,6 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
+import kfgn_graph as kfgn
+from experiments.networks import autoencoder, classifier
+from experiments.optimisers import FirstOrder, GaussNewton, optimiser
 from experiments.training import (
     Budget,
     compile_evaluation,
@@ -11,8 +14,6 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
-from kfgn_graph.program.networks import Network, autoencoder, classifier
-from kfgn_graph.program.optimisers import FirstOrder, GaussNewton, optimiser
 
 
 def test_batches_cover_an_epoch_once_and_keep_rows_together() -> None:
@@ -125,7 +126,7 @@ class Averaging:
 
     name, settings, skipped = "Averaging", "", 2
 
-    def compile(self, network: Network, backend: str = "auto", seed: int = 0) -> "Averaging":
+    def compile(self, network: kfgn.Network, backend: str = "auto", seed: int = 0) -> "Averaging":
         self.network = network
         return self
 

@@ -1,22 +1,24 @@
-"""The type that every loader of data returns, and the entropy of grey targets."""
+"""A data set, as every loader returns it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from kfgn_graph.errors import SpecError
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples in rows, with their origin.
+    """N examples, with their targets and where they came from.
 
     Attributes
     ----------
     name : str
-        Short name, for example ``"mnist"``.
+        Short name, such as ``"mnist"``.
     inputs : ndarray of float32, shape (N, D)
-        One example per row.
-    targets : ndarray, shape (N,) or None
-        Class labels (integers) or regression targets (float32); None if the data set has none.
+        The examples, in rows.
+    targets : ndarray, shape (N,), or None
+        Class labels (int64) or regression targets (float32), where the data set has them.
     source : str
         Origin of the numbers: the files read, or the recipe that generated them.
     """
@@ -31,17 +33,25 @@ class Dataset:
 
         Raises
         ------
-        ValueError
-            The data set has fewer than ``count`` examples, or ``count`` is not positive.
+        SpecError
+            ``count`` is not positive, or the data set holds fewer examples.
         """
         if count is None:
             return self
         if not 0 < count <= len(self.inputs):
-            raise ValueError(
-                f"cannot take {count} examples of {self.name!r}; it has {len(self.inputs)}."
+            raise SpecError(
+                f"count: found {count}; {self.name!r} has {len(self.inputs)} examples."
             )
         targets = None if self.targets is None else self.targets[:count]
         return Dataset(self.name, self.inputs[:count], targets, self.source)
+
+    def entropy(self) -> float:
+        """Return the entropy of the examples, their entries in [0, 1] read as probabilities.
+
+        It is the least cross-entropy that a model of the examples can have: nats, summed over the
+        D entries and averaged over the N examples.
+        """
+        return bernoulli_floor(self.inputs)
 
 
 def bernoulli_floor(inputs: np.ndarray) -> float:

@@ -13,10 +13,10 @@ from pytensor.graph.traversal import applys_between
 from pytensor.tensor.basic import Join
 
 import kfgn_graph as kfgn
+from experiments.networks import autoencoder
 from kfgn_graph.backends import resolve_backend
 from kfgn_graph.backends.c.linker import ParallelCLinker
 from kfgn_graph.backends.rewrites.materialise import Materialise
-from kfgn_graph.program.networks import autoencoder
 from tests.graphs import WIDTHS, step_graph
 from tests.harness import MODES
 from tests.stepping import on_backends

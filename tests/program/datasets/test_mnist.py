@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kfgn_graph.errors import SpecError
 from kfgn_graph.program.datasets import DataCorrupt, load_mnist
 from kfgn_graph.program.datasets.dataset import bernoulli_floor
 from kfgn_graph.program.datasets.mnist import FILES, read_idx
@@ -70,5 +71,5 @@ def test_the_test_split(data_folder: Path) -> None:
 
 @pytest.mark.needs_data
 def test_more_than_there_are_is_refused(data_folder: Path) -> None:
-    with pytest.raises(ValueError, match="10000"):
+    with pytest.raises(SpecError, match="10000"):
         load_mnist("test", count=10_001, folder=data_folder)

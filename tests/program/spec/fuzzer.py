@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import kfgn_graph as kfgn
+from experiments.results import write_json
 from kfgn_graph import SpecError
-from kfgn_graph.program.machine import machine_record, write_json
 from kfgn_graph.program.spec import parse_spec, preset, presets, read_spec, to_toml
 from kfgn_graph.program.spec.reading import preset_text
 
@@ -51,7 +52,7 @@ def main() -> None:
         "outcomes": dict(outcomes.most_common()),
         "slowest_seconds": slowest,
         "seconds": seconds,
-        "machine": machine_record(),
+        "machine": kfgn.machine_record(),
     }
     path = write_json(options.output / "spec.json", record)
     print(json.dumps(record["outcomes"], indent=1), f"slowest {slowest:.3f} s", path, sep="\n")

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from experiments.training import parameter_values
-from kfgn_graph.program.networks import regressor
-from kfgn_graph.program.optimisers import (
+from experiments.networks import regressor
+from experiments.optimisers import (
     OPTIMISERS,
     FirstOrder,
     GaussNewton,
     optimiser,
     paper_grid,
 )
+from experiments.training import parameter_values
 
 # JAX checks shapes while it traces; PyTensor remarks that its own check is left out.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping Assert:UserWarning")

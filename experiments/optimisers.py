@@ -1,9 +1,9 @@
-"""The methods that the experiments compare, behind one interface.
+"""The methods that the experiments compare, as one interface.
 
-A method is a small frozen record of its settings; its ``compile`` gives a step: an object that is
-called with a batch, updates the network's parameters in place and returns the batch's loss before
-the update. :func:`optimiser` makes a method from its name, so that an experiment swaps them by
-name. What is left at None is the package's default.
+A method is a small frozen record of its settings. Its ``compile`` returns a step: an object that
+is called with a batch, updates the parameters of the network and returns the loss of the batch
+before the update. :func:`optimiser` makes a method from its name. A setting that is None is left
+to the package.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,31 +11,76 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 import kfgn_graph as kfgn
-from kfgn_graph.program.networks import Network
-from kfgn_graph.program.rules import Backend, Rule, backend_mode, compile_rule, resolve_backend
-from kfgn_graph.program.steps import PackageStep, Step
+from experiments.backends import Backend
 
-__all__ = [
-    "Backend",
-    "FirstOrder",
-    "GaussNewton",
-    "OPTIMISERS",
-    "Optimiser",
-    "Rule",
-    "Step",
-    "backend_mode",
-    "optimiser",
-    "paper_grid",
-    "resolve_backend",
-]
-
+Rule = Literal["sgd", "momentum", "nesterov", "adam"]
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
 RULES = {"sgd": "SGD", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
 GRID_RATES = tuple(2.0**-power for power in range(6, 14))
 """The paper's grid of learning rates, largest first."""
 GRID_PERIODS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The paper's grid of halving periods, in shares of a run's updates; 1 is a constant rate."""
+
+
+class Step:
+    """A compiled first-order update, which reports its loss alone.
+
+    Parameters
+    ----------
+    update : callable
+        As of :func:`kfgn_graph.compile_first_order`.
+    """
+
+    skipped = 0
+    """Updates so far that were skipped."""
+
+    def __init__(self, update: Callable[..., Any]) -> None:
+        self.update = update
+
+    def __call__(self, *batch: np.ndarray) -> float:
+        """Update the parameters; return the loss of the batch before the update."""
+        return float(self.update(*batch))
+
+    def statistics(self) -> dict[str, float]:
+        """Return the statistics of the last update; empty where there are none."""
+        return {}
+
+    def averaged(self) -> dict[str, np.ndarray] | None:
+        """Return the averaged iterates by the names of the parameters, where there are any."""
+        return None
+
+
+class GaussNewtonStep(Step):
+    """A compiled update of :func:`kfgn_graph.compile_update`, which reports statistics.
+
+    Parameters
+    ----------
+    update : kfgn_graph.Update
+        The update.
+    averages : bool
+        Whether it keeps averaged iterates.
+    """
+
+    def __init__(self, update: kfgn.Update, averages: bool) -> None:
+        super().__init__(update)
+        self._averages = averages
+        self._last: kfgn.UpdateStats | None = None
+
+    def __call__(self, *batch: np.ndarray) -> float:
+        self._last = self.update(*batch)
+        self.skipped += bool(self._last.skipped)
+        return float(self._last.loss)
+
+    def statistics(self) -> dict[str, float]:
+        if self._last is None:
+            return {}
+        return {name: float(value) for name, value in self._last.as_dict().items()}
+
+    def averaged(self) -> dict[str, np.ndarray] | None:
+        return self.update.averaged() if self._averages else None
 
 
 class Optimiser(Protocol):
@@ -49,7 +94,7 @@ class Optimiser(Protocol):
     def settings(self) -> str:
         """What was chosen, in a few words for a table."""
 
-    def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
+    def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Build the step; a backend that compiles late does so at the step's first call."""
 
 
@@ -105,7 +150,7 @@ class GaussNewton:
             "inverses every": self.refresh_every,
         }
 
-    def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
+    def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Compile the update; see :func:`kfgn_graph.compile_update` for what it may raise."""
         update = kfgn.compile_update(
             network.loss,
@@ -116,7 +161,7 @@ class GaussNewton:
             seed=seed,
             **self._chosen(),
         )
-        return PackageStep(update, self.average)
+        return GaussNewtonStep(update, self.average)
 
     def _chosen(self) -> dict[str, Any]:
         """Return the arguments that are not left to the package."""
@@ -185,17 +230,18 @@ class FirstOrder:
             return None
         return max(1, round(self.period * self.updates))
 
-    def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
+    def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Compile the update; ``seed`` is not used, nothing is drawn."""
-        return compile_rule(
-            self.rule,
-            self.rate,
-            self.halve_every,
+        update = kfgn.compile_first_order(
             network.loss,
             network.parameters,
             network.inputs,
-            backend,
+            self.rule,
+            self.rate,
+            halve_every=self.halve_every,
+            backend=backend,
         )
+        return Step(update)
 
 
 OPTIMISERS: Mapping[str, Callable[[], Optimiser]] = {
