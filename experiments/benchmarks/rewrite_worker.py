@@ -24,6 +24,7 @@ from experiments.benchmarks.nets import NETS, Net
 from experiments.benchmarks.rewrite_parts import part_of
 from experiments.benchmarks.systems import OURS, REFRESH_EVERY
 from experiments.benchmarks.worker import leap
+from experiments.optimisers import GaussNewton
 from experiments.peers.alternation import (
     calm_lapack,
     give_back_freed_memory,
@@ -31,7 +32,6 @@ from experiments.peers.alternation import (
     keep_freed_memory,
     run,
 )
-from kfgn_graph.program.optimisers import GaussNewton
 
 REFRESH = {"default": REFRESH_EVERY, "fresh": 1}
 Batches = Iterator[tuple[np.ndarray, ...]]

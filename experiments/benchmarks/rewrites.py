@@ -24,10 +24,11 @@ from typing import Annotated, Any
 
 import typer
 
+import kfgn_graph as kfgn
 from experiments.benchmarks.__main__ import BACKENDS, OUTPUT, chosen
 from experiments.benchmarks.measuring import compiling_in
 from experiments.benchmarks.rewrite_parts import NONE, PARTS, Part
-from kfgn_graph.program.machine import machine_record, write_json
+from experiments.results import write_json
 
 BETWEEN = 4
 """Parts that are timed between two times of the update with all of them."""
@@ -246,7 +247,7 @@ def main(
     selected = [p for p in PARTS[backend] if not wanted or p.name in wanted]
     found = measure(backend, net, selected, runs, rounds, Turns(lock))
     print("\n".join(table(found)))
-    record = {"machine": machine_record(), "net": net, "backend": backend, "parts": found}
+    record = {"machine": kfgn.machine_record(), "net": net, "backend": backend, "parts": found}
     print(f"Wrote {write_json(output / f'{backend}_{net}.json', record)}")
 
 
