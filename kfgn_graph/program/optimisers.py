@@ -1,9 +1,8 @@
-"""The methods that the experiments compare, behind one interface.
+"""A common interface of the methods that the experiments compare.
 
-A method is a small frozen record of its settings; its ``compile`` gives a step: an object that is
-called with a batch, updates the network's parameters in place and returns the batch's loss before
-the update. :func:`optimiser` makes a method from its name, so that an experiment swaps them by
-name. What is left at None is the package's default.
+A method is a frozen record of its settings. Its ``compile`` returns a step: a callable that takes
+a batch, updates the network's parameters in place and returns the batch's loss before the update.
+:func:`optimiser` makes a method from its name. A setting of None means the package's default.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,7 @@ RULES = {"sgd": "SGD", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "
 GRID_RATES = tuple(2.0**-power for power in range(6, 14))
 """The paper's grid of learning rates, largest first."""
 GRID_PERIODS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-"""The paper's grid of halving periods, in shares of a run's updates; 1 is a constant rate."""
+"""The paper's grid of halving periods, as shares of a run's updates; 1 keeps the rate constant."""
 
 
 class Optimiser(Protocol):
@@ -43,36 +42,36 @@ class Optimiser(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, as ``"KFRA"``."""
+        """Short name, for example ``"KFRA"``."""
 
     @property
     def settings(self) -> str:
-        """What was chosen, in a few words for a table."""
+        """Short description of the settings, for a table."""
 
     def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
-        """Build the step; a backend that compiles late does so at the step's first call."""
+        """Build the step. JAX and Numba may compile only at its first call."""
 
 
 @dataclass(frozen=True)
 class GaussNewton:
-    """A method of :func:`kfgn_graph.compile_update`; None stands for the package's default.
+    """A method of :func:`kfgn_graph.compile_update`; None means the package's default.
 
     Attributes
     ----------
     method : {"kfra", "kflr", "kfac", "hessianfree"}
-        How the curvature is made.
+        The curvature method.
     damping : float or None
-        A constant lambda, in the units of the loss, instead of the default that adapts.
+        A constant lambda, in units of the loss's curvature, in place of the adaptive default.
     step : float or None
-        A constant step length instead of the default that adapts.
+        A fixed step length in place of the adaptive default.
     curvature_decay : float or None
-        Decay of the factors' moving average.
+        Weight of the old factors in their moving average.
     factors_every : int or None
-        Updates between two estimates of the factors.
+        Number of updates between estimates of the factors.
     refresh_every : int or None
-        Updates between two inversions.
+        Number of updates between refreshes of the inverses.
     average : bool
-        Whether averaged iterates are kept, and evaluated beside the parameters.
+        Whether to keep averaged iterates and to evaluate them as well as the parameters.
     """
 
     method: Literal["kfra", "kflr", "kfac", "hessianfree"] = "kfra"
@@ -90,7 +89,7 @@ class GaussNewton:
 
     @property
     def settings(self) -> str:
-        """What is not left to the package."""
+        """The settings that differ from the package's defaults, or ``"defaults"``."""
         chosen = [
             f"{word} {value:g}" for word, value in self._named().items() if value is not None
         ]
@@ -106,7 +105,7 @@ class GaussNewton:
         }
 
     def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
-        """Compile the update; see :func:`kfgn_graph.compile_update` for what it may raise."""
+        """Compile the update; :func:`kfgn_graph.compile_update` documents the errors."""
         update = kfgn.compile_update(
             network.loss,
             list(network.parameters),
@@ -119,7 +118,7 @@ class GaussNewton:
         return PackageStep(update, self.average)
 
     def _chosen(self) -> dict[str, Any]:
-        """Return the arguments that are not left to the package."""
+        """Return the arguments that are not None."""
         damping = None if self.damping is None else kfgn.ConstantDamping(self.damping)
         arguments = {
             "damping": damping,
@@ -134,24 +133,25 @@ class GaussNewton:
 
 @dataclass(frozen=True)
 class FirstOrder:
-    """A first-order method of pytensor-ml, with the paper's halving of the rate.
+    """A first-order method of pytensor-ml, with periodic halving of the rate as in the paper.
 
     Attributes
     ----------
     rule : {"sgd", "momentum", "nesterov", "adam"}
-        Plain gradient descent, with momentum 0.9, with Nesterov's, or Adam.
+        Gradient descent without momentum, with momentum 0.9 or with Nesterov momentum 0.9; or
+        Adam.
     rate : float
-        Learning rate of the first updates.
+        Initial learning rate.
     period : float
-        The rate is halved whenever this share of the run's updates is done; 1 keeps it constant.
+        Period of the halving, as a share of the run's updates; 1 keeps the rate constant.
     updates : int or None
-        Updates of the run; needed where ``period`` is below 1.
+        Number of updates of the run; required if ``period`` is below 1.
 
     Raises
     ------
     ValueError
-        An unknown rule, a rate or period that is not positive, a period above 1, or one below 1
-        without the number of updates.
+        The rule is unknown; the rate is not positive; the period is not in (0, 1]; or it is below
+        1 and ``updates`` is missing.
     """
 
     rule: Rule = "adam"
@@ -161,11 +161,11 @@ class FirstOrder:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise ValueError(f"No rule {self.rule!r}; there are {', '.join(RULES)}.")
+            raise ValueError(f"no rule {self.rule!r}; the rules are {', '.join(RULES)}.")
         if self.rate <= 0 or not 0 < self.period <= 1:
-            raise ValueError(f"The rate has to be positive, the period in (0, 1]; got {self}.")
+            raise ValueError(f"the rate must be positive and the period in (0, 1]; got {self}.")
         if self.period < 1 and self.updates is None:
-            raise ValueError("A rate that is halved needs the run's number of updates.")
+            raise ValueError("a period below 1 needs the run's number of updates.")
 
     @property
     def name(self) -> str:
@@ -174,19 +174,19 @@ class FirstOrder:
 
     @property
     def settings(self) -> str:
-        """The rate, and how often it is halved."""
+        """The rate and the period of its halving."""
         halving = "" if self.period == 1 else f", halved every {100 * self.period:g} %"
         return f"rate {self.rate:.3g}{halving}"
 
     @property
     def halve_every(self) -> int | None:
-        """Updates between two halvings; None for a constant rate."""
+        """Number of updates between halvings; None for a constant rate."""
         if self.period == 1 or self.updates is None:
             return None
         return max(1, round(self.period * self.updates))
 
     def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
-        """Compile the update; ``seed`` is not used, nothing is drawn."""
+        """Compile the step; ``seed`` has no effect, since first-order rules draw nothing."""
         return compile_rule(
             self.rule,
             self.rate,
@@ -213,15 +213,23 @@ def optimiser(name: str) -> Optimiser:
     Raises
     ------
     ValueError
-        No such method.
+        There is no method with this name.
     """
     if name not in OPTIMISERS:
-        raise ValueError(f"No method {name!r}; there are {', '.join(OPTIMISERS)}.")
+        raise ValueError(f"no method {name!r}; the methods are {', '.join(OPTIMISERS)}.")
     return OPTIMISERS[name]()
 
 
 def paper_grid(rule: Rule, updates: int) -> Iterator[FirstOrder]:
-    """Yield a rule at every rate and halving period of the paper's grid, for a run's updates."""
+    """Yield a rule with every rate and halving period of the paper's grid.
+
+    Parameters
+    ----------
+    rule : {"sgd", "momentum", "nesterov", "adam"}
+        The rule.
+    updates : int
+        Number of updates of each run.
+    """
     for rate in GRID_RATES:
         for period in GRID_PERIODS:
             yield FirstOrder(rule, rate, period, updates)

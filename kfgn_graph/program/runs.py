@@ -1,4 +1,4 @@
-"""A run's folder: what was trained, its metrics, snapshots and checkpoints."""
+"""The folder of a run: header, metrics, snapshots and checkpoints."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _OF_UPDATE = re.compile(r"update-(\d+)\.\w+")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder holds.
+    """The content of a run's folder.
 
     Attributes
     ----------
     path : Path
         The folder.
     header : dict
-        Of ``run.json``: format, spec, folder of the data, machine, created, floor, data,
-        data_sha256, parameters, layers.
+        Content of ``run.json``, with the keys format, spec, folder (of the data), machine,
+        created, floor, data, data_sha256, parameters and layers.
     spec : GraphSpec
-        What was trained, how.
+        The spec of the run.
     """
 
     path: Path
@@ -57,33 +57,33 @@ class RunRecord:
 
     @property
     def updates(self) -> dict[str, np.ndarray]:
-        """A float64 array a statistic, with an entry an update; NaN where there is no value."""
+        """Statistics of the updates by name: float64, one entry per update, NaN for no value."""
         return self._metrics[0]
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """What the evaluations found, first to last."""
+        """Metrics lines of the evaluations, in order."""
         return self._metrics[1]
 
     @property
     def snapshots(self) -> list[tuple[int, Path]]:
-        """The snapshots by their update, first to last."""
+        """Update and path of each snapshot, in order."""
         return files_by_update(self.path / SNAPSHOTS, ".npz")
 
 
 def create_run(parent: Path, task: Task, step: Step, folder: Path) -> Path:
-    """Make a run's folder, with a number that is not taken, and its header.
+    """Create a run's folder ``<name>-<n>`` with an unused number, and its header.
 
     Parameters
     ----------
     parent : Path
-        Where the folder is made.
+        Folder in which the run's folder is created.
     task : Task
-        What is trained.
+        The task to train.
     step : Step
-        Its compiled step.
+        The compiled step of the task.
     folder : Path
-        Where relative data files lie.
+        Base folder of relative data files.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def create_run(parent: Path, task: Task, step: Step, folder: Path) -> Path:
 
 
 def write_header(path: Path, header: dict[str, Any]) -> None:
-    """Write a run's header."""
+    """Write the header of a run to its ``run.json``."""
     content = json.dumps(header, indent=1, allow_nan=False) + "\n"
     write_safely(path / HEADER, content.encode())
 
@@ -110,24 +110,24 @@ def read_run(path: str | Path) -> RunRecord:
     Raises
     ------
     CheckpointError
-        It is no run, or its header is damaged.
+        The folder is not a run, or its header is damaged.
     """
     path = Path(path)
     header = path / HEADER
     if not header.is_file():
-        raise CheckpointError(f"{path} is no run: there is no {header}.")
+        raise CheckpointError(f"{path} is not a run: there is no {header}.")
     try:
         content = json.loads(header.read_bytes())
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         spec = parse_spec(json.dumps(content["spec"]), "json", str(header))
     except (OSError, ValueError, KeyError, SpecError) as error:
-        raise CheckpointError(f"{header} is damaged, or of another version: {error}.") from error
+        raise CheckpointError(f"{header} is damaged or from another version: {error}.") from error
     return RunRecord(path, content, spec)
 
 
 def files_by_update(folder: Path, suffix: str) -> list[tuple[int, Path]]:
-    """Return a folder's files ``update-<number><suffix>`` with their numbers, in order."""
+    """Return number and path of a folder's files ``update-<number><suffix>``, by number."""
     if not folder.is_dir():
         return []
     found = [
@@ -139,12 +139,12 @@ def files_by_update(folder: Path, suffix: str) -> list[tuple[int, Path]]:
 
 
 def file_of_update(folder: Path, update: int, suffix: str) -> Path:
-    """Return where the file of an update lies."""
+    """Return the path of an update's file in a folder."""
     return folder / f"update-{update:08d}{suffix}"
 
 
 def digest(arrays: Sequence[np.ndarray]) -> str:
-    """Return the SHA-256 of arrays: of their types, shapes and values."""
+    """Return the SHA-256 of the dtypes, shapes and values of arrays."""
     found = hashlib.sha256()
     for array in arrays:
         found.update(f"{array.dtype.str} {array.shape};".encode())
@@ -153,7 +153,7 @@ def digest(arrays: Sequence[np.ndarray]) -> str:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """Make ``<name>-<n>`` with the first n after those that are there."""
+    """Create ``<name>-<n>``, where n is the first number above all existing ones."""
     with written(parent):
         parent.mkdir(parents=True, exist_ok=True)
         numbers = [int(p.name[len(name) + 1 :]) for p in _numbered(parent, name)]
@@ -193,6 +193,6 @@ def _header(task: Task, step: Step, folder: Path) -> dict[str, Any]:
 
 
 def _sizes(layer: Any) -> tuple[int, int]:
-    """Return how many numbers a layer reads and gives."""
+    """Return the input width and the output width of a layer."""
     sizes = tuple(int(size) for size in layer.weight.get_value(borrow=True).shape)
     return (sizes[1], sizes[0]) if layer.transposed else (sizes[0], sizes[1])
