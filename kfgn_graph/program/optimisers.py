@@ -49,7 +49,7 @@ class Optimiser(Protocol):
         """Short description of the settings, for a table."""
 
     def compile(self, network: Network, backend: Backend = "auto", seed: int = 0) -> Step:
-        """Build the step. JAX and Numba may compile only at its first call."""
+        """Build the step; some backends compile only at its first call."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class GaussNewton:
 
     @property
     def settings(self) -> str:
-        """The settings that differ from the package's defaults, or ``"defaults"``."""
+        """The settings that are not None, or ``"defaults"``."""
         chosen = [
             f"{word} {value:g}" for word, value in self._named().items() if value is not None
         ]
