@@ -22,7 +22,7 @@ RULES = {"sgd": "SGD", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "
 GRID_RATES = tuple(2.0**-power for power in range(6, 14))
 """The paper's grid of learning rates, largest first."""
 GRID_PERIODS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-"""The paper's grid of halving periods, in shares of a run's updates; 1 is a constant rate."""
+"""The paper's grid of halving periods, as shares of a run's updates; 1 keeps the rate constant."""
 
 
 class Step:
@@ -88,11 +88,11 @@ class Optimiser(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, as ``"KFRA"``."""
+        """Short name, for example ``"KFRA"``."""
 
     @property
     def settings(self) -> str:
-        """What was chosen, in a few words for a table."""
+        """Short description of the settings, for a table."""
 
     def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Build the step; a backend that compiles late does so at the step's first call."""
@@ -100,24 +100,24 @@ class Optimiser(Protocol):
 
 @dataclass(frozen=True)
 class GaussNewton:
-    """A method of :func:`kfgn_graph.compile_update`; None stands for the package's default.
+    """A method of :func:`kfgn_graph.compile_update`; None means the package's default.
 
     Attributes
     ----------
     method : {"kfra", "kflr", "kfac", "hessianfree"}
-        How the curvature is made.
+        The curvature method.
     damping : float or None
-        A constant lambda, in the units of the loss, instead of the default that adapts.
+        A constant lambda, in units of the loss's curvature, in place of the adaptive default.
     step : float or None
-        A constant step length instead of the default that adapts.
+        A fixed step length in place of the adaptive default.
     curvature_decay : float or None
-        Decay of the factors' moving average.
+        Weight of the old factors in their moving average.
     factors_every : int or None
-        Updates between two estimates of the factors.
+        Number of updates between estimates of the factors.
     refresh_every : int or None
-        Updates between two inversions.
+        Number of updates between refreshes of the inverses.
     average : bool
-        Whether averaged iterates are kept, and evaluated beside the parameters.
+        Whether to keep averaged iterates and to evaluate them as well as the parameters.
     """
 
     method: Literal["kfra", "kflr", "kfac", "hessianfree"] = "kfra"
@@ -135,7 +135,7 @@ class GaussNewton:
 
     @property
     def settings(self) -> str:
-        """What is not left to the package."""
+        """The settings that are not None, or ``"defaults"``."""
         chosen = [
             f"{word} {value:g}" for word, value in self._named().items() if value is not None
         ]
@@ -164,7 +164,7 @@ class GaussNewton:
         return GaussNewtonStep(update, self.average)
 
     def _chosen(self) -> dict[str, Any]:
-        """Return the arguments that are not left to the package."""
+        """Return the arguments that are not None."""
         damping = None if self.damping is None else kfgn.ConstantDamping(self.damping)
         arguments = {
             "damping": damping,
@@ -179,24 +179,25 @@ class GaussNewton:
 
 @dataclass(frozen=True)
 class FirstOrder:
-    """A first-order method of pytensor-ml, with the paper's halving of the rate.
+    """A first-order method of pytensor-ml, with periodic halving of the rate as in the paper.
 
     Attributes
     ----------
     rule : {"sgd", "momentum", "nesterov", "adam"}
-        Plain gradient descent, with momentum 0.9, with Nesterov's, or Adam.
+        Gradient descent without momentum, with momentum 0.9 or with Nesterov momentum 0.9; or
+        Adam.
     rate : float
-        Learning rate of the first updates.
+        Initial learning rate.
     period : float
-        The rate is halved whenever this share of the run's updates is done; 1 keeps it constant.
+        Period of the halving, as a share of the run's updates; 1 keeps the rate constant.
     updates : int or None
-        Updates of the run; needed where ``period`` is below 1.
+        Number of updates of the run; required if ``period`` is below 1.
 
     Raises
     ------
     ValueError
-        An unknown rule, a rate or period that is not positive, a period above 1, or one below 1
-        without the number of updates.
+        The rule is unknown; the rate is not positive; the period is not in (0, 1]; or it is below
+        1 and ``updates`` is missing.
     """
 
     rule: Rule = "adam"
@@ -206,11 +207,11 @@ class FirstOrder:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise ValueError(f"No rule {self.rule!r}; there are {', '.join(RULES)}.")
+            raise ValueError(f"no rule {self.rule!r}; the rules are {', '.join(RULES)}.")
         if self.rate <= 0 or not 0 < self.period <= 1:
-            raise ValueError(f"The rate has to be positive, the period in (0, 1]; got {self}.")
+            raise ValueError(f"the rate must be positive and the period in (0, 1]; got {self}.")
         if self.period < 1 and self.updates is None:
-            raise ValueError("A rate that is halved needs the run's number of updates.")
+            raise ValueError("a period below 1 needs the run's number of updates.")
 
     @property
     def name(self) -> str:
@@ -219,13 +220,13 @@ class FirstOrder:
 
     @property
     def settings(self) -> str:
-        """The rate, and how often it is halved."""
+        """The rate and the period of its halving."""
         halving = "" if self.period == 1 else f", halved every {100 * self.period:g} %"
         return f"rate {self.rate:.3g}{halving}"
 
     @property
     def halve_every(self) -> int | None:
-        """Updates between two halvings; None for a constant rate."""
+        """Number of updates between halvings; None for a constant rate."""
         if self.period == 1 or self.updates is None:
             return None
         return max(1, round(self.period * self.updates))
@@ -259,15 +260,23 @@ def optimiser(name: str) -> Optimiser:
     Raises
     ------
     ValueError
-        No such method.
+        There is no method with this name.
     """
     if name not in OPTIMISERS:
-        raise ValueError(f"No method {name!r}; there are {', '.join(OPTIMISERS)}.")
+        raise ValueError(f"no method {name!r}; the methods are {', '.join(OPTIMISERS)}.")
     return OPTIMISERS[name]()
 
 
 def paper_grid(rule: Rule, updates: int) -> Iterator[FirstOrder]:
-    """Yield a rule at every rate and halving period of the paper's grid, for a run's updates."""
+    """Yield a rule with every rate and halving period of the paper's grid.
+
+    Parameters
+    ----------
+    rule : {"sgd", "momentum", "nesterov", "adam"}
+        The rule.
+    updates : int
+        Number of updates of each run.
+    """
     for rate in GRID_RATES:
         for period in GRID_PERIODS:
             yield FirstOrder(rule, rate, period, updates)

@@ -1,4 +1,4 @@
-"""From a spec to what is trained, and to the compiled step that trains it."""
+"""Building of a spec's task, a network or the user's graph with its data, and of its step."""
 
 from __future__ import annotations
 
@@ -26,26 +26,27 @@ CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "He
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, on what.
+    """The loss, the parameters and the data of a training run.
 
     Attributes
     ----------
     spec : GraphSpec
-        What it was built from.
+        The spec from which the task was built.
     loss : scalar variable
-        Mean over the batch for built networks.
+        The loss of a batch. For networks that the program builds it is the mean over the batch.
     parameters : tuple of shared variables
-        Trained in place.
+        The parameters, which training updates in place.
     inputs : tuple of variables
-        What a batch consists of.
+        The variables of a batch.
     prediction : variable, (N, K), or None
-        Of built networks: reconstruction, probabilities, or output.
+        The reconstruction, probabilities or output of a network that the program builds; None for
+        a user's graph.
     arrays : tuple of ndarray
-        The training data in the order of ``inputs``, examples leading.
+        The training data in the order of ``inputs``, with one example per row.
     floor : float
-        The least loss that is possible: the entropy of Bernoulli targets, else 0.
+        Lower bound of the loss: the entropy of the targets for the Bernoulli loss, otherwise 0.
     source : str
-        Where the data came from.
+        Origin of the data.
     """
 
     spec: GraphSpec
@@ -59,22 +60,22 @@ class Task:
 
 
 def build(spec: GraphSpec, folder: Path | None = None) -> Task:
-    """Load the data of a spec and build its network, or call its function.
+    """Load the data of a spec, and build its network or call the user's function.
 
     Parameters
     ----------
     spec : GraphSpec
-        What to build.
+        The spec.
     folder : Path, optional
-        Where relative data files, and modules of the user's, lie: the folder of the spec's file;
-        by default the working folder.
+        Base folder of relative data files and of the user's modules, usually the folder of the
+        spec's file; by default the working folder.
 
     Raises
     ------
     SpecError
-        Network, loss and data do not fit each other, or the function cannot be used.
+        Network, loss and data are inconsistent, or the user's function cannot be used.
     DataError
-        The data are not to be had.
+        The data are not found or damaged.
     """
     folder = Path.cwd() if folder is None else folder
     task = _built(spec, folder) if spec.network is not None else _users(spec, folder)
@@ -85,12 +86,12 @@ def build(spec: GraphSpec, folder: Path | None = None) -> Task:
 
 
 def compile_step(task: Task) -> Step:
-    """Compile a task's method into its step, which trains the task's parameters.
+    """Compile the step that trains a task's parameters by the spec's method.
 
     Raises
     ------
     KfgnError
-        What :func:`kfgn_graph.compile_update` raises; BackendError where a package is missing.
+        An error of :func:`kfgn_graph.compile_update`, or a BackendError if a package is missing.
     """
     spec, method = task.spec, task.spec.method
     if method.first_order:
@@ -185,12 +186,12 @@ def _built(spec: GraphSpec, folder: Path) -> Task:
 
 
 def _targets(spec: GraphSpec, source: Source) -> np.ndarray | None:
-    """Return the targets in the loss's dtype; None where the examples are their own."""
+    """Return the targets in the dtype of the loss; None if the examples are the targets."""
     given = source.arrays[1] if len(source.arrays) > 1 else None
     if len(source.arrays) > 2:
         raise SpecError(
             f"data.arrays: found {len(source.arrays)} arrays; a network takes examples and "
-            "targets: name one or two."
+            "targets. Name one array or two."
         )
     if spec.loss == "softmax":
         return _labels(given, source.origin)
@@ -210,7 +211,7 @@ def _labels(given: np.ndarray | None, origin: str) -> np.ndarray:
     labels = given.astype(np.int64)
     if labels.min() < 0 or labels.max() < 1 or labels.max() >= len(labels):
         raise SpecError(
-            f"data: labels have to count classes from 0; found {labels.min()} to {labels.max()} "
+            f"data: labels must count classes from 0; found {labels.min()} to {labels.max()} "
             f"in {len(labels)} examples."
         )
     return labels
@@ -232,12 +233,12 @@ def _matrix(array: np.ndarray, dtype: str) -> np.ndarray:
 def _check_sizes(network: NetworkSpec, sizes: list[int]) -> None:
     if network.tied and sizes[0] != sizes[-1]:
         raise SpecError(
-            f"network.tied: input and output have to be equally wide; the data make them "
+            f"network.tied: input and output must have the same width; the data give "
             f"{sizes[0]} and {sizes[-1]}."
         )
     count = sum(a * b for a, b in pairwise(sizes))
     if count > MOST_PARAMETERS:
-        raise SpecError(f"network.hidden: {count:,} weights are more than {MOST_PARAMETERS:,}.")
+        raise SpecError(f"network.hidden: {count:,} weights, more than {MOST_PARAMETERS:,}.")
 
 
 def _checked_floor(targets: np.ndarray) -> float:
@@ -245,6 +246,6 @@ def _checked_floor(targets: np.ndarray) -> float:
     if least < 0 or greatest > 1:
         raise SpecError(
             f'loss: "bernoulli" needs targets in [0, 1]; the data have {least:.6g} to '
-            f'{greatest:.6g}. Leave out data.standardise, scale them, or use "squared".'
+            f'{greatest:.6g}. Leave out data.standardise, scale the data, or use "squared".'
         )
     return bernoulli_floor(targets)

@@ -1,7 +1,8 @@
-"""Checkpoints: all that a run needs to go on, in one file that is checked when it is read.
+"""Checkpoints: the complete state of a run in one file, which is verified when it is read.
 
-A checkpoint is a safetensors file. Its metadata hold one JSON text under ``kfgn``: the spec, the
-versions, the seed, the data's order and the counters, and a SHA-256 over all that and the tensors.
+A checkpoint is a safetensors file. Its metadata contain one JSON text under ``kfgn``: the spec,
+the versions, the seed, the position in the data's order, the counters, and a SHA-256 over these
+and the tensors.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ PARAMETERS = "parameters/"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes
     ----------
     header : dict
-        Format, spec, versions, seed, data_sha256, order, counters.
+        Metadata with the keys format, spec, versions, seed, data_sha256, order and counters.
     state : dict of str to ndarray
-        What :meth:`Step.state` returned.
+        State of the step, from :meth:`Step.state`.
     """
 
     header: dict[str, Any]
@@ -53,21 +54,21 @@ class Checkpoint:
 
 
 def write_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write a run's checkpoint, then remove all but the newest.
+    """Write a checkpoint of a run, then delete all but the newest checkpoints.
 
     Parameters
     ----------
     run : Path
         The run's folder.
     checkpoint : Checkpoint
-        Its header's counters name the file.
+        The checkpoint. The file is named after the update in its header.
     keep : int
-        How many stay.
+        Number of checkpoints to keep.
 
     Raises
     ------
     CheckpointError
-        It cannot be written; those before are left as they were.
+        The file cannot be written; earlier checkpoints remain unchanged.
     """
     arrays = {name: np.asarray(a, order="C") for name, a in checkpoint.state.items()}
     header = {"format": FORMAT, **checkpoint.header}
@@ -84,12 +85,13 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint and check every byte that matters.
+    """Read a checkpoint and verify its SHA-256.
 
     Raises
     ------
     CheckpointError
-        It is missing, truncated, altered or of something else; the one before is offered.
+        The file is missing, truncated, altered or not a checkpoint. The message names the newest
+        older checkpoint that is intact.
     """
     path = Path(path)
     try:
@@ -126,7 +128,7 @@ def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if path.is_dir():
         newest = newest_checkpoint(path)
         if newest is None:
-            raise CheckpointError(f"{path} holds no checkpoint: train it first.")
+            raise CheckpointError(f"{path} has no checkpoint: train it first.")
         path = newest
     state = read_checkpoint(path).state
     return {k.removeprefix(PARAMETERS): v for k, v in state.items() if k.startswith(PARAMETERS)}
@@ -154,21 +156,21 @@ def assign_parameters(
     for variable in variables:
         if variable.name not in values:
             raise CheckpointError(
-                f"no value for {variable.name or 'a variable without a name'}; there are "
-                f"{', '.join(values)}."
+                f"no value for {variable.name or 'a variable without a name'}; there are values "
+                f"for {', '.join(values)}."
             )
         here, there = variable.get_value(borrow=True), values[variable.name]
         if here.shape != there.shape or here.dtype != there.dtype:
             raise CheckpointError(
-                f"{variable.name} is {here.dtype} {tuple(here.shape)}, but its value "
-                f"{there.dtype} {there.shape}: it must be of the same network."
+                f"{variable.name} is {here.dtype} {tuple(here.shape)}, but its value is "
+                f"{there.dtype} {there.shape}: both must belong to the same network."
             )
     for variable in variables:
         variable.set_value(np.array(values[str(variable.name)]), borrow=True)
 
 
 def newest_checkpoint(run: Path) -> Path | None:
-    """Return a run's newest checkpoint, whole or not; None where there is none."""
+    """Return the path of a run's newest checkpoint, unverified; None if there is none."""
     found = files_by_update(run / CHECKPOINTS, SUFFIX)
     return found[-1][1] if found else None
 
@@ -181,22 +183,22 @@ def _read(path: Path) -> Checkpoint:
             header = _header((file.metadata() or {}).get(KEY))
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"truncated or altered, or no safetensors file ({error}).") from None
+        raise CheckpointError(f"truncated, altered or not a safetensors file ({error}).") from None
     found = header.pop("sha256", None)
     if found != _digest(header, arrays):
-        raise CheckpointError("altered: its content does not have the SHA-256 that it names.")
+        raise CheckpointError("altered: its content does not match its SHA-256.")
     return Checkpoint(header, arrays)
 
 
 def _header(text: str | None) -> dict[str, Any]:
     header = None if text is None else json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise CheckpointError(f"foreign: a safetensors file, but no checkpoint ({FORMAT}).")
+        raise CheckpointError(f"foreign: a safetensors file, but not a checkpoint ({FORMAT}).")
     return header
 
 
 def _digest(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of a header and the arrays, whatever their order."""
+    """Return the SHA-256 of a header and arrays, independent of the order of their names."""
     found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
         found.update(f"{name} {digest([arrays[name]])};".encode())
@@ -204,14 +206,12 @@ def _digest(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _offer(path: Path) -> str:
-    """Return what can be done instead: the newest older checkpoint that can be read."""
+    """Return a sentence that names the newest older checkpoint that is intact, if any."""
     older = [p for _, p in files_by_update(path.parent, SUFFIX) if p.name < path.name]
     for candidate in reversed(older):
         try:
             _read(candidate)
         except CheckpointError:
             continue
-        return (
-            f"The one before is whole: kfgn resume {path.parent.parent} --from {candidate.name}."
-        )
-    return "There is no older one that is whole."
+        return f"An older one is intact: kfgn resume {path.parent.parent} --from {candidate.name}."
+    return "No older checkpoint is intact."

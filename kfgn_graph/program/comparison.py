@@ -146,7 +146,7 @@ def seconds_an_update(seconds: np.ndarray, updates: int) -> float | None:
     """Return the seconds per update: the median over complete periods of their mean.
 
     The first update is left out, since it may include compilation, and so is an incomplete last
-    period. Without a complete period the result is the mean; with less than two updates it is
+    period. Without a complete period the result is the mean; with fewer than two updates it is
     None.
 
     Parameters

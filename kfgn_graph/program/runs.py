@@ -1,4 +1,4 @@
-"""A run's folder: what was trained, its metrics, snapshots and checkpoints."""
+"""The folder of a run: header, metrics, snapshots and checkpoints."""
 
 from __future__ import annotations
 
@@ -115,18 +115,18 @@ class RunRecord:
 
 
 def create_run(parent: Path, task: Task, step: Step, folder: Path) -> Path:
-    """Make a run's folder, with a number that is not taken, and its header.
+    """Create a run's folder ``<name>-<n>`` with an unused number, and its header.
 
     Parameters
     ----------
     parent : Path
-        Where the folder is made.
+        Folder in which the run's folder is created.
     task : Task
-        What is trained.
+        The task to train.
     step : Step
-        Its compiled step.
+        The compiled step of the task.
     folder : Path
-        Where relative data files lie.
+        Base folder of relative data files.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def create_run(parent: Path, task: Task, step: Step, folder: Path) -> Path:
 
 
 def write_header(path: Path, header: dict[str, Any]) -> None:
-    """Write a run's header."""
+    """Write the header of a run to its ``run.json``."""
     content = json.dumps(header, indent=1, allow_nan=False) + "\n"
     write_safely(path / HEADER, content.encode())
 
@@ -176,19 +176,19 @@ def read_run(path: str | Path) -> RunRecord:
     path = Path(path)
     header = path / HEADER
     if not header.is_file():
-        raise CheckpointError(f"{path} is no run: there is no {header}.")
+        raise CheckpointError(f"{path} is not a run: there is no {header}.")
     try:
         content = json.loads(header.read_bytes())
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         spec = parse_spec(json.dumps(content["spec"]), "json", str(header))
     except (OSError, ValueError, KeyError, SpecError) as error:
-        raise CheckpointError(f"{header} is damaged, or of another version: {error}.") from error
+        raise CheckpointError(f"{header} is damaged or from another version: {error}.") from error
     return RunRecord(path, content, spec)
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """Make ``<name>-<n>`` with the first n after those that are there."""
+    """Create ``<name>-<n>``, where n is the first number above all existing ones."""
     with written(parent):
         parent.mkdir(parents=True, exist_ok=True)
         numbers = [int(p.name[len(name) + 1 :]) for p in _numbered(parent, name)]
@@ -228,6 +228,6 @@ def _header(task: Task, step: Step, folder: Path) -> dict[str, Any]:
 
 
 def _sizes(layer: Any) -> tuple[int, int]:
-    """Return how many numbers a layer reads and gives."""
+    """Return the input width and the output width of a layer."""
     sizes = tuple(int(size) for size in layer.weight.get_value(borrow=True).shape)
     return (sizes[1], sizes[0]) if layer.transposed else (sizes[0], sizes[1])

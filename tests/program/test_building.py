@@ -87,7 +87,7 @@ def test_a_linear_layer_has_no_activation(made):
         ({"x": np.eye(4)}, "found 5, but there are 4 examples"),
         ({"x": np.eye(8), "y": np.eye(8), "z": np.eye(8)}, "a network takes examples and targets"),
         ({"x": np.full((8, 2), 1e300)}, 'use dtype = "float64"'),
-        ({"hidden": "[100000, 100000]"}, "more than"),
+        ({"hidden": "[100000, 100000]"}, "weights, more than"),
     ],
 )
 def test_data_that_do_not_fit_the_network_are_told(made, settings, message):

@@ -115,4 +115,4 @@ def test_a_run_that_was_just_begun_has_no_figures(tmp_path):
 def test_what_is_no_run_is_told(tmp_path):
     result = compare(tmp_path)
     assert result.exit_code == 4
-    assert "is no run" in result.stderr
+    assert "is not a run" in result.stderr
