@@ -76,7 +76,7 @@ class Diagnosis:
 
     @property
     def advice(self) -> list[str]:
-        """Suggestions that no update depends on."""
+        """Suggestions that are not needed for an update to compile."""
         given = [NOT_INSTALLED] if self.extras is None else []
         on = [device for check in self.backends for device in check.devices]
         if self.cards and all(device.startswith("cpu") for device in on):

@@ -20,15 +20,17 @@ Kind = Literal["product", "inversion", "memory"]
 Cost = Callable[[LayerShape], float]
 CHOLESKY = 1 / 3
 """The operations of a Cholesky decomposition, in cubes of the width."""
+NEWTON_SCHULZ_STEPS = 4
+"""The typical number of Newton-Schulz steps from the last inverse; some refreshes take three."""
 INVERSION_COST = {
     "cholesky": 1.0,
-    "newton-schulz": 32.0,
+    "newton-schulz": 4.0 * NEWTON_SCHULZ_STEPS,
     "eigh": 10.0,
     "exact": 10.0,
     "ekfac": 10.0,
 }
-"""Operations of a factor's inversion, in cubes of its width: a Cholesky decomposition and the
-inverse from it; eight iterations of two products; an eigendecomposition."""
+"""The operations of inverting a factor, in cubes of its width: a Cholesky decomposition and the
+inverse from it, Newton-Schulz steps of two products each, or an eigendecomposition."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The timing of an update, alternated with a matrix product that other load slows as well."""
+"""The timing of an update, alternated with a matrix product, so that other load slows both."""
 
 from __future__ import annotations
 

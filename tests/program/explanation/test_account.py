@@ -6,7 +6,7 @@ import pytest
 
 import kfgn_graph as kfgn
 from experiments.benchmarks.flops import adaptive_terms, kfra_terms, model_terms
-from kfgn_graph import equations, schedule
+from kfgn_graph import equations
 from kfgn_graph.program.building import build, compile_step
 from kfgn_graph.program.explanation import formulas, timing
 from kfgn_graph.program.explanation.account import Account, account, recognised
@@ -15,6 +15,7 @@ from kfgn_graph.program.explanation.operations import Counter
 from kfgn_graph.program.explanation.rates import Rates, measure_rates
 from kfgn_graph.program.rules import backend_mode
 from kfgn_graph.program.spec import GraphSpec, load_spec, parse_spec
+from kfgn_graph.step import schedule
 from tests.program.explanation.graphs import write_spec
 
 SIZES = (64, 30, 20, 10, 10)
