@@ -19,6 +19,8 @@ from kfgn_graph.program.steps import RuleStep, own_shape_checks
 Backend = Literal["auto", "jax", "numba", "c"]
 Rule = Literal["sgd", "momentum", "nesterov", "adam"]
 MODES = {"jax": "JAX", "numba": "NUMBA", "c": "CVM"}
+#: The compiler's tag for JAX modes whose sums have the dtype of their result.
+OWN_DTYPE = "kfgn_accumulate_in_own_dtype"
 MOMENTUM = 0.9
 
 
@@ -140,6 +142,9 @@ def resolve_backend(backend: Backend) -> Literal["jax", "numba", "c"]:
 def backend_mode(backend: Backend) -> Mode:
     """Return the PyTensor mode of a backend, for functions other than the package's updates.
 
+    On JAX sums are accumulated in the dtype of their result: PyTensor's own reductions would turn
+    float32 parameters into float64.
+
     PyTensor sets the precision of JAX from ``floatX`` when its JAX linker is first imported. This
     function imports it at once, so that the import cannot happen while ``floatX`` is changed.
 
@@ -157,4 +162,5 @@ def backend_mode(backend: Backend) -> Mode:
             f'the backend "{name}" cannot be imported ({error}): pip install '
             f"{'"kfgn_graph[jax]"' if name == 'jax' else name}, or choose another."
         ) from error
-    return get_mode(MODES[name])
+    mode = get_mode(MODES[name])
+    return mode.including(OWN_DTYPE) if name == "jax" else mode
