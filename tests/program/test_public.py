@@ -165,7 +165,7 @@ def test_a_run_without_a_checkpoint_has_no_state(run: Path) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(kfgn.CheckpointError, match="is no run"):
+    with pytest.raises(kfgn.CheckpointError, match="is not a run"):
         kfgn.read_run(tmp_path)
 
 
@@ -190,7 +190,7 @@ def test_a_damaged_spec_or_line_or_checkpoint_is_refused(run: Path) -> None:
         found.state()
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as stream:
         stream.write("no metrics\n")
-    with pytest.raises(kfgn.CheckpointError, match="no metrics line"):
+    with pytest.raises(kfgn.CheckpointError, match="not a metrics line"):
         _ = found.updates
     header = found.header | {"spec": {"loss": "hinge"}}
     (run / "run.json").write_text(json.dumps(header), "utf-8")
