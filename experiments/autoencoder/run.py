@@ -26,7 +26,7 @@ from experiments.demo.pictures import draw_losses
 from experiments.networks import Activation, autoencoder
 from experiments.optimisers import FirstOrder, GaussNewton, Optimiser
 from experiments.peers.training import KfacJax
-from experiments.results import write_json
+from experiments.records import write_json
 from experiments.training import Budget, Run, parameter_values
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "autoencoder"

@@ -22,7 +22,7 @@ from experiments.benchmarks.pictures import draw_bars
 from experiments.benchmarks.summary import remarks, summarise
 from experiments.benchmarks.systems import SYSTEMS
 from experiments.benchmarks.tables import breakdown_table, markdown, rich_tables
-from experiments.results import write_json
+from experiments.records import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks"
 WIDTH = 140

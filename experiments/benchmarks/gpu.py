@@ -28,7 +28,7 @@ from experiments.benchmarks.flops import Work, totals, update_terms
 from experiments.benchmarks.kernels import kernels_of
 from experiments.benchmarks.systems import FACTORS_EVERY, FIRST, REFRESH_EVERY
 from experiments.networks import PAPER_HIDDEN, autoencoder
-from experiments.results import write_json
+from experiments.records import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "gpu.json"
 PIXELS = 784

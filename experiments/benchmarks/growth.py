@@ -22,7 +22,7 @@ from experiments.benchmarks.measuring import Record, failures, measure_all, stop
 from experiments.benchmarks.nets import Net
 from experiments.benchmarks.series import Series, fitted
 from experiments.benchmarks.systems import OURS
-from experiments.results import write_json
+from experiments.records import write_json
 
 REPEATS = 5
 

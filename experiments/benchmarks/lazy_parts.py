@@ -23,7 +23,7 @@ if not __package__:  # run as a script: make the checkout importable
 import kfgn_graph as kfgn
 from experiments.benchmarks.systems import FIRST
 from experiments.networks import autoencoder
-from experiments.results import write_json
+from experiments.records import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "benchmarks" / "lazy_parts.json"
 NEVER = 1_000

@@ -15,7 +15,7 @@ from experiments.benchmarks.cases import Case
 from experiments.benchmarks.figures import figures
 from experiments.environments import run_script
 from experiments.peers.training import write_task
-from experiments.results import write_json
+from experiments.records import write_json
 from experiments.training import parameter_values
 
 Record = dict[str, Any]

@@ -28,7 +28,7 @@ import kfgn_graph as kfgn
 from experiments.benchmarks.__main__ import BACKENDS, OUTPUT, chosen
 from experiments.benchmarks.measuring import compiling_in
 from experiments.benchmarks.rewrite_parts import NONE, PARTS, Part
-from experiments.results import write_json
+from experiments.records import write_json
 
 BETWEEN = 4
 """Parts that are timed between two times of the update with all of them."""

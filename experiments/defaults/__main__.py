@@ -13,7 +13,7 @@ from experiments.defaults.pictures import draw_panels
 from experiments.defaults.problems import PROBLEMS
 from experiments.defaults.runs import METHODS, read_runs, run_tasks, tasks
 from experiments.defaults.summary import exceptions, markdown, summarise, verdict
-from experiments.results import write_json
+from experiments.records import write_json
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "defaults"
 

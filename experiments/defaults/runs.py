@@ -16,7 +16,7 @@ from experiments.defaults.problems import Problem
 from experiments.optimisers import CURVATURES, FirstOrder, GaussNewton, Optimiser, Rule
 from experiments.peers.alternation import calm_lapack
 from experiments.progress import progress_display
-from experiments.results import write_json
+from experiments.records import write_json
 from experiments.training import (
     Budget,
     Run,

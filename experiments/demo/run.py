@@ -13,7 +13,7 @@ from experiments.comparison import compare
 from experiments.demo.config import DemoConfig
 from experiments.demo.pictures import draw_losses, draw_reconstructions
 from experiments.networks import autoencoder
-from experiments.results import write_json
+from experiments.records import write_json
 from experiments.tables import results_table
 from experiments.training import Budget, Run
 

@@ -20,7 +20,7 @@ import numpy as np
 import kfgn_graph as kfgn
 from experiments.faults.kills import compared
 from experiments.faults.small import finish, write_spec
-from experiments.results import write_json
+from experiments.records import write_json
 
 INSIDE = "KFGN_FAULTS_INSIDE"
 UPDATES = 300

@@ -13,7 +13,7 @@ import numpy as np
 
 import kfgn_graph as kfgn
 from experiments.faults.small import begin, finish, write_spec
-from experiments.results import write_json
+from experiments.records import write_json
 
 STARTING = 0.2
 """Share of kills at any time from a process's first moment; the rest come while it steps."""

@@ -15,7 +15,7 @@ import numpy as np
 import kfgn_graph as kfgn
 from experiments.faults.kills import METRICS, UPDATE
 from experiments.faults.small import begin, write_spec
-from experiments.results import write_json
+from experiments.records import write_json
 
 EVERY = 100
 FLAT = 0.05

@@ -29,7 +29,7 @@ if not __package__:  # run as a script: make the checkout importable
 
 import kfgn_graph as kfgn
 from experiments.environments import BACKPACK, run_script
-from experiments.results import write_json
+from experiments.records import write_json
 from experiments.validation.cases import Case, all_cases, write_cases
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "validation" / "backpack_factors.json"

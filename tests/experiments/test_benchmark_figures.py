@@ -16,7 +16,7 @@ from experiments.benchmarks.pictures import draw_bars
 from experiments.benchmarks.series import slope
 from experiments.benchmarks.summary import remarks, summarise
 from experiments.benchmarks.tables import HEADINGS, breakdown_table, markdown, rich_tables
-from experiments.results import write_json
+from experiments.records import write_json
 
 NET = Net("tiny", (300, 200, 300), "tanh", "bernoulli", 1000)
 CASE = Case(NET, "kfgn_graph", "jax", "kfra", 5, True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import kfgn_graph as kfgn
-from experiments.results import write_json
+from experiments.records import write_json
 from kfgn_graph import SpecError
 from kfgn_graph.program.spec import parse_spec, preset, presets, read_spec, to_toml
 from kfgn_graph.program.spec.reading import preset_text
