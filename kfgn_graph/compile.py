@@ -10,6 +10,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends import resolve_backend
+from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import SettingNames, settings_from, takes_settings
 from kfgn_graph.tracing import Source
 from kfgn_graph.update.update import Update, fast_graph_construction
@@ -65,7 +66,8 @@ def compile_update(
     --------
     Settings : the keyword arguments from ``method`` on, as one object.
     """
-    chosen = settings_from(settings)
+    chosen = settings_from(settings, compile_update)
+    preconditioner_of(chosen.method)  # refuses a method that cannot train
     compiler = resolve_backend(backend, devices)
     with fast_graph_construction():
         return Update(Source(loss, params, output, unmatched), inputs, chosen, compiler)

@@ -13,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.heads import split_at_head
 from kfgn_graph.layers.graph import LayerGraph, recognise
 from kfgn_graph.layers.subsample import Leading, leading_examples
+from kfgn_graph.linalg.accumulation import marked
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,4 +85,7 @@ def trace_layers(
         If no single variable splits the loss from the network.
     """
     graph = recognise(loss, params, output, unmatched)
+    for v in (graph.loss, *graph.example_axes):
+        if v.owner is not None:
+            marked(v)
     return graph if output is not None else split_at_head(graph)

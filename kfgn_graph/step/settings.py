@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -154,18 +154,28 @@ class SettingNames(TypedDict, total=False):
     seed: int
 
 
-def settings_from(options: SettingNames) -> Settings:
-    """Return the settings of keyword arguments.
+class UnknownSettingError(SpecError, TypeError):
+    """A keyword argument is not a setting."""
+
+
+def settings_from(options: SettingNames, function: Callable[..., Any]) -> Settings:
+    """Return the settings among the keyword arguments of a function.
 
     Raises
     ------
     SpecError
-        If a name is unknown, or a value is not allowed.
+        If a name is unknown, which is a TypeError as well, or a value is not allowed.
     """
-    known = [field.name for field in fields(Settings)]
-    unknown = sorted(set(options) - set(known))
+    unknown = sorted(set(options) - {field.name for field in fields(Settings)})
     if unknown:
-        raise SpecError(f"unknown settings {unknown}; known are {sorted(known)}.")
+        known = sorted(
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        )
+        raise UnknownSettingError(
+            f"{function.__name__}: unknown settings {unknown}; known are {known}."
+        )
     return Settings(**options)
 
 

@@ -64,7 +64,9 @@ class FixedStep(StepRule):
     length: float = 1.0
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.length):
+        if not (
+            np.isrealobj(self.length) and np.ndim(self.length) == 0 and np.isfinite(self.length)
+        ):
             raise SpecError(f"step={self.length} must be a finite number or Rescaling().")
 
     def lengths(self, model: QuadraticModel) -> list[TensorVariable]:

@@ -13,6 +13,7 @@ from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.step.builder import Step, build_step
 from kfgn_graph.step.initial_state import new_state
+from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import SettingNames, Settings, settings_from, takes_settings
 from kfgn_graph.step.state import State
 from kfgn_graph.tracing import Source
@@ -54,7 +55,8 @@ def kfgn_updates(
     --------
     Settings : the keyword arguments from ``method`` on, as one object.
     """
-    chosen = settings_from(settings)
+    chosen = settings_from(settings, kfgn_updates)
+    preconditioner_of(chosen.method)  # refuses a method that cannot train
     source = Source(loss, params, output, unmatched)
     graph = source.graph()
     state = new_state(graph, chosen)

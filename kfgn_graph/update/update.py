@@ -22,7 +22,7 @@ from pytensor.tensor.type import TensorType
 from kfgn_graph.backends.base import Backend, mode_for
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.step.builder import StepBuilder
+from kfgn_graph.overlapping import Overlapping
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
@@ -59,7 +59,7 @@ class Update:
         self._settings = settings
         self._backend = backend
         self._state = new_state(self.graph, settings)
-        StepBuilder(self.graph, settings, self._state).preconditioner()  # raises what it refuses
+        self._step = step_of(source, self.graph, settings, self._state)
         self._functions: dict[tuple[Any, ...], Function] = {}
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
 
@@ -158,14 +158,17 @@ class Update:
         inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
         static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
         static |= {p: static_alias(p) for p in self.graph.parameters}
-        # recognised again, since canonicalisation leaves less where shapes are known
-        source = self._source.replaced(static)
-        step = step_of(source, source.graph(), self._settings, self._state)
+        if all(new.type == old.type for old, new in static.items()):
+            inputs, step = list(self._inputs), self._step
+        else:
+            # recognised again, since canonicalisation leaves less where shapes are known
+            source = self._source.replaced(static)
+            step = step_of(source, source.graph(), self._settings, self._state)
         function = pytensor.function(
             inputs,
             [step.statistics[field.name] for field in fields(UpdateStats)],
             updates=step.updates,
-            mode=mode_for(self._backend, source.loss),
+            mode=mode_for(self._backend, self._source.loss),
             on_unused_input="ignore",
             name="kfgn_update",
         )
@@ -259,13 +262,7 @@ class Update:
 
 
 @contextmanager
-def fast_graph_construction() -> Iterator[None]:
-    """Disable the garbage collector and PyTensor's creation traces while graphs are built.
-
-    Cyclic collection takes a fifth of the time, since millions of small objects are made that
-    live on. The traces record the line at which a variable was created; here the lines are the
-    package's own, which would help no user. Variables created before keep their traces.
-    """
+def _fast() -> Iterator[None]:
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -274,6 +271,13 @@ def fast_graph_construction() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+#: Disables the garbage collector and PyTensor's creation traces while graphs are built. Cyclic
+#: collection takes a fifth of the time, since millions of small objects are made that live on. The
+#: traces record the line at which a variable was created; here the lines are the package's own.
+#: Variables created before keep their traces.
+fast_graph_construction = Overlapping(_fast)
 
 
 def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:

@@ -11,7 +11,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 
 from kfgn_graph.backends.base import Backend
-from kfgn_graph.backends.c.blas_flags import blas_configured
+from kfgn_graph.backends.c.blas_flags import blas_configured, blas_flags
 from kfgn_graph.backends.c.branches import ALIAS_BRANCHES, KEEP_LAZY
 from kfgn_graph.backends.c.linker import ParallelCLinker
 from kfgn_graph.backends.c.numpy_ops import BY_NUMPY, SCALAR_OPS
@@ -32,6 +32,11 @@ class BlasMode(Mode):
     def optimizer(self) -> GraphRewriter:
         """The mode's rewrites, under the flags of the BLAS."""
         return WithBlas(super().optimizer)
+
+    @property
+    def blas_flags(self) -> str:
+        """The flags that its functions are linked with."""
+        return blas_flags()
 
 
 class WithBlas(GraphRewriter):
@@ -67,8 +72,7 @@ class CBackend(Backend):
             raise BackendError(
                 "backend='c' needs a C++ compiler: install g++, or choose backend='numba'."
             )
-        with blas_configured():
-            pass  # raises if there is none
+        blas_flags()  # raises if there is none
 
     def mode(self) -> Mode:
         mode = BlasMode(ParallelCLinker(use_cloop=True), CVM._optimizer)

@@ -14,27 +14,27 @@ import pytensor
 import scipy
 
 from kfgn_graph.errors import BackendError
+from kfgn_graph.overlapping import Overlapping
 
 #: What PyTensor's C and ours call of BLAS; SciPy's library has names of its own for it.
 ROUTINES = [letter + name for letter in "sd" for name in ("gemm", "gemv", "ger", "dot", "syrk")]
 
 
 @contextmanager
-def blas_configured() -> Iterator[None]:
-    """Let PyTensor link a BLAS while a function is rewritten and compiled.
+def _configured() -> Iterator[None]:
+    with pytensor.config.change_flags(blas__ldflags=blas_flags()):
+        yield
 
-    Flags that the user has set are kept; others are as they were afterwards.
 
-    Raises
-    ------
-    BackendError
-        If there is no BLAS to link.
-    """
+#: Lets PyTensor link :func:`blas_flags` while a function is rewritten and compiled.
+blas_configured = Overlapping(_configured)
+
+
+def blas_flags() -> str:
+    """Return the flags that the user has set, or those of :func:`find_blas_flags`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS")
-        flags = pytensor.config.blas__ldflags or find_blas_flags()
-    with pytensor.config.change_flags(blas__ldflags=flags):
-        yield
+        return pytensor.config.blas__ldflags or find_blas_flags()
 
 
 def find_blas_flags() -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pytensor
-
 from kfgn_graph.program.explanation.environment import (
     BACKENDS,
     BackendCheck,
     Library,
+    c_blas_flags,
     check_backend,
     compiler,
     graphics_cards,
@@ -107,7 +106,7 @@ def examine() -> Diagnosis:
         backends,
         resolve_backend("auto"),
         compiler(),
-        str(pytensor.config.blas__ldflags),
+        c_blas_flags(),
         libraries(),
         graphics_cards(),
         extras(),

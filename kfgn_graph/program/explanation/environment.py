@@ -80,6 +80,16 @@ def check_backend(name: str) -> BackendCheck:
     return BackendCheck(name, None, devices, perf_counter() - start)
 
 
+def c_blas_flags() -> str:
+    """Return the flags of the BLAS that the C backend links; empty where it cannot be used."""
+    W, x = pytensor.shared(np.eye(2), name="W"), pt.matrix("x")
+    try:
+        update = kfgn.compile_update(((x @ W) ** 2).sum(axis=1).mean(), [W], [x], backend="c")
+    except BackendError:
+        return ""
+    return str(getattr(update.mode, "blas_flags", ""))
+
+
 def _computed_on(name: str) -> tuple[str, ...]:
     """Return the devices on which a function of a backend leaves its result."""
     unit = np.eye(2, dtype="float32")
