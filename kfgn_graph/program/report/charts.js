@@ -129,8 +129,8 @@ function nearest(values, wanted) {
 }
 
 // The properties of a chart are title, note, xTitle, yTitle, logX, log, robust, reference, height
-// and draw(), which returns its series. The properties of a series are label, name (the class of its
-// colour), x, y, faint, soft, dashed, dots and quiet.
+// and draw(), which returns its series. The properties of a series are label, name (the class of
+// its colour), x, y, faint, soft, dashed, dots and quiet.
 class Chart {
   constructor(parent, chart) {
     this.chart = chart;

@@ -20,7 +20,8 @@ const MEASURES = [
 const shown = () => RUNS.filter((run) => run.shown);
 const named = { update: "updates", seconds: "seconds" };
 
-// The horizontal positions of a run's updates or evaluations; null before the end of the first update.
+// The horizontal positions of a run's updates or evaluations. With `late` they are null before the
+// end of the first update.
 function places(run, table, against) {
   const found = table[against];
   if (against !== "seconds" || !state.late || !run.updates.seconds) return found;

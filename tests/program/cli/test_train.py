@@ -84,7 +84,7 @@ def test_a_run_that_was_given_up_is_an_error(spec):
     spec.write_text(spec_text(method='{ name = "sgd", rate = 1e38 }', budget="updates = 200"))
     done = run("train", spec, "--quiet")
     assert done.exit_code == 1
-    assert "lower method.rate" in done.stderr
+    assert "Lower method.rate" in done.stderr
 
 
 @pytest.mark.parametrize(
