@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.op import HasInnerGraph
 
 
 def marked[V: Variable](variable: V) -> V:
@@ -20,8 +19,5 @@ def marked[V: Variable](variable: V) -> V:
 
 
 def is_marked(fgraph: FunctionGraph) -> bool:
-    """Return whether a variable in a graph, or within its loops, is marked."""
-    if any(getattr(v.tag, "accumulates_in_own_dtype", False) for v in fgraph.variables):
-        return True
-    inner = (node.op.fgraph for node in fgraph.apply_nodes if isinstance(node.op, HasInnerGraph))
-    return any(map(is_marked, inner))
+    """Return whether a variable in a graph is marked."""
+    return any(getattr(v.tag, "accumulates_in_own_dtype", False) for v in fgraph.variables)
