@@ -105,7 +105,7 @@ def damaged_array_file(folder: Path) -> dict[str, Any]:
     np.savez(path, x=rng.random((500, 64)), y=rng.integers(0, 10, 500))
     path.write_bytes(path.read_bytes()[:-1000])
     done = finish("train", spec, "--runs", folder / "runs", "--quiet")
-    return _result("data file is cut off", done, 3, "is no readable .npz file")
+    return _result("data file is cut off", done, 3, "is not a readable .npz file")
 
 
 def wrong_hash(folder: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_a_run_that_was_given_up_is_an_error(spec):
     ("change", "code", "message"),
     [
         (("hidden", "hiden"), 2, 'did you mean "hidden"'),
-        (("data.npz", "none.npz"), 3, "none.npz is no file"),
+        (("data.npz", "none.npz"), 3, "none.npz is not a file"),
         (("batch = 10", "batch = 1000"), 2, "there are 40 examples"),
     ],
 )
@@ -108,7 +108,7 @@ def test_data_that_are_cut_off_are_an_error_of_data(spec):
     data.write_bytes(data.read_bytes()[:-100])
     done = run("train", spec)
     assert done.exit_code == 3
-    assert "is no readable .npz file" in done.stderr
+    assert "is not a readable .npz file" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_told(spec):
