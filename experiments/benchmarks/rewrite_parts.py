@@ -1,4 +1,4 @@
-"""The parts of the backends that can be left out, one at a time, and how each is left out."""
+"""The parts of the backends that can be left out, and how each is left out."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Part:
         Replaces functions of the package when the part is left out, for parts that are no
         rewrites.
     compiles : bool
-        Whether the part is there for the sake of first calls: these are measured, with a cache
-        of compiled code for this part alone.
+        Whether the part serves first calls, which are then timed, with a separate cache of
+        compiled code.
     """
 
     name: str
@@ -167,7 +167,9 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part("joined parts", ("kfgn_view_joined",)),
         Part("inlined expressions", ("kfgn_inline_expressions",), compiles=True),
         INVERSES,
-        Part("aliased branches", remove=replace("numba.codegen", "unneeded_copies", lambda *_: {})),
+        Part(
+            "aliased branches", remove=replace("numba.codegen", "unneeded_copies", lambda *_: {})
+        ),
         Part(
             "averages in place",
             remove=replace("numba.codegen", "safe_overwriters", lambda *_: ()),
@@ -203,7 +205,6 @@ PARTS: dict[str, tuple[Part, ...]] = {
         SOLVES,
         Part("DOT", ("kfgn_dot",)),
         FAST,
-        Part("scalar expressions", ("kfgn_scalar_ops",), compiles=True),
         RECOMPUTED,
         TRYING,
         ROWS,

@@ -1,9 +1,9 @@
-"""A process that compiles updates without one part of a backend, and answers what is asked.
+"""A process that measures updates compiled without one part of a backend.
 
 ``rewrite_worker.py BACKEND NET PART SCHEDULE...`` compiles an update for each schedule and prints
-a line of JSON with the seconds of its first call. Then it reads commands from standard input:
-``memory SCHEDULE`` prints by how many MiB memory grows within a period, ``time SCHEDULE N`` the
-seconds of an update in a run of N. The end of the input ends it.
+the seconds of its first call as a line of JSON. Then it executes commands from standard input:
+``memory SCHEDULE`` prints the growth of memory within a period in MiB, and ``time SCHEDULE N``
+prints the seconds of an update, averaged over N. The process ends with its input.
 """
 
 import json
@@ -43,7 +43,7 @@ def tell(**values: Any) -> None:
 
 
 def batches_of(net: Net) -> Batches:
-    """Return the network's batches, without end."""
+    """Return an endless iterator of the network's batches."""
     x, y = net.data()
     rows = range(0, len(x), net.batch)
     parts = [(x[i : i + net.batch], y[i : i + net.batch]) for i in rows]
@@ -51,7 +51,7 @@ def batches_of(net: Net) -> Batches:
 
 
 def compiled(case: Case, batches: Batches) -> Callable[..., float]:
-    """Compile an update, and call it until it does what it does from then on."""
+    """Compile an update, and call it until its schedule is periodic."""
     method = GaussNewton("kfra", factors_every=case.factors_every, refresh_every=case.refresh)
     network = case.net.network()
     start = time.perf_counter()
@@ -64,7 +64,7 @@ def compiled(case: Case, batches: Batches) -> Callable[..., float]:
 
 
 def main(backend: str, net: str, name: str, *schedules: str) -> None:
-    """Compile, and answer until there are no more commands."""
+    """Compile the updates and execute commands."""
     part_of(backend, name).leave_out(backend)
     cases = {
         schedule: Case(NETS[net], OURS, backend, "kfra", REFRESH[schedule], adaptive=True)

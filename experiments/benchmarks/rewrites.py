@@ -1,10 +1,9 @@
 """``python -m experiments.benchmarks.rewrites``: what each part of the backends saves.
 
-An update is compiled with all parts, and without each of them, every one in a process with a cache
-of compiled code that begins empty. The first call is timed with the empty cache, then with what
-that left there. The processes of the last calls stay: memory is measured in each, and periods of
-the schedule are timed in turn, the update with all parts between the others. A part's figure is
-the median ratio of the seconds with it to those without it, between neighbours in time.
+An update is compiled with all parts, and without each of them, in separate processes. Memory is
+measured in each, and periods of the schedule are timed in turn. A part's figure is the median
+ratio of the seconds with it to those without it, between neighbours in time. For parts that serve
+first calls, these are timed too: with an empty cache of compiled code, then from that cache.
 """
 
 import fcntl
@@ -17,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import product
 from math import ceil
 from os import environ
 from pathlib import Path
@@ -45,7 +43,7 @@ PERIODS = {"default": 10, "fresh": 1}
 
 
 class Process:
-    """A process of ``rewrite_worker.py``; made, it has compiled its updates.
+    """A process of ``rewrite_worker.py``, which has compiled its updates.
 
     Attributes
     ----------
@@ -86,12 +84,14 @@ class Process:
 
 
 class Turns:
-    """A lock by which programs on one machine take turns: held across steps, not for long.
+    """A lock by which the programs on one machine take turns.
+
+    It is held across several steps, and released at the end of a step after ``SLICE`` seconds.
 
     Parameters
     ----------
     path : Path or None
-        The file that is locked; with None nothing is.
+        The file that is locked; None for no lock.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -163,48 +163,69 @@ def timed(
     }
 
 
-def measure(
-    backend: str, net: str, parts: Sequence[Part], runs: int, rounds: int, turns: Turns
-) -> dict[str, dict[str, Any]]:
-    """Measure an update with all parts, and without each."""
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        caches = {part.name: Path(name) / "shared" for part in [NONE, *parts]}
-        caches |= {p.name: Path(name) / str(i) for i, p in enumerate(parts) if p.compiles}
-        for part in [NONE, *parts]:
-            found[part.name] = {"cold": [], "disk": []}
-            if part is NONE or part.compiles:
-                calls = first_calls(backend, net, part, caches[part.name], runs, turns)
-                found[part.name] = calls
-                print(backend, net, part.name, calls, flush=True)
-        for start in range(0, len(parts), TOGETHER):
-            group = [NONE, *parts[start : start + TOGETHER]]
-            with ExitStack() as stack:
-                processes = {}
-                for part in group:
-                    with turns:
-                        process = Process(backend, net, part, caches[part.name], list(PERIODS))
-                        stack.callback(process.close)
-                        for schedule in PERIODS:
-                            found[part.name][f"{schedule} MiB"] = process.ask(f"memory {schedule}")
-                    found[part.name]["first calls"] = process.first_calls
-                    processes[part.name] = process
-                for schedule in PERIODS:
-                    count = rounds if schedule == "default" else 2 * rounds
-                    for part_name, times in timed(processes, schedule, count, turns).items():
-                        found[part_name][schedule] = times
-                        row = found[part_name]
-                        memory, calls = row[f"{schedule} MiB"], row["first calls"]
-                        print(backend, net, part_name, schedule, summary(times), memory, calls)
-                sys.stdout.flush()
-            turns.release()
-        again = Path(name) / "again"
+class Bench:
+    """The measurement of one network on one backend.
+
+    Parameters
+    ----------
+    backend, net : str
+        The names of the backend and of the network.
+    parts : sequence of Part
+        The parts that are left out, one at a time.
+    folder : Path
+        An empty folder for caches of compiled code.
+    turns : Turns
+        The lock.
+    """
+
+    def __init__(
+        self, backend: str, net: str, parts: Sequence[Part], folder: Path, turns: Turns
+    ) -> None:
+        self._names, self._parts, self._turns = (backend, net), parts, turns
+        self._folder = folder
+        self._caches = {part.name: folder / "shared" for part in [NONE, *parts]}
+        self._caches |= {p.name: folder / str(i) for i, p in enumerate(parts) if p.compiles}
+        self.found: dict[str, dict[str, Any]] = {
+            part.name: {"cold": [], "disk": []} for part in [NONE, *parts]
+        }
+
+    def first_calls(self, runs: int) -> None:
+        """Time the first calls with all parts, and without those that are there for them."""
+        for part in [NONE, *(part for part in self._parts if part.compiles)]:
+            self._time_first_calls(part, self._caches[part.name], runs)
+        again = self._folder / "again"
         for _ in range(2):
             shutil.rmtree(again, ignore_errors=True)
-            calls = first_calls(backend, net, NONE, again, runs, turns)
-            for kind, seconds in calls.items():
-                found[NONE.name][kind] += seconds
-    return found
+            self._time_first_calls(NONE, again, runs)
+
+    def _time_first_calls(self, part: Part, caches: Path, runs: int) -> None:
+        calls = first_calls(*self._names, part, caches, runs, self._turns)
+        for kind, seconds in calls.items():
+            self.found[part.name][kind] += seconds
+        print(*self._names, part.name, calls, flush=True)
+
+    def updates(self, rounds: int) -> None:
+        """Measure the memory and the time of updates, for a few parts at a time."""
+        for start in range(0, len(self._parts), TOGETHER):
+            group = [NONE, *self._parts[start : start + TOGETHER]]
+            with ExitStack() as stack:
+                processes = {part.name: self._process(part, stack) for part in group}
+                for schedule in PERIODS:
+                    count = rounds if schedule == "default" else 2 * rounds
+                    times = timed(processes, schedule, count, self._turns)
+                    for name, row in times.items():
+                        self.found[name][schedule] = row
+                        print(*self._names, name, schedule, summary(row), flush=True)
+            self._turns.release()
+
+    def _process(self, part: Part, stack: ExitStack) -> Process:
+        """Start a process, and measure the memory of its updates."""
+        with self._turns:
+            process = Process(*self._names, part, self._caches[part.name], list(PERIODS))
+            stack.callback(process.close)
+            for schedule in PERIODS:
+                self.found[part.name][f"{schedule} MiB"] = process.ask(f"memory {schedule}")
+        return process
 
 
 def summary(times: Mapping[str, Any]) -> str:
@@ -245,9 +266,12 @@ def main(
     chosen(backend, BACKENDS, "--backend")
     wanted = [p.strip() for p in parts.split(",") if p.strip()]
     selected = [p for p in PARTS[backend] if not wanted or p.name in wanted]
-    found = measure(backend, net, selected, runs, rounds, Turns(lock))
-    print("\n".join(table(found)))
-    record = {"machine": machine_record(), "net": net, "backend": backend, "parts": found}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(backend, net, selected, Path(folder), Turns(lock))
+        bench.first_calls(runs)
+        bench.updates(rounds)
+    print("\n".join(table(bench.found)))
+    record = {"machine": machine_record(), "net": net, "backend": backend, "parts": bench.found}
     print(f"Wrote {write_json(output / f'{backend}_{net}.json', record)}")
 
 
