@@ -1,4 +1,4 @@
-"""The parts of the backends that can be left out, one at a time, and how each is left out."""
+"""The parts of the backends that can be left out, and how each is left out."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,14 +25,20 @@ class Part:
         Replaces functions of the package when the part is left out, for parts that are no
         rewrites.
     compiles : bool
-        Whether the part is there for the sake of first calls: these are measured, with a cache
-        of compiled code for this part alone.
+        Whether the part serves first calls, which are then timed, with a separate cache of
+        compiled code.
+    updates : bool
+        Whether the part serves updates, which are then timed.
+    own_code : bool
+        Whether the part changes compiled code without changing its key in the cache.
     """
 
     name: str
     tags: tuple[str, ...] = ()
     remove: Callable[[], None] | None = None
     compiles: bool = False
+    updates: bool = True
+    own_code: bool = False
 
     def leave_out(self, backend: str) -> None:
         """Leave the part out of all that a backend compiles from here on."""
@@ -143,7 +149,9 @@ SYRK = Part("SYRK", ("kfgn_syrk",))
 FAST = Part("fast activations", ("kfgn_fast_activations",))
 ROWS = Part("leading rows", ("kfgn_copy_few_rows",))
 INVERSES = Part("inverses and averages in place", ("kfgn_inverses_in_place",))
-TRYING = Part("elementwise in place, fewer tries", remove=in_place_by_trying, compiles=True)
+TRYING = Part(
+    "elementwise in place, fewer tries", remove=in_place_by_trying, compiles=True, updates=False
+)
 
 PARTS: dict[str, tuple[Part, ...]] = {
     "jax": (
@@ -151,7 +159,6 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part("leading rows", ("kfgn_copy_shared_rows",)),
         Part("strided diagonal", ("kfgn_strided_diagonals",)),
         Part("factored solves", ("kfgn_solves",)),
-        Part("float32 sums", ("kfgn_accumulate_in_own_dtype",)),
         Part("donation", remove=without_donation),
         Part("XLA's order for memory", remove=replace("jax.linker", "options_of", lambda _: {})),
         Part("barrier after averages", remove=average_without_barrier),
@@ -165,7 +172,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
         TRYING,
         ROWS,
         Part("joined parts", ("kfgn_view_joined",)),
-        Part("inlined expressions", ("kfgn_inline_expressions",), compiles=True),
+        Part("inlined expressions", ("kfgn_inline_expressions",), compiles=True, updates=False),
         INVERSES,
         Part(
             "aliased branches", remove=replace("numba.codegen", "unneeded_copies", lambda *_: {})
@@ -175,19 +182,28 @@ PARTS: dict[str, tuple[Part, ...]] = {
             remove=replace("numba.codegen", "safe_overwriters", lambda *_: ()),
         ),
         Part("freeing", remove=replace("numba.codegen", "Writer._free", NOTHING)),
-        Part("whole linker", remove=numba_linker, compiles=True),
+        Part("whole linker", remove=numba_linker, compiles=True, updates=False),
         Part(
-            "kernels", remove=replace("numba.codegen", "is_small", lambda _: True), compiles=True
+            "kernels",
+            remove=replace("numba.codegen", "is_small", lambda _: True),
+            compiles=True,
+            updates=False,
         ),
         Part("small as one", remove=replace("numba.codegen", "is_small", lambda _: False)),
         Part(
             "views by NumPy",
             remove=register_in_python(["NUMPY_OPS", "DimShuffle"], None),
             compiles=True,
+            updates=False,
         ),
-        Part("numbers by Python", remove=register_in_python(["ScalarOp"], None), compiles=True),
+        Part(
+            "numbers by Python",
+            remove=register_in_python(["ScalarOp"], None),
+            compiles=True,
+            updates=False,
+        ),
         Part("GEMM of SciPy", remove=register_in_python(["Dot"], None), compiles=True),
-        Part("one function a kind", remove=every_kernel_apart, compiles=True),
+        Part("one function a kind", remove=every_kernel_apart, compiles=True, updates=False),
         Part(
             "inverse kernels",
             remove=register_in_python(["ShiftedInverse", "RefreshedInverse"], "by_perform"),
@@ -205,29 +221,30 @@ PARTS: dict[str, tuple[Part, ...]] = {
         SOLVES,
         Part("DOT", ("kfgn_dot",)),
         FAST,
-        Part("scalar expressions", ("kfgn_scalar_ops",), compiles=True),
         RECOMPUTED,
         TRYING,
         ROWS,
         Part("kept lazy", ("kfgn_keep_lazy",)),
         Part("aliased branches", ("kfgn_alias_branches",)),
-        Part("left to NumPy", ("kfgn_by_numpy",), compiles=True),
-        Part("numbers left to NumPy", ("kfgn_scalars_by_python",), compiles=True),
-        Part("views left to NumPy", ("kfgn_views_by_numpy",), compiles=True),
+        Part("left to NumPy", ("kfgn_by_numpy",), compiles=True, updates=False),
+        Part("numbers left to NumPy", ("kfgn_scalars_by_python",), compiles=True, updates=False),
+        Part("views left to NumPy", ("kfgn_views_by_numpy",), compiles=True, updates=False),
         INVERSES,
         Part("freeing", remove=pytensors_freeing),
         Part(
             "compiled side by side",
             remove=replace("c.linker", "compile_missing", NOTHING),
             compiles=True,
+            updates=False,
         ),
         Part(
             "precompiled headers",
             remove=replace("c.compilation", "precompiled_headers", lambda *_: []),
             compiles=True,
+            updates=False,
         ),
-        Part("-g0", remove=c_options("-g0"), compiles=True),
-        Part("vectorised loops", remove=c_options("-fno", "--param"), compiles=True),
+        Part("-g0", remove=c_options("-g0"), compiles=True, updates=False),
+        Part("vectorised loops", remove=c_options("-fno", "--param"), own_code=True),
     ),
 }
 """By backend, each part as it may be left out."""

@@ -1,22 +1,23 @@
 """``python -m experiments.benchmarks.rewrites``: what each part of the backends saves.
 
-An update is compiled with all parts, and without each of them, every one in a process with a cache
-of compiled code that begins empty. The first call is timed with the empty cache, then with what
-that left there. The processes of the last calls stay: memory is measured in each, and periods of
-the schedule are timed in turn, the update with all parts between the others. A part's figure is
-the median ratio of the seconds with it to those without it, between neighbours in time.
+An update is compiled with all parts, and without each of them, in separate processes. Memory is
+measured in each, and periods of the schedule are timed in turn. A part's figure is the median
+ratio of the time with it to the time without it, between neighbours in time. For parts that serve
+first calls, these are timed too: with an empty cache of compiled code, then from that cache.
+
+Two times are recorded: that which passed, and that of the processors. On a machine that other
+programs use as well, the second is the better one; it needs ``--threads 1``, because threads that
+wait for each other may be counted as working.
 """
 
 import fcntl
 import json
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from math import ceil
 from os import environ
 from pathlib import Path
@@ -30,51 +31,58 @@ from experiments.benchmarks.measuring import compiling_in
 from experiments.benchmarks.rewrite_parts import NONE, PARTS, Part
 from experiments.records import write_json
 
-BETWEEN = 4
-"""Parts that are timed between two times of the update with all of them."""
 PAUSE = 0.15
-"""Seconds after each timed run, in which threads of its BLAS fall asleep."""
-SLICE = 70.0
+"""Seconds after each timed run, in which the threads of its BLAS fall asleep."""
+SLICE = 60.0
 """Seconds after which a lock that others wait for is released, at the end of a step."""
-TOGETHER = 11
-"""Parts whose processes are there at once."""
 LEAST = 0.2
 """Seconds that a timed run takes, about, at least."""
 PERIODS = {"default": 10, "fresh": 1}
 """Updates after which a schedule repeats."""
+KINDS = ("seconds", "processor seconds")
+VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+Times = tuple[float, float]
+
+
+def threads_of(count: int | None) -> dict[str, str]:
+    """Return the variables by which libraries use so many threads."""
+    if count is None:
+        return {}
+    variables = dict.fromkeys(VARIABLES, str(count))
+    return variables | ({"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"} if count == 1 else {})
 
 
 class Process:
-    """A process of ``rewrite_worker.py``; made, it has compiled its updates.
+    """A process of ``rewrite_worker.py``, which has compiled its updates.
 
     Attributes
     ----------
-    first_calls : list of float
-        Seconds, one for each schedule.
+    first_calls : list of (float, float)
+        Both times, for each schedule.
     """
 
     def __init__(
-        self, backend: str, net: str, part: Part, caches: Path, schedules: Sequence[str]
+        self, command: Sequence[str], schedules: Sequence[str], variables: Mapping[str, str]
     ) -> None:
         script = Path(__file__).with_name("rewrite_worker.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script), backend, net, part.name, *schedules],
+            [sys.executable, str(script), *command, *schedules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**environ, **compiling_in(caches)},
+            env={**environ, **variables},
         )
-        self.first_calls = [self._answer() for _ in schedules]
+        self.first_calls: list[Times] = [self._answer() for _ in schedules]
 
-    def _answer(self) -> float:
+    def _answer(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._process.args} ended, see its last words above")
-        (value,) = json.loads(line).values()
-        return float(value)
+        return json.loads(line)
 
-    def ask(self, command: str) -> float:
+    def ask(self, command: str) -> Any:
         """Give a command; return the answer."""
         assert self._process.stdin is not None
         print(command, file=self._process.stdin, flush=True)
@@ -86,12 +94,14 @@ class Process:
 
 
 class Turns:
-    """A lock by which programs on one machine take turns: held across steps, not for long.
+    """A lock by which the programs on one machine take turns.
+
+    It is held across several steps, and released at the end of a step after ``SLICE`` seconds.
 
     Parameters
     ----------
     path : Path or None
-        The file that is locked; with None nothing is.
+        The file that is locked; None for no lock.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -104,131 +114,114 @@ class Turns:
             self._since = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        if self._since is not None and time.monotonic() - self._since > SLICE:
-            self.release()
+        if self._file is not None and self._since is not None:
+            if time.monotonic() - self._since > SLICE:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+                self._since = None
+                time.sleep(PAUSE)
 
-    def release(self) -> None:
-        """Let another program have its turn."""
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._since = None
+
+class Bench:
+    """The measurement of one network on one backend.
+
+    Parameters
+    ----------
+    backend, net : str
+        The names of the backend and of the network.
+    folder : Path
+        An empty folder for caches of compiled code.
+    turns : Turns
+        The lock.
+    threads : int or None
+        The number of threads of libraries; None for their own choice.
+    """
+
+    def __init__(
+        self, backend: str, net: str, folder: Path, turns: Turns, threads: int | None
+    ) -> None:
+        self._names, self._folder, self._turns = (backend, net), folder, turns
+        self._variables = threads_of(threads)
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def _start(self, part: Part, cache: str, schedules: Sequence[str]) -> Process:
+        variables = self._variables | compiling_in(self._folder / cache)
+        return Process([*self._names, part.name], schedules, variables)
+
+    def _note(self, part: Part, name: str, value: Any) -> None:
+        self.found.setdefault(part.name, {})[name] = value
+        print(*self._names, part.name, name, value, flush=True)
+
+    def first_calls(self, parts: Sequence[Part], runs: int) -> None:
+        """Time first calls: with all parts, again and again, and without each."""
+        for index, part in enumerate(parts):
+            for other in (NONE, part):
+                cache, calls = f"{other.name} {index}", []
+                for _ in range(1 + runs):
+                    with self._turns:
+                        process = self._start(other, cache, ["default"])
+                        process.close()
+                    calls += process.first_calls
+                earlier = self.found.get(other.name, {}).get("first calls", [])
+                self._note(other, "first calls", [*earlier, calls])
+
+    def updates(self, parts: Sequence[Part], rounds: int) -> None:
+        """Measure memory and time of updates, with all parts and without each."""
+        cache = "updates"
+        with self._turns:
+            whole = self._start(NONE, cache, list(PERIODS))
+            self._measure_memory(NONE, whole)
+        for part in parts:
+            with self._turns:
+                process = self._start(part, part.name if part.own_code else cache, list(PERIODS))
+                self._measure_memory(part, process)
+                for schedule, period in PERIODS.items():
+                    count = rounds if schedule == "default" else 3 * rounds
+                    pairs = alternated(whole, process, schedule, period, count)
+                    self._note(part, schedule, pairs)
+                process.close()
+        whole.close()
+
+    def _measure_memory(self, part: Part, process: Process) -> None:
+        self._note(part, "MiB", {name: process.ask(f"memory {name}") for name in PERIODS})
+
+
+def alternated(
+    whole: Process, process: Process, schedule: str, period: int, rounds: int
+) -> list[tuple[Times, Times]]:
+    """Time updates of two processes in turn; return both times of both, for each round."""
+    first, _ = whole.ask(f"time {schedule} {period}")
+    command = f"time {schedule} {period * ceil(LEAST / (first * period))}"
+    pairs = []
+    for index in range(rounds):
+        times = {}
+        for one in (whole, process) if index % 2 else (process, whole):
             time.sleep(PAUSE)
+            times[one] = one.ask(command)
+        pairs.append((times[whole], times[process]))
+    return pairs
 
 
-def first_calls(
-    backend: str, net: str, part: Part, caches: Path, runs: int, turns: Turns
-) -> dict[str, list[float]]:
-    """Return the seconds of first calls: with an empty cache, and from what that has left."""
-    found = []
-    for _ in range(1 + runs):
-        with turns:
-            process = Process(backend, net, part, caches, ["default"])
-            process.close()
-        found += process.first_calls
-    return {"cold": found[:1], "disk": found[1:]}
-
-
-def timed(
-    processes: Mapping[str, Process], schedule: str, rounds: int, turns: Turns
-) -> dict[str, dict[str, Any]]:
-    """Return by part the milliseconds of an update, and ratios of those with it to without."""
-    whole, period = processes[NONE.name], PERIODS[schedule]
-    with turns:
-        taken = min(whole.ask(f"time {schedule} {period}") for _ in range(2))
-    command = f"time {schedule} {period * ceil(LEAST / (taken * period))}"
-
-    def measured(process: Process) -> float:
-        time.sleep(PAUSE)
-        return process.ask(command)
-
-    names = [name for name in processes if name != NONE.name]
-    ratios: dict[str, list[float]] = {name: [] for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in processes}
-    for _ in range(rounds):
-        with turns:
-            before = measured(whole)
-            for start in range(0, len(names), BETWEEN):
-                group = names[start : start + BETWEEN]
-                times = [measured(processes[name]) for name in group]
-                after = measured(whole)
-                seconds[NONE.name].append(after)
-                for place, (name, t) in enumerate(zip(group, times, strict=True), 1):
-                    share = place / (len(group) + 1)
-                    ratios[name].append(((1 - share) * before + share * after) / t)
-                    seconds[name].append(t)
-                before = after
-    return {
-        name: {"ms": 1e3 * statistics.median(seconds[name]), "ratios": ratios.get(name, [])}
-        for name in processes
-    }
-
-
-def measure(
-    backend: str, net: str, parts: Sequence[Part], runs: int, rounds: int, turns: Turns
-) -> dict[str, dict[str, Any]]:
-    """Measure an update with all parts, and without each."""
-    found: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        caches = {part.name: Path(name) / "shared" for part in [NONE, *parts]}
-        caches |= {p.name: Path(name) / str(i) for i, p in enumerate(parts) if p.compiles}
-        for part in [NONE, *parts]:
-            found[part.name] = {"cold": [], "disk": []}
-            if part is NONE or part.compiles:
-                calls = first_calls(backend, net, part, caches[part.name], runs, turns)
-                found[part.name] = calls
-                print(backend, net, part.name, calls, flush=True)
-        for start in range(0, len(parts), TOGETHER):
-            group = [NONE, *parts[start : start + TOGETHER]]
-            with ExitStack() as stack:
-                processes = {}
-                for part in group:
-                    with turns:
-                        process = Process(backend, net, part, caches[part.name], list(PERIODS))
-                        stack.callback(process.close)
-                        for schedule in PERIODS:
-                            found[part.name][f"{schedule} MiB"] = process.ask(f"memory {schedule}")
-                    found[part.name]["first calls"] = process.first_calls
-                    processes[part.name] = process
-                for schedule in PERIODS:
-                    count = rounds if schedule == "default" else 2 * rounds
-                    for part_name, times in timed(processes, schedule, count, turns).items():
-                        found[part_name][schedule] = times
-                        row = found[part_name]
-                        memory, calls = row[f"{schedule} MiB"], row["first calls"]
-                        print(backend, net, part_name, schedule, summary(times), memory, calls)
-                sys.stdout.flush()
-            turns.release()
-        again = Path(name) / "again"
-        for _ in range(2):
-            shutil.rmtree(again, ignore_errors=True)
-            calls = first_calls(backend, net, NONE, again, runs, turns)
-            for kind, seconds in calls.items():
-                found[NONE.name][kind] += seconds
-    return found
-
-
-def summary(times: Mapping[str, Any]) -> str:
-    """Return milliseconds, and the ratio with its quartiles."""
-    ratios = times["ratios"]
-    if len(ratios) < 2:
-        return f"{times['ms']:.4g} ms"
+def ratio(pairs: Sequence[tuple[Times, Times]], kind: str) -> str:
+    """Return the milliseconds of an update, and the ratio of with to without, with quartiles."""
+    place = KINDS.index(kind)
+    ms = 1e3 * statistics.median(whole[place] for whole, _ in pairs)
+    ratios = [whole[place] / other[place] for whole, other in pairs]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{times['ms']:.4g} ms, {middle:.3f} ({low:.3f}-{high:.3f})"
+    return f"{ms:.4g} ms, {middle:.3f} ({low:.3f}-{high:.3f})"
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def table(found: Mapping[str, Mapping[str, Any]], kind: str) -> Iterator[str]:
     """Yield the lines of a table in Markdown."""
-    heads = ["left out"]
-    for schedule in PERIODS:
-        heads += [f"{schedule}: ms", "with / without (quartiles)", "MiB"]
-    yield " | ".join(["", *heads, "cold s", "from disk s", ""]).strip()
-    yield "|---" * (len(heads) + 2) + "|"
+    heads = ["left out", *PERIODS, "MiB", "first calls: empty cache", "from the cache"]
+    yield " | ".join(["", *heads, ""]).strip()
+    yield "|---" * len(heads) + "|"
+    place = KINDS.index(kind)
     for name, row in found.items():
-        cells = [name]
-        for schedule in PERIODS:
-            ms, _, ratio = summary(row[schedule]).partition(", ")
-            cells += [ms.removesuffix(" ms"), ratio, f"{row[f'{schedule} MiB']:.1f}"]
-        cells += [", ".join(f"{s:.2f}" for s in row[kind]) for kind in ("cold", "disk")]
+        cells = [name, *(ratio(row[s], kind) if s in row else "" for s in PERIODS)]
+        cells.append(", ".join(f"{mib:.1f}" for mib in row.get("MiB", {}).values()))
+        runs = row.get("first calls", [])
+        cells.append(", ".join(f"{calls[0][place]:.2f}" for calls in runs))
+        cells.append(", ".join(f"{call[place]:.2f}" for calls in runs for call in calls[1:]))
         yield " | ".join(["", *cells, ""]).strip()
 
 
@@ -236,18 +229,23 @@ def main(
     backend: Annotated[str, typer.Option(help="jax, numba or c.")] = "numba",
     net: Annotated[str, typer.Option(help="A network of the benchmarks.")] = "autoencoder-1000",
     parts: Annotated[str, typer.Option(help="Names with commas; all if left out.")] = "",
-    runs: Annotated[int, typer.Option(help="First calls from disk.", min=1)] = 2,
-    rounds: Annotated[int, typer.Option(help="Timed rounds.", min=2)] = 7,
+    runs: Annotated[int, typer.Option(help="First calls from the cache.", min=1)] = 2,
+    rounds: Annotated[int, typer.Option(help="Timed rounds.", min=2)] = 5,
+    threads: Annotated[int | None, typer.Option(help="Threads of libraries.")] = None,
     lock: Annotated[Path | None, typer.Option(help="A file to lock while measuring.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of the record.")] = OUTPUT / "rewrites",
 ) -> None:
-    """Measure, print a table and write a record."""
+    """Measure, print tables and write a record."""
     chosen(backend, BACKENDS, "--backend")
     wanted = [p.strip() for p in parts.split(",") if p.strip()]
     selected = [p for p in PARTS[backend] if not wanted or p.name in wanted]
-    found = measure(backend, net, selected, runs, rounds, Turns(lock))
-    print("\n".join(table(found)))
-    record = {"machine": kfgn.machine_record(), "net": net, "backend": backend, "parts": found}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(backend, net, Path(folder), Turns(lock), threads)
+        bench.updates([part for part in selected if part.updates], rounds)
+        bench.first_calls([part for part in selected if part.compiles], runs)
+    for kind in KINDS:
+        print("\n".join([kind, "", *table(bench.found, kind), ""]))
+    record = {"machine": kfgn.machine_record(), "threads": threads, "parts": bench.found}
     print(f"Wrote {write_json(output / f'{backend}_{net}.json', record)}")
 
 

@@ -128,7 +128,6 @@ ORDER: list[set[str]] = [
     {"introduce_lazy_ifelse"},
     {"elemwise_fusion", "merge2"},
     {"kfgn_scalars_by_python"},
-    {"kfgn_scalar_ops"},
     {"add_destroy_handler"},
     {"kfgn_keep_lazy"},
     {"blockwise_inplace"},

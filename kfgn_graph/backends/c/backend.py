@@ -14,7 +14,7 @@ from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.c.blas_flags import blas_configured, blas_flags
 from kfgn_graph.backends.c.branches import ALIAS_BRANCHES, KEEP_LAZY
 from kfgn_graph.backends.c.linker import ParallelCLinker
-from kfgn_graph.backends.c.numpy_ops import BY_NUMPY, SCALAR_OPS
+from kfgn_graph.backends.c.numpy_ops import BY_NUMPY
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.rewrites.dot import DOT
 from kfgn_graph.backends.rewrites.fast_activations import FAST_ACTIVATIONS
@@ -81,7 +81,6 @@ class CBackend(Backend):
             FACTORED_SOLVES,
             DOT,
             FAST_ACTIVATIONS,
-            SCALAR_OPS,
             REMATERIALISE,
             IN_PLACE,
             COPY_FEW_ROWS,

@@ -1,9 +1,7 @@
 """Ops that the C backend evaluates by NumPy or Python, so that fewer C modules are compiled.
 
 The C compiler takes about half a second for each kind of node. In a large graph, views, joins and
-scalar arithmetic take no noticeable time by NumPy (:data:`BY_NUMPY`). In a small graph C
-evaluates them. There, fused elementwise Ops of scalars with dozens of operands are replaced by
-scalar Ops (:data:`SCALAR_OPS`), whose C code has no loops and no checks of shapes.
+scalar arithmetic take no noticeable time by NumPy. In a small graph C evaluates them.
 """
 
 from __future__ import annotations
@@ -17,23 +15,19 @@ from pytensor.compile.ops import ViewOp
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.scalar.basic import ScalarOp
-from pytensor.tensor.basic import scalar_from_tensor, tensor_from_scalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
 from kfgn_graph.backends.rewrites.accumulation import LATE
 from kfgn_graph.backends.rewrites.graph_size import LargeGraphRewriter
 from kfgn_graph.backends.rewrites.scalar_source import NUMPY_OPS, python_function
 
-#: The tags of the rewrites, for ``Mode.including``.
-SCALAR_OPS, BY_NUMPY = "kfgn_scalar_ops", "kfgn_by_numpy"
+#: The tag of the rewrites, for ``Mode.including``.
+BY_NUMPY = "kfgn_by_numpy"
 
 #: Position: after elementwise Ops are fused.
 AFTER_FUSION = 49.2
-
-#: Number of operands and results from which an elementwise Op of scalars is replaced.
-MANY = 12
 
 
 class PythonScalarOp(Op):
@@ -109,27 +103,11 @@ def views_by_numpy(fgraph: FunctionGraph, node: Apply) -> list[Variable]:
     return list(PerformOp(node.op)(*node.inputs, return_list=True))
 
 
-@node_rewriter([Elemwise])
-def scalar_op(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Replace an elementwise Op of many 0-d arrays by its scalar Op."""
-    operands = [*node.inputs, *node.outputs]
-    if len(operands) < MANY or any(v.type.ndim for v in operands):
-        return None
-    inputs = [scalar_from_tensor(v) for v in node.inputs]
-    outputs = node.op.scalar_op(*inputs, return_list=True)
-    return [tensor_from_scalar(v) for v in outputs]
-
-
 optdb.register(
     "kfgn_scalars_by_python",
     LargeGraphRewriter(scalars_by_python, ignore_newtrees=True),
     BY_NUMPY,
     position=AFTER_FUSION,
-)
-optdb.register(
-    SCALAR_OPS,
-    dfs_rewriter(scalar_op, ignore_newtrees=True),
-    position=AFTER_FUSION + 0.05,
 )
 optdb.register(
     "kfgn_views_by_numpy",
