@@ -37,7 +37,7 @@ SLICE = 60.0
 """Seconds after which a lock that others wait for is released, at the end of a step."""
 LEAST = 0.2
 """Seconds that a timed run takes, about, at least."""
-PERIODS = {"default": 10, "fresh": 1}
+PERIODS = {"default": 10, "fresh": 5}
 """Updates after which a schedule repeats."""
 KINDS = ("seconds", "processor seconds")
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -175,8 +175,7 @@ class Bench:
                 process = self._start(part, part.name if part.own_code else cache, list(PERIODS))
                 self._measure_memory(part, process)
                 for schedule, period in PERIODS.items():
-                    count = rounds if schedule == "default" else 3 * rounds
-                    pairs = alternated(whole, process, schedule, period, count)
+                    pairs = alternated(whole, process, schedule, period, rounds)
                     self._note(part, schedule, pairs)
                 process.close()
         whole.close()
