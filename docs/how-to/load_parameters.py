@@ -1,5 +1,7 @@
 """Train a small spec, and take its parameters into NumPy and into a pytensor-ml model."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -7,12 +9,8 @@ import numpy as np
 import pytensor
 from pytensor_ml.activations import Tanh
 from pytensor_ml.layers import Input, Linear, Sequential
-from rich.console import Console
 
-from kfgn_graph.program.checkpoints import assign_parameters, load_parameters
-from kfgn_graph.program.cli.progress import Silence
-from kfgn_graph.program.spec import parse_spec
-from kfgn_graph.program.training import start
+import kfgn_graph as kfgn
 
 SPEC = """
 loss = "softmax"
@@ -25,11 +23,13 @@ name = "digits"
 updates = 5
 """
 folder = Path(tempfile.mkdtemp())
-watch = Silence(Console(stderr=True))
-run = start(parse_spec(SPEC, "toml"), folder, folder / "runs", watch).path
+(folder / "digits.toml").write_text(SPEC)
+command = [sys.executable, "-m", "kfgn_graph", "train", "digits.toml"]
+subprocess.run(command, cwd=folder, check=True)
+run = folder / "runs" / "digits-1"
 
 # --- into NumPy
-parameters = load_parameters(run)  # the newest checkpoint of a run's folder, or a file
+parameters = kfgn.load_parameters(run)  # the newest checkpoint of a run's folder, or a file
 W1, b1, W2, b2 = (parameters[name] for name in ("W1", "b1", "W2", "b2"))
 
 
@@ -43,7 +43,7 @@ with pytensor.config.change_flags(floatX="float32"):  # as the spec's dtype
 named = {first.W: "W1", first.b: "b1", last.W: "W2", last.b: "b2"}
 for variable, name in named.items():
     variable.name = name
-assign_parameters(list(named), parameters)
+kfgn.assign_parameters(list(named), parameters)
 
 # --- checked
 x = Input("x", shape=(None, 64))

@@ -150,14 +150,14 @@ FAST = Part("fast activations", ("kfgn_fast_activations",))
 ROWS = Part("leading rows", ("kfgn_copy_few_rows",))
 INVERSES = Part("inverses and averages in place", ("kfgn_inverses_in_place",))
 TRYING = Part(
-    "elementwise in place, fewer tries", remove=in_place_by_trying, compiles=True, updates=False
+    "elementwise in place by rule", remove=in_place_by_trying, compiles=True, updates=False
 )
 
 PARTS: dict[str, tuple[Part, ...]] = {
     "jax": (
         RECOMPUTED,
         Part("leading rows", ("kfgn_copy_shared_rows",)),
-        Part("strided diagonal", ("kfgn_strided_diagonals",)),
+        Part("strided diagonal (GPU)", ("kfgn_strided_diagonals",)),
         Part("factored solves", ("kfgn_solves",)),
         Part("donation", remove=without_donation),
         Part("XLA's order for memory", remove=replace("jax.linker", "options_of", lambda _: {})),
@@ -223,8 +223,6 @@ PARTS: dict[str, tuple[Part, ...]] = {
         FAST,
         RECOMPUTED,
         TRYING,
-        ROWS,
-        Part("kept lazy", ("kfgn_keep_lazy",)),
         Part("aliased branches", ("kfgn_alias_branches",)),
         Part("left to NumPy", ("kfgn_by_numpy",), compiles=True, updates=False),
         Part("numbers left to NumPy", ("kfgn_scalars_by_python",), compiles=True, updates=False),

@@ -152,33 +152,35 @@ class Bench:
         print(*self._names, part.name, name, value, flush=True)
 
     def first_calls(self, parts: Sequence[Part], runs: int) -> None:
-        """Time first calls: with all parts, again and again, and without each."""
-        for index, part in enumerate(parts):
-            for other in (NONE, part):
-                cache, calls = f"{other.name} {index}", []
-                for _ in range(1 + runs):
-                    with self._turns:
-                        process = self._start(other, cache, ["default"])
-                        process.close()
-                    calls += process.first_calls
-                earlier = self.found.get(other.name, {}).get("first calls", [])
-                self._note(other, "first calls", [*earlier, calls])
+        """Time first calls: with all parts, first and last, and without each."""
+        for index, part in enumerate((NONE, *parts, NONE) if parts else ()):
+            calls: list[Times] = []
+            for _ in range(1 + runs):
+                with self._turns:
+                    process = self._start(part, f"first {index}", ["default"])
+                    process.close()
+                calls += process.first_calls
+            earlier = self.found.get(part.name, {}).get("first calls", [])
+            self._note(part, "first calls", [*earlier, calls])
 
     def updates(self, parts: Sequence[Part], rounds: int) -> None:
-        """Measure memory and time of updates, with all parts and without each."""
+        """Measure memory and time of updates, with all parts and without each.
+
+        Both processes of a pair are new ones: the time of an update depends on the damping, and
+        so on how many updates were made before.
+        """
         cache = "updates"
-        with self._turns:
-            whole = self._start(NONE, cache, list(PERIODS))
-            self._measure_memory(NONE, whole)
         for part in parts:
             with self._turns:
+                whole = self._start(NONE, cache, list(PERIODS))
                 process = self._start(part, part.name if part.own_code else cache, list(PERIODS))
+                self._measure_memory(NONE, whole)
                 self._measure_memory(part, process)
                 for schedule, period in PERIODS.items():
                     pairs = alternated(whole, process, schedule, period, rounds)
                     self._note(part, schedule, pairs)
+                whole.close()
                 process.close()
-        whole.close()
 
     def _measure_memory(self, part: Part, process: Process) -> None:
         self._note(part, "MiB", {name: process.ask(f"memory {name}") for name in PERIODS})

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -13,7 +14,7 @@ from pytensor.compile.mode import Mode, get_mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.errors import BackendError, SpecError
+from kfgn_graph.errors import BackendError, ParameterError, SpecError
 from kfgn_graph.program.steps import RuleStep, own_shape_checks
 
 Backend = Literal["auto", "jax", "numba", "c"]
@@ -59,7 +60,7 @@ def compile_first_order(
         :math:`\eta` of :math:`\tfrac{\eta}{2} \|\theta\|^2`, which is added to the loss that is
         minimised and not to the loss that is returned.
     backend : {"auto", "jax", "numba", "c"}
-        What compiles the update; ``"auto"`` is JAX where it is installed, else Numba.
+        The backend that compiles the update; ``"auto"`` is JAX where it is installed, else Numba.
 
     Returns
     -------
@@ -73,6 +74,9 @@ def compile_first_order(
     ------
     SpecError
         No such rule, or a rate, a period or ``l2`` that is out of range.
+    ParameterError
+        A rule that keeps state, all but ``"sgd"``, and a parameter without a name of its own, by
+        which pytensor-ml stores that state.
     BackendError
         pytensor-ml, or the backend, is not installed.
 
@@ -85,6 +89,8 @@ def compile_first_order(
     0.693
     """
     _check_rule(rule, rate, halve_every, l2)
+    if rule != "sgd":
+        _check_names(parameters)
     transform = _transform(rule, rate, halve_every)
     from pytensor_ml.optim import compile_train
 
@@ -114,6 +120,16 @@ def _check_rule(rule: Rule, rate: float, halve_every: int | None, l2: float) -> 
         raise SpecError(f"halve_every: found {halve_every}; it must be at least 1, or None.")
     if not 0 <= l2 < math.inf:
         raise SpecError(f"l2: found {l2}; it must be at least 0 and finite.")
+
+
+def _check_names(parameters: Sequence[SharedVariable]) -> None:
+    for name, count in Counter(parameter.name for parameter in parameters).items():
+        if name is None or count > 1:
+            fault = "no name" if name is None else f"the name {name!r} of another"
+            raise ParameterError(
+                f"a parameter has {fault}, and the rule keeps its state by names: "
+                "give each parameter a name of its own, as pytensor.shared(value, name=...)."
+            )
 
 
 def _transform(rule: Rule, rate: float, halve_every: int | None) -> Any:

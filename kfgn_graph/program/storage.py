@@ -82,7 +82,7 @@ def files_by_update(folder: Path, suffix: str) -> list[tuple[int, Path]]:
 
 
 def file_of_update(folder: Path, update: int, suffix: str) -> Path:
-    """Return where the file of an update lies."""
+    """Return the path of an update's checkpoint."""
     return folder / f"update-{update:08d}{suffix}"
 
 

@@ -257,6 +257,13 @@ def test_a_rule_that_means_nothing_is_refused(arguments: dict[str, object], word
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(("names", "words"), [((None, "b"), "no name"), (("W", "W"), "'W'")])
+def test_a_rule_with_state_asks_for_names(names: tuple[str | None, str], words: str) -> None:
+    a, b = (pytensor.shared(np.ones(2), name) for name in names)
+    with pytest.raises(kfgn.ParameterError, match=words):
+        kfgn.compile_first_order(pt.sum((a * b) ** 2), [a, b], [], "adam", backend="jax")
+
+
 def test_the_machine_s_record_is_json_and_names_what_computes() -> None:
     found = kfgn.machine_record()
     assert json.loads(json.dumps(found)) == found

@@ -19,7 +19,6 @@ from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.rewrites.dot import DOT
 from kfgn_graph.backends.rewrites.fast_activations import FAST_ACTIVATIONS
 from kfgn_graph.backends.rewrites.in_place import IN_PLACE, PYTENSOR_IN_PLACE
-from kfgn_graph.backends.rewrites.leading_rows import COPY_FEW_ROWS
 from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.syrk import SYRK
 from kfgn_graph.errors import BackendError
@@ -83,7 +82,6 @@ class CBackend(Backend):
             FAST_ACTIVATIONS,
             REMATERIALISE,
             IN_PLACE,
-            COPY_FEW_ROWS,
             KEEP_LAZY,
             ALIAS_BRANCHES,
             BY_NUMPY,

@@ -54,10 +54,12 @@ class JAXBackend(Backend):
         self._replicated = sharding.NamedSharding(mesh, sharding.PartitionSpec())
 
     def mode(self) -> Mode:
+        import jax
+
         mode = Mode(DonatingJAXLinker(), JAX._optimizer)
-        return mode.excluding(MARKED).including(
-            OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS, STRIDED_DIAGONALS
-        )
+        mode = mode.excluding(MARKED).including(OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS)
+        # on a CPU, whole updates take 6 % longer with strided diagonals
+        return mode if jax.default_backend() == "cpu" else mode.including(STRIDED_DIAGONALS)
 
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:

@@ -1,7 +1,7 @@
 """A rewrite of the diagonal of a square matrix to a strided view.
 
-XLA fuses a strided slice with its consumer. The gather that JAX uses for a diagonal takes three
-kernels on a GPU.
+It serves GPUs: XLA fuses a strided slice with its consumer there, whereas the gather that JAX uses
+for a diagonal takes three kernels.
 """
 
 from __future__ import annotations
