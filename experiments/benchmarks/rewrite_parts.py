@@ -235,12 +235,6 @@ PARTS: dict[str, tuple[Part, ...]] = {
             compiles=True,
             updates=False,
         ),
-        Part(
-            "precompiled headers",
-            remove=replace("c.compilation", "precompiled_headers", lambda *_: []),
-            compiles=True,
-            updates=False,
-        ),
         Part("-g0", remove=c_options("-g0"), compiles=True, updates=False),
         Part("vectorised loops", remove=c_options("-fno", "--param"), own_code=True),
     ),

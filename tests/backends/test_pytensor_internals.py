@@ -70,7 +70,6 @@ SIGNATURES: dict[str, dict[str, tuple[str, ...]]] = {
         "ModuleCache.module_from_key": ("self", "key", "lnk"),
         "dlimport": ("fullpath",),
         "get_lib_extension": (),
-        "std_include_dirs": (),
     },
     "pytensor.link.c.op": {
         "COp.prepare_node": ("self", "node", "storage_map", "compute_map", "impl"),

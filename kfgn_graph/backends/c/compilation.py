@@ -2,38 +2,27 @@
 
 PyTensor compiles a module for each kind of node that is not in its cache on disk, one after
 another. :func:`compile_missing` compiles all missing modules first, one process for each
-processor, with precompiled headers and without debug symbols. PyTensor's linker then finds them
-in the cache.
+processor, without debug symbols. PyTensor's linker then finds them in the cache.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytensor import config
 from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.utils import MethodNotDefined
 from pytensor.link.c.basic import CLinker, get_module_cache
-from pytensor.link.c.cmodule import (
-    GCC_compiler,
-    dlimport,
-    get_lib_extension,
-    std_include_dirs,
-)
+from pytensor.link.c.cmodule import GCC_compiler, dlimport, get_lib_extension
 from pytensor.link.c.op import COp
-
-#: Headers that every module includes, in a valid order.
-HEADERS = ["Python.h", "iostream", "math.h", "numpy/arrayobject.h", "pytensor_mod_helper.h"]
 
 #: Options added to those of PyTensor. The first omits debug symbols, which take a quarter of the
 #: time. The others let g++ vectorise elementwise loops: floating-point traps are not observed;
@@ -58,17 +47,14 @@ def compile_missing(nodes: Iterable[Apply]) -> None:
     cache = get_module_cache()
     begun: dict[str, tuple[Any, Module, Future[None]]] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        headers: Future[list[str]] | None = None
         for key, linker in linkers(nodes):
             if key in cache.entry_from_key or not has_code(linker):
                 continue
-            if headers is None:
-                headers = pool.submit(precompiled_headers, Path(folder), linker.compile_args())
             linker.get_src_code()
             code = linker.get_dynamic_module().code_hash
             module = Module(linker, Path(folder, code))
             if code not in begun:
-                begun[code] = key, module, pool.submit(module.build, headers)
+                begun[code] = key, module, pool.submit(module.build)
         for key, module, built in begun.values():
             built.result()
             cache.module_from_key(key, module)
@@ -116,7 +102,7 @@ class Module:
     linker: CLinker
     folder: Path
 
-    def build(self, headers: Future[list[str]]) -> None:
+    def build(self) -> None:
         """Compile the shared library in its folder, in a separate process."""
         self.folder.mkdir()
         GCC_compiler.compile_str(
@@ -126,7 +112,7 @@ class Module:
             include_dirs=self.linker.header_dirs(),
             lib_dirs=self.linker.lib_dirs(),
             libs=self.linker.libraries(),
-            preargs=[*self.linker.compile_args(), *OPTIONS, *headers.result()],
+            preargs=[*self.linker.compile_args(), *OPTIONS],
             py_module=False,
         )
 
@@ -143,18 +129,3 @@ class Module:
         (place / "__init__.py").touch()
         module: ModuleType = dlimport(str(place / f"{self.folder.name}.{get_lib_extension()}"))
         return module
-
-
-def precompiled_headers(folder: Path, options: Sequence[str]) -> list[str]:
-    """Precompile the headers, and return the options that use them.
-
-    If the compiler cannot precompile headers, no options are returned. A compiler that is called
-    with other options than here uses the headers themselves.
-    """
-    header = folder / "headers.h"
-    header.write_text("".join(f"#include <{name}>\n" for name in HEADERS))
-    includes = [f"-I{name}" for name in std_include_dirs()]
-    command = [config.cxx, *options, *OPTIONS, "-fvisibility=hidden", *includes]
-    target = ["-x", "c++-header", str(header), "-o", f"{header}.gch"]
-    made = subprocess.run([*command, *target], capture_output=True)
-    return [] if made.returncode else ["-include", str(header)]
