@@ -24,7 +24,7 @@ updates = 5
 """
 folder = Path(tempfile.mkdtemp())
 (folder / "digits.toml").write_text(SPEC)
-command = [sys.executable, "-m", "kfgn_graph", "train", "digits.toml"]
+command = [sys.executable, "-m", "kfgn_graph.program", "train", "digits.toml"]
 subprocess.run(command, cwd=folder, check=True)
 run = folder / "runs" / "digits-1"
 
