@@ -26,7 +26,7 @@ folder = Path(tempfile.mkdtemp())
 (folder / "digits.toml").write_text(SPEC)
 command = [sys.executable, "-m", "kfgn_graph.program", "train", "digits.toml"]
 subprocess.run(command, cwd=folder, check=True)
-run = folder / "runs" / "digits-1"
+(run,) = (folder / "runs").iterdir()
 
 # --- into NumPy
 parameters = kfgn.load_parameters(run)  # the newest checkpoint of a run's folder, or a file
