@@ -8,7 +8,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import pullback, pushforward
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
-from pytensor.graph.traversal import applys_between
+from pytensor.graph.traversal import ancestors, applys_between
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
@@ -36,8 +36,16 @@ class GaussNewton:
         self._head = head or find_head(graph)
 
     def image(self, v: Values) -> TensorVariable:
-        """Return J v, of the output's shape; v is zero for parameters that it does not contain."""
-        return pushforward(self._output, list(v), list(v.values()))
+        """Return J v, of the output's shape; v is zero for parameters that it does not contain.
+
+        J is zero for a parameter that the loss alone reads, such as a noise scale.
+        """
+        reached = set(ancestors([self._output]))
+        moving = [p for p in v if p in reached]
+        if not moving:
+            return pt.zeros_like(self._output)
+        tangents = [v[p] for p in moving]
+        return pushforward(self._output, moving, tangents, disconnected_outputs="ignore")
 
     def curvature(self, u: TensorVariable) -> TensorVariable:
         """Return H_L u, of the output's shape; H_L includes the reduction of the loss."""

@@ -7,21 +7,25 @@ from dataclasses import replace
 
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.errors import CurvatureRuleNotFound
 from kfgn_graph.heads.bernoulli import BernoulliHead
 from kfgn_graph.heads.core import Head
 from kfgn_graph.heads.diagonal import DiagonalHead
 from kfgn_graph.heads.elementwise import match_elementwise
 from kfgn_graph.heads.generic import GenericHead
-from kfgn_graph.heads.linearity import is_linear
+from kfgn_graph.heads.joint import JointHead, match_joint
+from kfgn_graph.heads.linearity import Dependence, dependence, is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
 from kfgn_graph.heads.squared_error import SquaredErrorHead
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import LayerGraph, is_split_at_examples_loss, split_jointly
+from kfgn_graph.printing import name_of
 
 __all__ = [
     "BernoulliHead",
     "DiagonalHead",
     "GenericHead",
     "Head",
+    "JointHead",
     "SoftmaxHead",
     "SquaredErrorHead",
     "find_head",
@@ -55,25 +59,48 @@ def register_loss_head(matcher: Matcher) -> Matcher:
 
 def find_head(graph: LayerGraph) -> Head:
     """Return the head of the data loss at ``graph.output``: generic if no matcher applies."""
-    z, axes = graph.output, graph.example_axes[graph.output]
+    return _head_at(graph.data_loss, graph.output, graph.example_axes[graph.output])
+
+
+def _head_at(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head:
     for matcher in _matchers:
-        head = matcher(graph.data_loss, z, axes)
+        head = matcher(loss, z, example_axes)
         if head is not None:
             return head
-    return GenericHead(z, axes, graph.data_loss)
+    joint = match_joint(loss, z, example_axes, _head_at)
+    return joint or GenericHead(z, example_axes, loss)
 
 
 def split_at_head(graph: LayerGraph) -> LayerGraph:
-    """Return ``graph`` split at the candidate where its loss has a closed form.
+    """Return ``graph`` split at the variable where its loss has a closed form, or is curved.
 
     If several candidates qualify, the one nearest to the network is the output: a squared error
     of ``tanh(h)`` is split at ``tanh(h)``, a cross-entropy of ``sigmoid(h)`` at the logits
     ``h``. If none qualifies, the output is the candidate farthest from the network in which the
-    loss is nonlinear.
+    loss is nonlinear. Where the only candidates are the losses of the examples, the output is
+    the joint output of the affine maps that the loss reads.
+
+    Raises
+    ------
+    CurvatureRuleNotFound
+        If the loss is linear in every candidate and in the joint output.
     """
     splits = [replace(graph, output=candidate) for candidate in graph.candidates]
     for split in splits:
         if find_head(split).distribution is not None:
             return split
-    curved = [split for split in splits if not is_linear(graph.data_loss, [split.output])]
-    return curved[-1] if curved else graph
+    classes = [(dependence(graph.data_loss, [split.output]), split) for split in splits]
+    curved = [split for found, split in classes if found is Dependence.CURVED]
+    if curved and not is_split_at_examples_loss(graph):
+        return curved[-1]
+    joint = split_jointly(graph)
+    if joint is not None and not is_linear(joint.data_loss, [joint.output]):
+        return joint
+    bent = [split for found, split in classes if found is not Dependence.LINEAR]
+    if not bent:
+        raise CurvatureRuleNotFound(
+            f"the loss is linear in {name_of(graph.output)}, where it would be split from the "
+            "network, so that it has no curvature there. Pass as output= a variable in which it "
+            "is curved, such as the concatenation of all outputs of the network."
+        )
+    return (curved or bent)[-1]

@@ -17,6 +17,9 @@ from kfgn_graph.printing import describe
 #: Ops that return their input unchanged but alter its gradient.
 GRADIENT_CHANGING = (DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroGrad)
 
+#: The dtypes of parameters that can be trained.
+TRAINABLE = ("float32", "float64")
+
 
 def check_loss(loss: object) -> None:
     """Raise :class:`NotABatchLossError` unless ``loss`` is a real symbolic scalar."""
@@ -41,7 +44,8 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
     ------
     ParameterError
         If there are no parameters, if one is listed twice, is not a shared real tensor variable
-        or is not in the graph of ``loss``, or if they differ in dtype.
+        or is not in the graph of ``loss``, if one is neither float32 nor float64, or if they
+        differ in dtype.
     """
     if len(params) == 0:
         raise ParameterError("params is empty: list the shared variables to train.")
@@ -65,6 +69,12 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
             raise ParameterError(
                 f"parameter {describe(p)} is not in the graph of the loss: check that the loss "
                 "was built from this very variable, or remove it from `params`."
+            )
+        if p.type.dtype not in TRAINABLE:
+            raise ParameterError(
+                f"parameter {describe(p)} has dtype {p.type.dtype}, in which factors cannot be "
+                "inverted: keep parameters in float32 or float64. Data may have another dtype; "
+                "they are cast."
             )
     dtypes = {p.type.dtype for p in params}
     if len(dtypes) > 1:

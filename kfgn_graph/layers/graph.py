@@ -9,7 +9,7 @@ import numpy as np
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, explicit_graph_inputs, toposort
-from pytensor.tensor.elemwise import CAReduce, DimShuffle
+from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
@@ -18,16 +18,18 @@ from kfgn_graph.errors import (
     SpecError,
     UnmatchedParameterError,
 )
+from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
-from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.examples import count_example_axes
-from kfgn_graph.layers.ir import Affine, NetworkOutput, network_output
+from kfgn_graph.layers.ir import Affine, network_output
+from kfgn_graph.layers.joint import exposed_outputs, reads_targets, with_joint_output
 from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
-from kfgn_graph.layers.traversal import bottlenecks, dependents
-from kfgn_graph.layers.verification import find_unmatched, raise_unmatched
-from kfgn_graph.printing import describe, name_of, names
+from kfgn_graph.layers.rows import rows_are_examples
+from kfgn_graph.layers.traversal import dependents
+from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
+from kfgn_graph.printing import describe, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
 
@@ -165,9 +167,12 @@ def _assemble(
             "no curvature to factorise. Train them by a first-order method."
         )
     layers = _layers(nodes, frozenset(matched))
+    check_movable(loss, parameters, {} if unmatched != "freeze" else reasons)
     nodes = [layer.preactivation.owner for layer in layers]
     example_axes = count_example_axes(data_loss, nodes)
-    candidates = _candidates(data_loss, nodes, example_axes, output)
+    candidates = find_candidates(data_loss, nodes, example_axes, output)
+    if not candidates:
+        return _assemble_jointly(loss, data_loss, nodes, parameters, unmatched)
     return LayerGraph(
         loss=loss,
         data_loss=data_loss,
@@ -180,6 +185,56 @@ def _assemble(
         unmatched=reasons,
         unmatched_treatment=unmatched,
     )
+
+
+def _assemble_jointly(
+    loss: TensorVariable,
+    data_loss: TensorVariable,
+    nodes: Sequence[Apply],
+    parameters: tuple[TensorSharedVariable, ...],
+    unmatched: str,
+) -> LayerGraph:
+    """Split at the joint output of a loss whose outputs meet after the sum over the examples."""
+    varying = dependents([data_loss], [node.outputs[0] for node in nodes])
+    exposed = exposed_outputs(data_loss, varying)
+    if not rows_are_examples(exposed):
+        raise CurvatureRuleNotFound(
+            f"the loss reads several outputs of the network, {names(exposed)}, whose rows cannot "
+            "be shown to be the same examples: no single variable with a leading example axis "
+            "lies on every path to it. Concatenate the outputs into one variable, compute the "
+            "loss from it, and pass it as output=."
+        )
+    joint_loss, z = with_joint_output(loss, exposed, 1)
+    return _assemble(joint_loss, parameters, z, unmatched)
+
+
+def split_jointly(graph: LayerGraph) -> LayerGraph | None:
+    """Return the graph split at the joint output of several affine maps that the loss reads.
+
+    Returns
+    -------
+    LayerGraph or None
+        None if the loss reads one affine map only, or maps with different example axes.
+    """
+    varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
+    exposed = exposed_outputs(graph.data_loss, varying)
+    axes = {graph.example_axes[v] for v in exposed}
+    if len(exposed) < 2:
+        return None
+    if axes != {graph.example_axes[graph.candidates[0]]}:
+        if not rows_are_examples(exposed):
+            return None
+        axes = {1}
+    loss, z = with_joint_output(graph.loss, exposed, axes.pop())
+    return _assemble(loss, graph.parameters, z, graph.unmatched_treatment)
+
+
+def is_split_at_examples_loss(graph: LayerGraph) -> bool:
+    """Return whether the candidate nearest to the network combines outputs with targets."""
+    varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
+    nearest = graph.candidates[0]
+    exposed = exposed_outputs(nearest, varying)
+    return len(exposed) > 1 and reads_targets(nearest, exposed)
 
 
 def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:
@@ -199,58 +254,6 @@ def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[La
             Layer(name, weight, underlying_parameter(bias[0], parameters) if bias else None, a, h)
         )
     return tuple(layers)
-
-
-def _candidates(
-    data_loss: TensorVariable,
-    nodes: Sequence[Apply],
-    example_axes: Mapping[Variable, int],
-    output: TensorVariable | None,
-) -> tuple[TensorVariable, ...]:
-    """Return the variables that split the loss from the network, nearest to the network first."""
-    varying = dependents([data_loss], [node.outputs[0] for node in nodes])
-    through = bottlenecks(data_loss, varying, nodes)
-    if output is not None:
-        through = [
-            v for v in through if v.owner is not None and isinstance(v.owner.op, NetworkOutput)
-        ]
-        if not through:
-            raise CurvatureRuleNotFound(
-                f"the loss depends on the layers by paths around output={name_of(output)}: pass a "
-                "variable that lies on every path from the network to the loss."
-            )
-    split = [v for v in reversed(through) if example_axes[v] > 0]
-    if not split:
-        raise CurvatureRuleNotFound(
-            "the loss reads several outputs of the network: no single variable with a leading "
-            "example axis lies on every path to it. Concatenate the outputs into one variable, "
-            "compute the loss from it, and pass it as output=."
-        )
-    return tuple(v for v in split if _is_output_function(v, split[0], varying))
-
-
-def _is_output_function(
-    v: TensorVariable, nearest: TensorVariable, varying: Mapping[Variable, None]
-) -> bool:
-    """Return whether v is a function of ``nearest`` alone, such as tanh(h) or frozen layers.
-
-    A variable that also reads a batch input (a target), or that reduces over an axis, belongs to
-    the loss.
-    """
-    pending = [v]
-    while pending:
-        u = pending.pop()
-        if u is nearest:
-            continue
-        node = u.owner
-        if isinstance(node.op, CAReduce):
-            return False
-        for w in node.inputs:
-            if w in varying:
-                pending.append(w)
-            elif is_float(w) and any(u.type.ndim > 0 for u in explicit_graph_inputs([w])):
-                return False
-    return True
 
 
 def value_shape(parameter: TensorSharedVariable) -> tuple[int, ...]:

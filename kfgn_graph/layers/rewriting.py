@@ -112,7 +112,9 @@ def rewrite_to_layers(
     copies = clone_get_equiv([], outputs, copy_inputs=False, copy_orphans=False)
     opened = _rewritten([copies[v] for v in outputs], parameters, "inline")
     general = {v: _with_unknown_batch(v) for v in _single_example_roots(opened, parameters)}
-    opened = clone_replace(rebuild_with_dtype(opened, dtype), general, rebuild_strict=False)
+    opened = clone_replace(
+        rebuild_with_dtype(opened, parameters, dtype), general, rebuild_strict=False
+    )
     found = _rewritten(opened, parameters, "layers")
     return clone_replace(found, {g: v for v, g in general.items()}, rebuild_strict=False)
 

@@ -14,8 +14,9 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.layers.graph import LayerGraph, recognise
-from kfgn_graph.layers.ir import Affine
+from kfgn_graph.layers.graph import LayerGraph, recognise, split_jointly
+from kfgn_graph.layers.ir import Affine, NetworkOutput
+from kfgn_graph.layers.rows import rows_are_examples
 from kfgn_graph.layers.traversal import dependents, nodes_between
 
 
@@ -58,11 +59,14 @@ def leading_examples(
     Leading or None
         None where the graph itself may fix the number of examples: where it reads an array longer
         than ``count`` that is neither input nor parameter, such as constant data, or where static
-        shapes within say so.
+        shapes within say so. None also where the rows of the output cannot be shown to be the
+        examples, such as the tokens of all examples in one matrix.
     """
     inputs = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0]
     others = {*graph_inputs([loss])} - {*inputs, *params}
     if not inputs or any(_length(v) > count for v in others):
+        return None
+    if not rows_are_examples([graph.output]):
         return None
     targets = [loss] if output is None else [loss, output]
     try:
@@ -70,6 +74,8 @@ def leading_examples(
     except (TypeError, ValueError):  # an Op of static shapes that do not fit fewer examples
         return None
     part = recognise(copies[0], params, None if output is None else copies[1], unmatched)
+    if output is None and _is_marked(graph) and not _is_marked(part):
+        part = split_jointly(part) or part
     z = part.candidates[graph.candidates.index(graph.output)]
     if z.type.shape[0] != graph.output[:count].type.shape[0]:
         return None
@@ -80,6 +86,11 @@ def leading_examples(
     ]
     batch = explicit_graph_inputs([graph.loss])
     return Leading(z, {v: w[:count] for v, w in pairs if _is_row_by_row(w, batch)})
+
+
+def _is_marked(graph: LayerGraph) -> bool:
+    """Return whether the graph is split at a joint output, if the user chose none."""
+    return graph.output.owner is not None and isinstance(graph.output.owner.op, NetworkOutput)
 
 
 def _is_row_by_row(v: TensorVariable, batch: Collection[Variable]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
+from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.layers.dtypes import is_float
 
@@ -20,6 +21,35 @@ def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> di
     for node in toposort(outputs):
         if any(v in found for v in node.inputs):
             found.update(dict.fromkeys(v for v in node.outputs if is_float(v)))
+    return found
+
+
+def value_roots(outputs: Sequence[Variable], stop: Collection[Variable] = ()) -> set[Variable]:
+    """Return the roots that ``outputs`` depend on by value, not by shape alone.
+
+    The variables ``stop`` are not looked through.
+    """
+    found: set[Variable] = set()
+    seen = set(stop)
+    pending = list(outputs)
+    while pending:
+        v = pending.pop()
+        if v in seen:
+            continue
+        seen.add(v)
+        if v.owner is None:
+            found.add(v)
+        elif not isinstance(v.owner.op, Shape | Shape_i):
+            pending.extend(v.owner.inputs)
+    return found
+
+
+def differentiable_in(output: Variable) -> set[Variable]:
+    """Return the variables that ``output`` depends on along a path of real-valued variables."""
+    found = {output}
+    for node in reversed(list(toposort([output]))):
+        if found.intersection(node.outputs):
+            found.update(v for v in node.inputs if is_float(v))
     return found
 
 

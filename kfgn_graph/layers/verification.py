@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
@@ -11,7 +11,7 @@ from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
 
 from kfgn_graph.errors import UnmatchedParameterError
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.layers.traversal import clients_of
+from kfgn_graph.layers.traversal import clients_of, differentiable_in
 from kfgn_graph.printing import describe, describe_path
 
 Clients = Mapping[Variable, list[tuple[Apply, int]]]
@@ -79,7 +79,7 @@ def _orphaned_bias(
     ((node, index),) = affine_uses(parameter, clients)
     if index == 1:
         return {}
-    unmatched = [v for v in reasons if affine_uses(v, clients)[:1] == [(node, 1)]]
+    unmatched = [v for v in reasons if (node, 1) in affine_uses(v, clients)]
     if not unmatched:
         return {}
     return {
@@ -96,3 +96,17 @@ def raise_unmatched(reasons: Mapping[Variable, str]) -> None:
         "or pass unmatched='gradient' (train it by plain gradient steps) or unmatched='freeze' "
         "(leave it unchanged)."
     )
+
+
+def check_movable(
+    loss: Variable, parameters: Sequence[Variable], frozen: Collection[Variable]
+) -> None:
+    """Raise :class:`UnmatchedParameterError` for a parameter without a gradient."""
+    moving = differentiable_in(loss)
+    for p in parameters:
+        if p not in moving and p not in frozen:
+            raise UnmatchedParameterError(
+                f"the loss has no gradient in parameter {describe(p)}, which it reads only "
+                "through integers, comparisons or shapes: remove it from `params`, or pass "
+                "unmatched='freeze' (leave it unchanged)."
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from time import perf_counter
@@ -16,6 +16,7 @@ from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
@@ -60,6 +61,7 @@ class Update:
         self._backend = backend
         self._state = new_state(self.graph, settings)
         self._step = step_of(source, self.graph, settings, self._state)
+        self._fixed = fixed_variables(source.loss, self.graph.parameters)
         self._functions: dict[tuple[Any, ...], Function] = {}
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
 
@@ -151,13 +153,17 @@ class Update:
 
     def _key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
         """Return the key of a compiled function: the shapes that it was compiled for."""
-        return tuple(a.shape for a in batch) if self._backend.static_batch else ()
+        if not self._backend.static_batch:
+            return ()
+        return (*(a.shape for a in batch), *(value_shape(v) for v in self._fixed))
 
     def _compile(self, batch: Sequence[Any]) -> Function:
         """Compile over variables of static shape, which share the user's own values."""
         inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
         static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
         static |= {p: static_alias(p) for p in self.graph.parameters}
+        if self._backend.static_batch:
+            static |= {v: static_alias(v) for v in self._fixed}
         if all(new.type == old.type for old, new in static.items()):
             inputs, step = list(self._inputs), self._step
         else:
@@ -278,6 +284,20 @@ def _fast() -> Iterator[None]:
 #: traces record the line at which a variable was created; here the lines are the package's own.
 #: Variables created before keep their traces.
 fast_graph_construction = Overlapping(_fast)
+
+
+def fixed_variables(
+    loss: Variable, parameters: Collection[Variable]
+) -> tuple[TensorSharedVariable, ...]:
+    """Return the shared arrays that a loss reads but that are not trained, such as frozen layers.
+
+    Those whose shape their type already states are left out.
+    """
+    return tuple(
+        v
+        for v in graph_inputs([loss])
+        if isinstance(v, TensorSharedVariable) and v not in parameters and None in v.type.shape
+    )
 
 
 def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:

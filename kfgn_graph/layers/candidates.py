@@ -1,0 +1,71 @@
+"""The variables at which a loss can be split from the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.traversal import explicit_graph_inputs
+from pytensor.tensor.elemwise import CAReduce
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.errors import CurvatureRuleNotFound
+from kfgn_graph.layers.dtypes import is_float
+from kfgn_graph.layers.ir import NetworkOutput
+from kfgn_graph.layers.traversal import bottlenecks, dependents, value_roots
+from kfgn_graph.printing import name_of
+
+
+def find_candidates(
+    data_loss: TensorVariable,
+    nodes: Sequence[Apply],
+    example_axes: Mapping[Variable, int],
+    output: TensorVariable | None,
+) -> tuple[TensorVariable, ...]:
+    """Return the variables that split the loss from the network, nearest to the network first.
+
+    There are none if the loss reads several outputs that meet after the sum over the examples.
+    """
+    varying = dependents([data_loss], [node.outputs[0] for node in nodes])
+    through = bottlenecks(data_loss, varying, nodes)
+    if output is not None:
+        through = [
+            v for v in through if v.owner is not None and isinstance(v.owner.op, NetworkOutput)
+        ]
+        if not through:
+            raise CurvatureRuleNotFound(
+                f"the loss depends on the layers by paths around output={name_of(output)}: pass a "
+                "variable that lies on every path from the network to the loss."
+            )
+    split = [v for v in reversed(through) if example_axes[v] > 0]
+    return tuple(v for v in split if _is_output_function(v, split[0], varying))
+
+
+def _is_output_function(
+    v: TensorVariable, nearest: TensorVariable, varying: Mapping[Variable, None]
+) -> bool:
+    """Return whether v is a function of ``nearest`` alone, such as tanh(h) or frozen layers.
+
+    A variable that also reads a batch input (a target), or that reduces over an axis, belongs to
+    the loss.
+    """
+    pending = [v]
+    while pending:
+        u = pending.pop()
+        if u is nearest:
+            continue
+        node = u.owner
+        if isinstance(node.op, CAReduce):
+            return False
+        for w in node.inputs:
+            if w in varying:
+                pending.append(w)
+            elif _reads_batch(w):
+                return False
+    return True
+
+
+def _reads_batch(v: Variable) -> bool:
+    """Return whether v depends on a batch input; an integer depends on it by value, not shape."""
+    batch = [u for u in explicit_graph_inputs([v]) if u.type.ndim > 0]
+    return bool(batch) and (is_float(v) or not value_roots([v]).isdisjoint(batch))

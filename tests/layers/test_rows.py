@@ -1,0 +1,85 @@
+"""Rows are taken for examples only where that is proven."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+
+import kfgn_graph as kfgn
+from kfgn_graph.layers.rows import rows_are_examples
+from tests.harness import MODES, assert_close
+from tests.stepping import on_backends
+from tests.tolerances import TRAJECTORY
+
+T, D, K = 3, 4, 2
+
+NETS = {
+    "rows": (lambda x: x[:, 0] * 2.0, True),
+    "standardised": (lambda x: (x[:, 0] - 1.0) / np.ones(D), True),
+    "one example's features": (lambda x: x.reshape((x.shape[0], T * D)), True),
+    "sequence": (lambda x: x, True),
+    "flat tokens": (lambda x: x.reshape((-1, D)), False),
+    "tokens first": (lambda x: x.transpose(1, 0, 2).reshape((-1, D)), False),
+    "reversed": (lambda x: x[::-1, 0], False),
+    "centred on the batch": (lambda x: x[:, 0] - x[:, 0].mean(axis=0), False),
+}
+
+
+@pytest.mark.parametrize("name", list(NETS))
+def test_rows_that_are_examples(name: str) -> None:
+    forward, wanted = NETS[name]
+    x = pt.tensor3("x", shape=(None, T, D))
+    a = forward(x)
+    W = pytensor.shared(np.ones((a.type.shape[-1] or D, K)), name="W")
+    graph = kfgn.trace_layers(((a @ W) ** 2).mean(), [W])
+    assert rows_are_examples([graph.output]) is wanted
+
+
+def flat(x: Any, y: Any, W: Any) -> tuple[Any, Any]:
+    return x.reshape((-1, D)) @ W, y.flatten()
+
+
+def tokens_first(x: Any, y: Any, W: Any) -> tuple[Any, Any]:
+    return x.transpose(1, 0, 2).reshape((-1, D)) @ W, y.T.flatten()
+
+
+def three_axes(x: Any, y: Any, W: Any) -> tuple[Any, Any]:
+    z = (x.reshape((-1, D)) @ W).reshape((x.shape[0], x.shape[1], K))
+    return z.reshape((-1, K)), y.flatten()
+
+
+def rows(x: Any, y: Any, W: Any) -> tuple[Any, Any]:
+    return x @ W, y
+
+
+def trained(form: Any, x: Any, y: Any, arrays: Any, backend: str, **settings: Any) -> np.ndarray:
+    """Return the weight after two updates."""
+    W = pytensor.shared(np.random.default_rng(1).normal(size=(D, K)), name="W", shape=(D, K))
+    logits, labels = form(x, y, W)
+    p = pt.special.log_softmax(logits, axis=1)
+    loss = -p[pt.arange(labels.shape[0]), labels].mean()
+    update = kfgn.compile_update(
+        loss, [W], [x, y], method=kfgn.KFLR(), backend=backend, **settings
+    )
+    for _ in range(2):
+        assert not update(*arrays).skipped
+    return np.asarray(W.get_value())
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("backend", on_backends(MODES))
+@pytest.mark.parametrize("form", [flat, tokens_first, three_axes])
+def test_tokens_as_rows(form: Any, backend: str, static: bool) -> None:
+    """There are fewer examples than the quadratic model reads, and more tokens."""
+    X = np.random.default_rng(0).normal(size=(90, T, D))
+    Y = (X.sum(axis=-1) > 0).astype(int)
+    x, y = pt.tensor3("x", shape=(None, T if static else None, D)), pt.lmatrix("y")
+    found = trained(form, x, y, (X, Y), backend)
+    whole = kfgn.Rescaling(examples=None)
+    flattened = (X.reshape(-1, D), Y.ravel())
+    wanted = trained(rows, pt.matrix("x"), pt.lvector("y"), flattened, backend, step=whole)
+    assert_close(found, wanted, TRAJECTORY)
