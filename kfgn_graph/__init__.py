@@ -25,6 +25,7 @@ from kfgn_graph.errors import (
     NotABatchLossError,
     ParameterError,
     SpecError,
+    StalledTrainingWarning,
     UnmatchedParameterError,
 )
 from kfgn_graph.heads import register_loss_head
@@ -87,6 +88,7 @@ __all__ = [
     "Settings",
     "RunRecord",
     "SpecError",
+    "StalledTrainingWarning",
     "UnmatchedParameterError",
     "Update",
     "UpdateStats",

@@ -1,4 +1,4 @@
-"""The exceptions of the package. Each message states what is wrong, where, and the remedy."""
+"""The exceptions and the warning of the package: what is wrong, where, and the remedy."""
 
 
 class KfgnError(Exception):
@@ -35,3 +35,7 @@ class CheckpointError(KfgnError):
 
 class SpecError(KfgnError):
     """A setting with a value that is not allowed."""
+
+
+class StalledTrainingWarning(UserWarning):
+    """Fifty updates in a row that were skipped or rejected."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from kfgn_graph.errors import StalledTrainingWarning
 from kfgn_graph.program.checkpoints import Checkpoint, write_checkpoint
 from kfgn_graph.program.evaluation import Evaluator, write_snapshot
 from kfgn_graph.program.metrics import MetricsFile, update_line
@@ -35,6 +39,10 @@ class Recorder:
         """
         session = self.session
         told = session.step.statistics()
+        if told:
+            failed = told["skipped"] or told["rejected"]
+            session.untaken = session.untaken + 1 if failed else 0
+            told["untaken"] = session.untaken
         line = update_line(session.update, session.seconds, loss, told)
         self._add(line)
         self.watch.updated(session.update, session.seconds, loss, told.get("damping"))
@@ -62,6 +70,7 @@ class Recorder:
                 "update": session.update,
                 "seconds": session.seconds,
                 "lost": session.lost,
+                "untaken": session.untaken,
             },
         }
         keep = session.task.spec.record.keep
@@ -71,3 +80,20 @@ class Recorder:
         self.metrics.add(line)
         if self.events is not None:
             self.events.add(line)
+
+
+@contextmanager
+def notes_for_warnings(session: Session, watch: Watcher) -> Iterator[None]:
+    """Report the update's warning about stalled training to the watcher, as a note."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StalledTrainingWarning)
+        show = warnings.showwarning
+
+        def note(text: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, StalledTrainingWarning):
+                watch.noted(f"update {session.update + 1:,}: {text}")
+            else:
+                show(text, category, *where)
+
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield

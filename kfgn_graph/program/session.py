@@ -41,6 +41,8 @@ class Session:
         Seconds spent on updates, summed over all sessions.
     lost : int
         Number of consecutive updates, up to the last, with a loss that is not finite.
+    untaken : int
+        Number of consecutive updates, up to the last, that were skipped or rejected.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Session:
     update: int = 0
     seconds: float = 0.0
     lost: int = 0
+    untaken: int = 0
 
     @property
     def limit(self) -> int | None:

@@ -21,7 +21,7 @@ from kfgn_graph.program.checkpoints import (
 from kfgn_graph.program.evaluation import Evaluator
 from kfgn_graph.program.metrics import MetricsFile
 from kfgn_graph.program.order import DataOrder
-from kfgn_graph.program.recording import Recorder
+from kfgn_graph.program.recording import Recorder, notes_for_warnings
 from kfgn_graph.program.rounding import rounded_as_written
 from kfgn_graph.program.runs import METRICS, RunRecord, create_run, read_run, write_header
 from kfgn_graph.program.session import Reason, Session
@@ -156,6 +156,7 @@ def _restore(session: Session, path: Path, found: Checkpoint, watch: Watcher) ->
     session.update = header["counters"]["update"]
     session.seconds = header["counters"]["seconds"]
     session.lost = header["counters"]["lost"]
+    session.untaken = header["counters"].get("untaken", 0)  # older checkpoints have none
 
 
 def _trained(spec: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +169,7 @@ def _train(session: Session, watch: Watcher) -> Outcome:
     evaluator = Evaluator(session.task)
     with ExitStack() as stack:
         stack.enter_context(single_threaded_lapack(spec.backend))
+        stack.enter_context(notes_for_warnings(session, watch))
         kept = session.update or NOTHING  # a run without updates is evaluated again
         metrics = stack.enter_context(MetricsFile(path / METRICS, kept))
         events = None

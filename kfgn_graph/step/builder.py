@@ -19,7 +19,12 @@ from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.averages import iterate_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
-from kfgn_graph.step.damping import factored_gamma, least_damping
+from kfgn_graph.step.damping import (
+    applied_damping,
+    factored_gamma,
+    initial_curvature,
+    least_damping,
+)
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
 from kfgn_graph.step.quadratic_model import quadratic_model
 from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
@@ -111,8 +116,11 @@ class StepBuilder:
         gradient = self.gradient
         preconditioner = self.preconditioner()
         damping, clamped = self._damping(preconditioner)
-        shifts = self._shifts(damping)
-        gamma = self._gamma(preconditioner, gradient, shifts, damping)
+        # before the direction, whose inversions may fail
+        measured = pt.stack([preconditioner.mean_curvature, damping])
+        finite_batch = preconditioner.sound & all_finite([measured])
+        shifts = self._shifts(applied_damping(damping))
+        gamma = self._gamma(preconditioner, gradient, shifts, applied_damping(damping))
         move = self._move(preconditioner.direction(gradient, shifts, gamma), gradient, shifts)
         self.kept |= preconditioner.kept
         known = self._outcome(move)
@@ -128,7 +136,9 @@ class StepBuilder:
             "update_norm": norm(move.update),
             "clamped": clamped,
         }
-        return self._guarded(move.update, damping, preconditioner, known, statistics)
+        step = self._guarded(move.update, preconditioner, known, statistics)
+        self._keep_damping(step, damping, finite_batch)
+        return step
 
     def preconditioner(self) -> Preconditioner:
         """Return the method's preconditioner.
@@ -159,7 +169,7 @@ class StepBuilder:
 
     def _damping(self, preconditioner: Preconditioner) -> tuple[TensorVariable, TensorVariable]:
         """Return lambda of this update, and whether the dtype's precision raised it."""
-        damping = self.damping_rule.first(self._output_curvature())
+        damping = self.damping_rule.first(self._initial_curvature())
         kept = self.state.get("damping")
         if kept is not None:
             # a sum, since XLA gives a constant that a branch returns a dtype of its own
@@ -169,10 +179,11 @@ class StepBuilder:
         least = least_damping(preconditioner.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
 
-    def _output_curvature(self) -> TensorVariable:
+    def _initial_curvature(self) -> TensorVariable:
         """Return the loss's curvature in an output, summed over examples: the mean of K."""
         hessian = self.head.summed_hessian()
-        return pt.trace(hessian) / hessian.shape[0].astype(self.dtype)
+        curvature = pt.trace(hessian) / hessian.shape[0].astype(self.dtype)
+        return initial_curvature(curvature, norm(self.gradient))
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""
@@ -244,7 +255,9 @@ class StepBuilder:
         kept = self.state.get("damping")
         if kept is not None:
             adapted = self.damping_rule.adapted(damping, ratio)
-            self.kept[kept] = pt.switch(self._adapting(), adapted, damping)
+            # an update of length 0, as of a batch without a gradient, has no ratio
+            due = self._adapting() & pt.gt(norm(move.update), 0)
+            self.kept[kept] = pt.switch(due, adapted, damping)
         length = self.state.get("length")
         if length is not None:
             self.kept[length] = norm(move.update)
@@ -258,7 +271,6 @@ class StepBuilder:
     def _guarded(
         self,
         update: Values,
-        damping: TensorVariable,
         preconditioner: Preconditioner,
         known: Outcome,
         statistics: dict[str, TensorVariable],
@@ -266,7 +278,7 @@ class StepBuilder:
         """Accept the step only if it is not rejected and all that it is made of is finite.
 
         Otherwise parameters and state stay as they were, with three exceptions: what was learnt
-        of the curvature, lambda, which is raised, and the flag that makes the next update invert.
+        of the curvature, lambda, and the flag that makes the next update invert.
         """
         measured = pt.stack([statistics["update_norm"], preconditioner.mean_curvature])
         finite = preconditioner.sound & all_finite([measured])
@@ -279,11 +291,22 @@ class StepBuilder:
         updates = {v: value.astype(v.type.dtype) for v, value in updates.items()}
         updates |= preconditioner.learnt
         updates[self.state["failed"]] = (~accepted).astype("int32")
-        watch, kept = self.state.get("watch"), self.state.get("damping")
+        watch = self.state.get("watch")
         if watch is not None and known.watch is not None:
             updates[watch] = pt.switch(finite, known.watch, watch)
-        if kept is not None:
-            last = pt.switch(finite, damping, kept)
-            raised = pt.switch(pt.gt(last, 0), self.damping_rule.after_failure(last), kept)
-            updates[kept] = pt.switch(accepted, self.kept[kept], raised)
         return Step(updates, statistics)
+
+    def _keep_damping(
+        self, step: Step, damping: TensorVariable, finite_batch: TensorVariable
+    ) -> None:
+        """Raise lambda after a step that fails, and leave it after a batch that is not finite.
+
+        A loss, gradient or curvature that is not finite at the current parameters says nothing of
+        the quadratic model, and no lambda would make it finite.
+        """
+        kept = self.state.get("damping")
+        if kept is None:
+            return
+        failed = step.statistics["skipped"] | step.statistics["rejected"]
+        raised = pt.switch(finite_batch, self.damping_rule.after_failure(damping), kept)
+        step.updates[kept] = pt.switch(failed, raised, self.kept[kept])

@@ -18,6 +18,9 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.arguments import positive, positive_count
 from kfgn_graph.errors import SpecError
 
+#: Curvature below this share of the gradient's norm counts as absent: the precision of float64.
+ABSENT = 2.0**-52
+
 
 @dataclass(frozen=True, kw_only=True)
 class GammaRule:
@@ -84,7 +87,8 @@ class Damping(GammaRule, ABC):
         ----------
         output_curvature : scalar TensorVariable
             The mean diagonal entry of the loss's Hessian at the network's output, summed over
-            the first batch: :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`.
+            the first batch, :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`; where the loss has no
+            curvature, the gradient's norm: see :func:`initial_curvature`.
         """
 
     def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
@@ -104,7 +108,10 @@ class Damping(GammaRule, ABC):
         return damping
 
     def after_failure(self, damping: TensorVariable) -> TensorVariable:
-        r"""Return :math:`\lambda` after an update that was rejected or skipped."""
+        r"""Return :math:`\lambda` after an update that was rejected or could not be computed.
+
+        It is not called after a batch that is not finite itself, which says nothing of lambda.
+        """
         return damping
 
 
@@ -145,7 +152,8 @@ class LevenbergMarquardt(Damping):
     initial : float, optional
         lambda of the first update, in units of the loss's curvature. By default
         ``initial_ratio`` times the loss's curvature in an output on the first batch,
-        :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`, which follows the scale of the loss.
+        :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`, which follows the scale of the loss. Where the
+        loss has no curvature, the norm of the gradient replaces it.
     initial_ratio : float
         See ``initial``.
     every : int
@@ -161,7 +169,9 @@ class LevenbergMarquardt(Damping):
         Bounds of lambda.
     failure_factor : float
         Factor by which lambda grows after an update that is rejected, or that is skipped because
-        the loss, the gradient or the step is not finite.
+        the step cannot be computed: an inversion fails, or the step is not finite. A batch whose
+        loss, gradient or curvature is not finite says nothing of the model, and leaves lambda as
+        it is.
     gamma, gamma_every
         See :class:`GammaRule`.
     """
@@ -226,6 +236,32 @@ class LevenbergMarquardt(Damping):
 
     def after_failure(self, damping: TensorVariable) -> TensorVariable:
         return damping * np.asarray(self.failure_factor, damping.type.dtype)
+
+
+def initial_curvature(curvature: TensorVariable, slope: TensorVariable) -> TensorVariable:
+    r"""Return :math:`\max(c, s - c/\epsilon)`, the curvature that sets the first lambda.
+
+    It is c where the loss has curvature, :math:`c \ge \epsilon s`. Where it has none, it is s, the
+    curvature that makes the first step along the gradient as long as 1. It is continuous in c.
+
+    Parameters
+    ----------
+    curvature : scalar TensorVariable
+        c, the loss's curvature in an output.
+    slope : scalar TensorVariable
+        s, the norm of the gradient over all parameters.
+    """
+    dtype = curvature.type.dtype
+    present = pt.maximum(curvature, np.asarray(0, dtype)) / np.asarray(ABSENT, dtype)
+    return pt.maximum(curvature, slope - present)
+
+
+def applied_damping(damping: TensorVariable) -> TensorVariable:
+    r"""Return the :math:`\lambda` that enters the system: 1 where :math:`\lambda` is 0.
+
+    It is 0 until a batch has curvature or a gradient. The step is then 0, whatever damps it.
+    """
+    return pt.switch(pt.eq(damping, 0), np.asarray(1, damping.type.dtype), damping)
 
 
 def factored_gamma(shift: TensorVariable) -> TensorVariable:

@@ -57,8 +57,8 @@ class UpdateStats:
     gradient_norm, update_norm : float
         Euclidean norms over all parameters; that of an update which is not accepted is 0.
     skipped : bool
-        Whether loss, gradient, curvature or step was not finite: no step is taken, and lambda is
-        raised.
+        Whether loss, gradient, curvature or step was not finite: no step is taken. Lambda is
+        raised if only the step was not finite.
     clamped : bool
         Whether lambda was raised to the least that the dtype's precision allows.
     rejected : bool

@@ -31,6 +31,7 @@ from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
 from kfgn_graph.update.batches import check_batch, check_batches, check_inputs
 from kfgn_graph.update.checkpoint import read_state, save_state
+from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.update.summary import explain
 
@@ -64,6 +65,7 @@ class Update:
         self._fixed = fixed_variables(source.loss, self.graph.parameters)
         self._functions: dict[tuple[Any, ...], Function] = {}
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
+        self._stalling = StallDetector()
 
     @property
     def backend(self) -> str:
@@ -91,6 +93,11 @@ class Update:
         ------
         BatchError
             If the batch does not fit the inputs; nothing is changed.
+
+        Warns
+        -----
+        StalledTrainingWarning
+            If fifty updates in a row were skipped or rejected.
         """
         arrays = check_batch(self._inputs, batch)
         placed = self._backend.place(arrays)
@@ -103,7 +110,9 @@ class Update:
                 values = self.function_for(arrays)(*placed)
             shapes = ", ".join(str(a.shape) for a in arrays)
             self._first_updates[key] = shapes, perf_counter() - start
-        return UpdateStats(*values)
+        stats = UpdateStats(*values)
+        self._stalling.add(stats)
+        return stats
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
@@ -128,13 +137,20 @@ class Update:
         ------
         BatchError
             If the data do not fit the inputs, or the batches the data; nothing is changed.
+
+        Warns
+        -----
+        StalledTrainingWarning
+            If fifty updates in a row were skipped or rejected.
         """
         rows = check_batches(batches, data)
         placed = [a if hasattr(a, "dtype") else np.asarray(a) for a in data]
         first = check_batch(self._inputs, [a[rows[0]] if a.ndim else a for a in placed])
         whole = [a.astype(b.dtype, copy=False) for a, b in zip(placed, first, strict=True)]
         values = self._backend.many(self.function_for(first), whole, rows)
-        return UpdateStats(*values)
+        stats = UpdateStats(*values)
+        self._stalling.add(stats, len(rows))
+        return stats
 
     def function_for(self, batch: Sequence[Any]) -> Function:
         """Return the PyTensor function that serves batches of this size, compiling it if need be.

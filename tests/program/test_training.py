@@ -10,6 +10,7 @@ from experiments.faults.kills import compared
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.program.checkpoints import load_parameters, read_checkpoint
 from kfgn_graph.program.runs import METRICS, read_run
+from kfgn_graph.program.spec import parse_spec
 from kfgn_graph.program.spec.models import BudgetSpec
 from kfgn_graph.program.storage import locked
 from kfgn_graph.program.training import LOCK, Outcome, go_on, start
@@ -234,3 +235,39 @@ def test_metrics_are_json_lines(folder):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["kind"] for line in lines].count("update") == 12
     assert lines[0]["kind"] == "evaluation"
+
+
+STALLING = """
+import numpy as np, pytensor, pytensor.tensor as pt
+
+def root():
+    x = pt.matrix("x", shape=(None, 2))
+    W = pytensor.shared(np.zeros((2, 1)), name="W", shape=(2, 1))
+    return pt.sqrt((x @ W) ** 2).sum(axis=1).mean(), [W], [x]
+"""
+STALLED_SPEC = """
+name = "stalled"
+graph = "{module}:root"
+batch = 10
+backend = "jax"
+method = "kfra"
+[data]
+file = "data.npz"
+[budget]
+updates = 60
+"""
+
+
+def test_training_that_stalls_is_noted_and_recorded(tmp_path):
+    module = "graph_that_stalls"
+    (tmp_path / f"{module}.py").write_text(STALLING, "utf-8")
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).normal(size=(40, 2)))
+    watch = Watch()
+    spec = parse_spec(STALLED_SPEC.format(module=module), "toml")
+    outcome = start(spec, tmp_path, tmp_path / "runs", watch)
+    assert outcome.reason == "updates"
+    notes = [text for text in watch.notes if "in a row" in text]
+    assert len(notes) == 1
+    assert notes[0].startswith("update 50: 50 updates in a row were not taken")
+    assert "the gradient is not finite" in notes[0]
+    assert read_run(outcome.path).updates["untaken"].tolist() == list(range(1, 61))

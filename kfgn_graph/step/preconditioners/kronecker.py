@@ -16,7 +16,7 @@ from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.random import Draws
-from kfgn_graph.linalg.vectors import Scalars, Values, total
+from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, total
 from kfgn_graph.solve.base import BlockDamping, KeptBlock, Parts
 from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners.base import Context, Preconditioner, register_preconditioner
@@ -192,7 +192,8 @@ class KroneckerPreconditioner(Preconditioner):
             a, method.flat_columns(self._columns[layer]), parts["Q/vectors"], parts["G/vectors"]
         )
         old = parts["corrected"]
-        average = pt.switch(self.sound, moving_average(old, fresh, self._weight), old)
+        sound = self.sound & all_finite([fresh])  # a product may overflow where the factors do not
+        average = pt.switch(sound, moving_average(old, fresh, self._weight), old)
         return self._when_estimated([average], [old])[0]
 
 
