@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from threading import RLock
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pytensor
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
-from pytensor.graph.traversal import graph_inputs
-from pytensor.tensor.sharedvar import TensorSharedVariable
-from pytensor.tensor.type import TensorType
 
-from kfgn_graph.backends.base import Backend, mode_for
+from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.interruptions import uninterrupted
 from kfgn_graph.backends.transactions import put
-from kfgn_graph.errors import CheckpointError, ParameterError, SpecError
-from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.printing import describe
+from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
-from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
 from kfgn_graph.update.batches import check_inputs
-from kfgn_graph.update.building import fast_graph_construction, separate, static_alias
+from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
+from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
 from kfgn_graph.update.reading import BatchReader, drawn
 from kfgn_graph.update.stats import UpdateStats
@@ -71,15 +65,12 @@ class Update:
         self._settings = settings
         self._backend = backend
         self._reader = BatchReader(self.graph, inputs, minibatches, backend)
-        self._shapes = {p: value_shape(p) for p in self.graph.parameters}
         self._state = new_state(self.graph, settings)
-        self._step = step_of(source, self.graph, settings, self._state)
-        self._data: list[TensorSharedVariable] = []  # those whose shapes are compiled in
-        if backend.static_batch:
-            self._data = data_of(source.loss, self.graph.parameters)
         self._lock = RLock()
         self._seen: set[tuple[Any, ...]] = set()
-        self._functions: dict[tuple[Any, ...], Function] = {}
+        self._functions = Functions(
+            self._source, self.graph, self._inputs, settings, self._state, backend
+        )
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
 
     @property
@@ -120,7 +111,7 @@ class Update:
         with self._lock:
             self._reader.check(arrays, self._is_new(arrays))
             placed = self._backend.place(arrays)
-            key = self._key(arrays)
+            key = self._functions.key(arrays)
             if key in self._first_updates:
                 values = self._call(arrays, placed)
             else:
@@ -158,7 +149,7 @@ class Update:
             If the batch does not fit the inputs, or an index in it is out of range.
         """
         with self._lock:
-            self._reader.check(self._reader.read(batch), new=True)
+            self._reader.check(self._reader.read(batch), in_full=True)
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
@@ -199,60 +190,13 @@ class Update:
         ----------
         batch : sequence of arrays
             A batch as the update is called with.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has been given another shape.
         """
-        self._check_parameters()
-        key = self._key(batch)
-        if key not in self._functions:
-            with fast_graph_construction():
-                self._functions[key] = self._compile(batch)
-            self._backend.place_state(self._persistent().values())
-        return self._functions[key]
-
-    def _key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the key of a compiled function: the shapes that it was compiled for."""
-        if not self._backend.static_batch:
-            return ()
-        return (*shapes_of(batch), *(value_shape(v) for v in self._data))
-
-    def _check_parameters(self) -> None:
-        """Raise :class:`ParameterError` if a parameter has been given another shape."""
-        for parameter, shape in self._shapes.items():
-            now = np.shape(parameter.container.storage[0])
-            if now != shape:
-                raise ParameterError(
-                    f"parameter {describe(parameter)} has been given the shape {now}, but had "
-                    f"{shape} when the update was built, which fixes the shapes of its factors: "
-                    "compile another update for the new shape."
-                )
-
-    def _compile(self, batch: Sequence[Any]) -> Function:
-        """Compile over variables of static shape, which share the user's own values."""
-        inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
-        static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
-        static |= {p: static_alias(p) for p in self.graph.parameters}
-        static |= {v: static_alias(v) for v in self._data}
-        if all(new.type == old.type for old, new in static.items()):
-            inputs, step = list(self._inputs), self._step
-        else:
-            # recognised again, since canonicalisation leaves less where shapes are known
-            source = self._source.replaced(static)
-            step = step_of(source, source.graph(), self._settings, self._state)
-        function = pytensor.function(
-            inputs,
-            [step.statistics[field.name] for field in fields(UpdateStats)],
-            updates=step.updates,
-            mode=mode_for(self._backend, self._source.loss),
-            on_unused_input="ignore",
-            name="kfgn_update",
-        )
-        function.trust_input = True
-        return function
-
-    def _static_input(self, variable: Variable, array: Any) -> Variable:
-        shape = array.shape
-        if not self._backend.static_batch:
-            shape = (variable.type.shape[:1] + shape[1:]) if shape else shape
-        return TensorType(variable.type.dtype, shape)(name=variable.name)
+        return self._functions.of(batch, self._persistent().values())
 
     def _persistent(self) -> dict[str, SharedVariable]:
         names = [f"parameters/{name}" for name in parameter_names(self.graph)]
@@ -353,17 +297,3 @@ class Update:
         """
         first_updates = list(self._first_updates.values())
         return explain(self.graph, self._settings, self._backend.name, first_updates)
-
-
-def shapes_of(arrays: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of arrays."""
-    return tuple(a.shape for a in arrays)
-
-
-def data_of(loss: Variable, parameters: Sequence[Variable]) -> list[TensorSharedVariable]:
-    """Return the shared arrays that a loss reads beside the parameters, of unknown shapes."""
-    return [
-        v
-        for v in graph_inputs([loss])
-        if isinstance(v, TensorSharedVariable) and v not in parameters and None in v.type.shape
-    ]

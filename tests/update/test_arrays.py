@@ -79,7 +79,11 @@ READABLE: dict[str, Callable[[np.ndarray], Any]] = {
 @pytest.fixture(scope="module", params=["jax", slow("numba"), slow("c")])
 def update(request: pytest.FixtureRequest) -> kfgn.Update:
     """A linear regression with a scalar input, two updates old."""
-    x, y, beta = pt.matrix("x", shape=(None, D)), pt.matrix("y", shape=(None, 1)), pt.scalar("beta")
+    x, y, beta = (
+        pt.matrix("x", shape=(None, D)),
+        pt.matrix("y", shape=(None, 1)),
+        pt.scalar("beta"),
+    )
     W = pytensor.shared(np.zeros((D, 1)), name="W", shape=(D, 1))
     loss = ((x @ W - y) ** 2).sum(axis=1).mean() * beta
     update = kfgn.compile_update(loss, [W], [x, y, beta], backend=request.param)
@@ -129,9 +133,7 @@ def test_a_mapped_file_is_read(update: kfgn.Update, tmp_path: Path) -> None:
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_an_array_that_cannot_be_read_is_refused(
-    x: Any, remedy: str, update: kfgn.Update
-) -> None:
+def test_an_array_that_cannot_be_read_is_refused(x: Any, remedy: str, update: kfgn.Update) -> None:
     before = state_of(update)
     for call in (update, lambda *data: update.many(data, np.arange(N)[None])):
         with pytest.raises(kfgn.BatchError, match=rf"(?s)'x'.*{remedy}"):
@@ -143,9 +145,9 @@ def test_an_array_of_jax_that_no_longer_exists_is_refused(update: kfgn.Update) -
     jax = pytest.importorskip("jax")
     deleted = jax.numpy.asarray(X)
     deleted.delete()
-    with pytest.raises(kfgn.BatchError, match="'x'.*deleted"):
+    with pytest.raises(kfgn.BatchError, match=r"'x'.*deleted"):
         update(deleted, Y, 0.5)
-    with pytest.raises(kfgn.BatchError, match="(?s)'x'.*trace"):
+    with pytest.raises(kfgn.BatchError, match=r"(?s)'x'.*trace"):
         jax.jit(lambda a: update(a, Y, 0.5).loss)(X)
 
 
@@ -164,7 +166,7 @@ def test_a_number_of_python_takes_the_dtype_of_its_input() -> None:
     update = kfgn.compile_update(loss, [W], [x, y, scale], backend="jax")
     single = X.astype("float32"), Y.astype("float32")
     assert update(*single, 2).loss == pytest.approx(2 * np.mean(single[1] ** 2), rel=1e-6)
-    with pytest.raises(kfgn.BatchError, match="'scale'.*float32"):
+    with pytest.raises(kfgn.BatchError, match=r"'scale'.*float32"):
         update(*single, np.float64(2.0))
 
 
