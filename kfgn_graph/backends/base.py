@@ -93,7 +93,7 @@ class Backend(ABC):
             Whether this is the first batch of these shapes, so that the call may compile, and may
             find that shapes do not fit.
         fallible : bool
-            Whether the graph may raise for some values of the batch.
+            Whether the graph may raise for some values of the batch, so that old values are kept.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -62,15 +62,17 @@ class Functions:
         self._fixed = fixed_variables(source.loss, graph.parameters)
         self._functions: dict[tuple[Any, ...], Function] = {}
 
-    def of(self, batch: Sequence[Any], persistent: Iterable[SharedVariable]) -> Function:
+    def of(
+        self, batch: Sequence[Any], persistent: Callable[[], Iterable[SharedVariable]]
+    ) -> Function:
         """Return the function that serves batches of this size, compiling it if need be.
 
         Parameters
         ----------
         batch : sequence of arrays
             The values of the inputs.
-        persistent : iterable of shared variables
-            The variables that a new function moves to the devices of the backend.
+        persistent : callable
+            Returns the variables that a new function moves to the devices of the backend.
 
         Raises
         ------
@@ -82,7 +84,7 @@ class Functions:
         if key not in self._functions:
             with fast_graph_construction():
                 self._functions[key] = self._compile(batch)
-            self._backend.place_state(persistent)
+            self._backend.place_state(persistent())
         return self._functions[key]
 
     def key(self, batch: Sequence[Any]) -> tuple[Any, ...]:

@@ -50,7 +50,9 @@ class BatchReader:
         self._minibatches = Values(inputs, list(minibatches))
         self._count = Values(inputs, [pt.as_tensor(ShapeFeature().shape_tuple(graph.output)[0])])
         self._indices = IndexChecks(graph.loss, self._inputs, graph.parameters)
-        self.fallible = self._indices.incomplete or may_raise(graph.loss, inputs)
+        by_xla = backend.static_batch
+        unchecked = self._indices.incomplete and not by_xla
+        self.fallible = unchecked or may_raise(graph.loss, inputs, by_xla)
 
     def read(self, batch: Sequence[Any]) -> list[Any]:
         """Return the arrays of a batch, and of the minibatches that it selects.

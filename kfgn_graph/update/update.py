@@ -109,28 +109,25 @@ class Update:
         """
         arrays = self._reader.read(batch)
         with self._lock:
-            self._reader.check(arrays, self._is_new(arrays))
+            shapes = shapes_of(arrays)
+            new = shapes not in self._seen
+            self._reader.check(arrays, new)
             placed = self._backend.place(arrays)
             key = self._functions.key(arrays)
             if key in self._first_updates:
-                values = self._call(arrays, placed)
+                values = self._call(arrays, placed, new)
             else:
                 start = perf_counter()
                 with fast_graph_construction():
-                    values = self._call(arrays, placed)
-                shapes = ", ".join(str(a.shape) for a in arrays)
-                self._first_updates[key] = shapes, perf_counter() - start
+                    values = self._call(arrays, placed, new)
+                listed = ", ".join(map(str, shapes))
+                self._first_updates[key] = listed, perf_counter() - start
+            self._seen.add(shapes)
         return UpdateStats(*values)
 
-    def _call(self, arrays: Sequence[Any], placed: list[Any]) -> list[Any]:
-        function, new = self.function_for(arrays), self._is_new(arrays)
-        values = self._backend.call(function, placed, new, self._reader.fallible)
-        self._seen.add(shapes_of(arrays))
-        return values
-
-    def _is_new(self, arrays: Sequence[Any]) -> bool:
-        """Return whether no batch of these shapes has been seen."""
-        return shapes_of(arrays) not in self._seen
+    def _call(self, arrays: Sequence[Any], placed: list[Any], new: bool) -> list[Any]:
+        function = self.function_for(arrays)
+        return self._backend.call(function, placed, new, self._reader.fallible)
 
     def check(self, *batch: Any) -> None:
         """Raise the error that a call with this batch would raise, without an update.
@@ -178,9 +175,11 @@ class Update:
         whole, rows = self._reader.read_many(data, batches)
         first = drawn(whole, rows[0])
         with self._lock:
-            function, new = self.function_for(first), self._is_new(first)
-            values = self._backend.many(function, whole, rows, new, self._reader.fallible)
-            self._seen.add(shapes_of(first))
+            function, shapes = self.function_for(first), shapes_of(first)
+            values = self._backend.many(
+                function, whole, rows, shapes not in self._seen, self._reader.fallible
+            )
+            self._seen.add(shapes)
         return UpdateStats(*values)
 
     def function_for(self, batch: Sequence[Any]) -> Function:
@@ -196,7 +195,7 @@ class Update:
         ParameterError
             If a parameter has been given another shape.
         """
-        return self._functions.of(batch, self._persistent().values())
+        return self._functions.of(batch, lambda: self._persistent().values())
 
     def _persistent(self) -> dict[str, SharedVariable]:
         names = [f"parameters/{name}" for name in parameter_names(self.graph)]

@@ -19,6 +19,7 @@ from pytensor.raise_op import Assert
 
 import kfgn_graph as kfgn
 from kfgn_graph.backends.interruptions import uninterrupted
+from kfgn_graph.backends.transactions import attempt
 from tests.stepping import assert_identical, slow, state_of
 
 BACKENDS = ["jax", slow("numba"), slow("c")]
@@ -144,6 +145,22 @@ def test_a_second_interruption_does_not_wait_where_the_change_is_undone() -> Non
         uninterrupted(change, recoverable=True)
     assert steps == ["first"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_change_that_fails_is_undone_or_reported() -> None:
+    storages, kept = [[np.zeros(2)], [np.ones(2)]], [np.zeros(2), np.ones(2)]
+
+    def change() -> None:
+        storages[0][0][...] = 7.0
+        raise MemoryError("no memory")
+
+    with pytest.raises(MemoryError):
+        attempt(change, storages, kept)
+    assert [s[0].tolist() for s in storages] == [[0, 0], [1, 1]]
+    with pytest.raises(MemoryError):
+        attempt(change, storages, None, lost=lambda: False)
+    with pytest.raises(kfgn.CheckpointError, match=r"no memory.*load\(\)"):
+        attempt(change, storages, None)
 
 
 @pytest.mark.parametrize("backend", [slow("numba"), slow("c")])
