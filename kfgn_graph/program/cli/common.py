@@ -69,14 +69,27 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
+def on_terminal() -> bool:
+    """Return whether standard output is a terminal; if it is closed, it is not."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def console() -> Console:
     """Return a console for standard output, without wrapping if it is not a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    terminal = on_terminal()
     return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE)
 
 
 def print_json(document: Mapping[str, Any] | list[Any]) -> None:
-    """Print one JSON document to standard output."""
+    """Print one JSON document to standard output.
+
+    Raises
+    ------
+    KfgnError
+        Standard output is closed.
+    """
+    if sys.stdout is None:
+        raise KfgnError("standard output is closed: the result cannot be printed.")
     typer.echo(json.dumps(document, indent=1, allow_nan=False))
 
 

@@ -17,6 +17,7 @@ from kfgn_graph.program.cli.common import (
     SpecArgument,
     console,
     escape,
+    on_terminal,
     print_json,
     printable,
     told,
@@ -131,7 +132,7 @@ def _watcher(quiet: bool) -> Lines:
     if quiet:
         return Silence(Console(stderr=True, highlight=False, soft_wrap=True))
     out = console()
-    return Bar(out) if sys.stdout.isatty() else Lines(out)
+    return Bar(out) if on_terminal() else Lines(out)
 
 
 def _tell(outcome: Outcome, as_json: bool) -> None:
