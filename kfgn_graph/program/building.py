@@ -21,6 +21,7 @@ from kfgn_graph.program.steps import PackageStep, Step
 from kfgn_graph.program.user_graphs import fitted, load_graph
 
 MOST_PARAMETERS = 2**31
+MOST_ROWS = 2**31
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
 
 
@@ -82,6 +83,11 @@ def build(spec: GraphSpec, folder: Path | None = None) -> Task:
     count = len(task.arrays[0])
     if spec.batch > count:
         raise SpecError(f"batch: found {spec.batch}, but there are {count} examples to train on.")
+    if spec.batch * spec.method.samples > MOST_ROWS:
+        raise SpecError(
+            f"method.samples: found {spec.method.samples:,} for each of {spec.batch:,} examples, "
+            f"together more than {MOST_ROWS:,}."
+        )
     return task
 
 

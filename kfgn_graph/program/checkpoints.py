@@ -21,20 +21,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.headers import CHECKPOINT_FORMAT as FORMAT
+from kfgn_graph.program.machine import physical_memory
 from kfgn_graph.program.storage import (
     DRAFT,
     digest,
     file_of_update,
     files_by_update,
+    refuse_links,
     write_safely,
     written,
 )
 
-FORMAT = "kfgn-checkpoint-1"
 KEY = "kfgn"
 CHECKPOINTS = "checkpoints"
 SUFFIX = ".safetensors"
 PARAMETERS = "parameters/"
+KINDS = frozenset("BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64".split())
+"""The safetensors names of the types that NumPy has as well."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def write_checkpoint(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
     header = {"format": FORMAT, **checkpoint.header}
     header["sha256"] = _digest(header, arrays)
     folder = run / CHECKPOINTS
+    refuse_links([folder])
     path = file_of_update(folder, checkpoint.header["counters"]["update"], SUFFIX)
     write_safely(path, save(arrays, {KEY: json.dumps(header)}))
     with written(folder):
@@ -176,22 +181,54 @@ def newest_checkpoint(run: Path) -> Path | None:
 
 
 def _read(path: Path) -> Checkpoint:
-    if not path.is_file():
-        raise CheckpointError("there is no such checkpoint.")
     try:
+        if not path.is_file():
+            raise CheckpointError("there is no such checkpoint.")
+        check_size(path.stat().st_size)
         with safe_open(str(path), framework="numpy") as file:
             header = _header((file.metadata() or {}).get(KEY))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError) as error:
+            arrays = {name: _entry(file, name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(f"truncated, altered or not a safetensors file ({error}).") from None
+    except MemoryError:
+        raise CheckpointError("its arrays do not fit into memory.") from None
     found = header.pop("sha256", None)
     if found != _digest(header, arrays):
         raise CheckpointError("altered: its content does not match its SHA-256.")
     return Checkpoint(header, arrays)
 
 
+def check_size(size: int) -> None:
+    """Check that a number of bytes fits into the memory of this machine.
+
+    Raises
+    ------
+    CheckpointError
+        It does not.
+    """
+    memory = physical_memory()
+    if memory is not None and size > memory:
+        raise CheckpointError(
+            f"its arrays have {size / 1e9:,.1f} GB, more than the {memory / 1e9:,.1f} GB of "
+            "memory that this machine has."
+        )
+
+
+def _entry(file: Any, name: str) -> np.ndarray:
+    kind = file.get_slice(name).get_dtype()
+    if kind not in KINDS:
+        raise CheckpointError(
+            f"foreign: its entry {name!r} is {kind}, which NumPy does not have and no checkpoint "
+            "holds."
+        )
+    return file.get_tensor(name)
+
+
 def _header(text: str | None) -> dict[str, Any]:
-    header = None if text is None else json.loads(text)
+    try:
+        header = None if text is None else json.loads(text)
+    except RecursionError:
+        raise CheckpointError("altered: its header is nested too deeply.") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"foreign: a safetensors file, but not a checkpoint ({FORMAT}).")
     return header

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,6 +21,14 @@ from kfgn_graph.program.storage import write_safely
 CHUNK = 1000
 SHOWN = 10
 FACTORS = "factors/"
+
+
+class EvaluationStopped(Exception):
+    """An evaluation that was stopped on request, without a result."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -89,19 +97,34 @@ class Evaluator:
         self._chunk = min(count, max(batch, CHUNK)) if built else batch
         self._count = count if built else count - count % batch
 
-    def __call__(self, step: Step) -> Evaluation:
-        """Evaluate at the parameters, and at the averaged iterates where an average is kept."""
-        found = self._evaluate()
+    def __call__(self, step: Step, stopped: Callable[[], bool] = _never) -> Evaluation:
+        """Evaluate at the parameters, and at the averaged iterates where an average is kept.
+
+        Parameters
+        ----------
+        step : Step
+            The step, for its averaged iterates.
+        stopped : callable
+            Returns whether to stop; it is called before each chunk of examples.
+
+        Raises
+        ------
+        EvaluationStopped
+            ``stopped`` returned true. The parameters are unchanged.
+        """
+        found = self._evaluate(stopped)
         averaged = step.averaged()
         if averaged is None:
             return found
         with _values(self._task.parameters, averaged):
-            loss = self._evaluate().loss
+            loss = self._evaluate(stopped).loss
         return Evaluation(found.loss, loss, found.accuracy, found.predictions, found.confusion)
 
-    def _evaluate(self) -> Evaluation:
+    def _evaluate(self, stopped: Callable[[], bool]) -> Evaluation:
         total, predictions, confusion = 0.0, None, self._no_confusion()
         for start in range(0, self._count, self._chunk):
+            if stopped():
+                raise EvaluationStopped
             stop = min(start + self._chunk, self._count)
             part = [array[start:stop] for array in self._task.arrays]
             with own_shape_checks():

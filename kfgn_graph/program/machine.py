@@ -84,6 +84,14 @@ def peak_memory() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
+def physical_memory() -> int | None:
+    """Return the bytes of this machine's memory; None where the system does not report it."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -11,10 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from kfgn_graph.errors import CheckpointError
-from kfgn_graph.program.storage import synchronise, written
+from kfgn_graph.program.metrics_lines import Line, complete_lines, leading_lines, parsed_line
+from kfgn_graph.program.storage import open_to_append, synchronise, written
 
-Line = dict[str, Any]
 FLAGS = ("skipped", "rejected", "clamped")
 
 
@@ -46,26 +45,45 @@ class MetricsFile:
     path : Path
         The file; it is created if it does not exist.
     update : int
-        The last update to keep; lines of later updates are removed first.
+        The last update to keep; lines of later updates are removed first. -1 removes all lines.
+
+    Attributes
+    ----------
+    evaluated : int
+        The update of the last evaluation; -1 before the first.
 
     Raises
     ------
     CheckpointError
-        The file cannot be written.
+        A line to keep is damaged or missing (the file is unchanged then), or the file cannot be
+        written.
     """
 
     def __init__(self, path: Path, update: int) -> None:
+        kept = leading_lines(path, update)
         self._path = path
+        self._length = kept.length
+        self._hash = kept.hash
+        self.evaluated = kept.evaluated
+        self._stream = open_to_append(path)
         with written(path):
-            self._stream = path.open("ab")
-            self._stream.truncate(_length_until(path, update))
+            self._stream.truncate(kept.length)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Append a line, with null for every number that is not finite."""
         text = json.dumps({k: _finite(v) for k, v in line.items()}, allow_nan=False)
+        content = text.encode() + b"\n"
         with written(self._path):
-            self._stream.write(text.encode() + b"\n")
+            self._stream.write(content)
             self._stream.flush()
+        self._length += len(content)
+        self._hash.update(content)
+        if line["kind"] == "evaluation":
+            self.evaluated = line["update"]
+
+    def record(self) -> dict[str, Any]:
+        """Return the length of the file in bytes and its SHA-256, for a checkpoint's header."""
+        return {"bytes": self._length, "sha256": self._hash.hexdigest()}
 
     def synchronise(self) -> None:
         """Wait until all lines are on the disk."""
@@ -107,39 +125,7 @@ def read_metrics(path: Path) -> tuple[dict[str, np.ndarray], list[Line]]:
 
 
 def _lines(path: Path) -> list[Line]:
-    try:
-        whole, _, _ = path.read_bytes().rpartition(b"\n")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}.") from error
-    lines = []
-    for number, text in enumerate(whole.splitlines(), start=1):
-        try:
-            line = json.loads(text)
-            known = line["kind"] in ("update", "evaluation") and isinstance(line["update"], int)
-        except (ValueError, KeyError, TypeError):
-            known = False
-        if not known:
-            raise CheckpointError(
-                f"{path}, line {number}: not a metrics line. Remove it to read the rest."
-            )
-        lines.append(line)
-    return lines
-
-
-def _length_until(path: Path, update: int) -> int:
-    """Return the length in bytes of the leading complete lines up to and including an update."""
-    length = 0
-    with path.open("rb") as stream:
-        for text in stream:
-            try:
-                line = json.loads(text)
-                kept = text.endswith(b"\n") and line["update"] <= update
-            except (ValueError, KeyError, TypeError):
-                kept = False
-            if not kept:
-                break
-            length += len(text)
-    return length
+    return [parsed_line(path, k, text) for k, text in enumerate(complete_lines(path), start=1)]
 
 
 def _finite(value: Any) -> Any:

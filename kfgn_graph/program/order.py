@@ -61,15 +61,22 @@ class DataOrder:
         Raises
         ------
         CheckpointError
-            The state is invalid.
+            The state is invalid; the position is unchanged.
         """
+        generator = np.random.default_rng()
         try:
-            self._generator.bit_generator.state = state["generator"]
-            self._epoch = int(state["epoch"]) - 1
-            self._begin_epoch()
-            self._position = int(state["position"])
-        except (KeyError, TypeError, ValueError) as error:
+            generator.bit_generator.state = state["generator"]
+            epoch, position = int(state["epoch"]), int(state["position"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError(f"the state of the data's order is invalid: {error}.") from error
+        if not 0 <= position <= self.batches:
+            raise CheckpointError(
+                f"the state of the data's order is invalid: batch {position} of {self.batches}."
+            )
+        self._generator = generator
+        self._epoch = epoch - 1
+        self._begin_epoch()
+        self._position = position
 
     def _begin_epoch(self) -> None:
         self._before = self._generator.bit_generator.state

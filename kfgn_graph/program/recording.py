@@ -10,13 +10,13 @@ from typing import Any
 
 from kfgn_graph.errors import StalledTrainingWarning
 from kfgn_graph.program.checkpoints import Checkpoint, write_checkpoint
-from kfgn_graph.program.evaluation import Evaluator, write_snapshot
+from kfgn_graph.program.evaluation import EvaluationStopped, Evaluator, write_snapshot
 from kfgn_graph.program.metrics import MetricsFile, update_line
 from kfgn_graph.program.runs import SNAPSHOTS
 from kfgn_graph.program.session import Session
 from kfgn_graph.program.storage import file_of_update
 from kfgn_graph.program.tensorboard import EventFile
-from kfgn_graph.program.watching import Watcher
+from kfgn_graph.program.watching import Guarded, Interruptions
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Recorder:
     evaluator: Evaluator
     metrics: MetricsFile
     events: EventFile | None
-    watch: Watcher
+    watch: Guarded
+    stop: Interruptions
 
     def update(self, loss: float) -> None:
         """Write the metrics line of the update just done, and report it to the watcher.
@@ -47,14 +48,24 @@ class Recorder:
         self._add(line)
         self.watch.updated(session.update, session.seconds, loss, told.get("damping"))
 
-    def evaluate(self) -> None:
-        """Evaluate on the training set; write a metrics line and a snapshot."""
+    def evaluate(self) -> bool:
+        """Evaluate on the training set; write a metrics line and a snapshot.
+
+        Returns
+        -------
+        bool
+            Whether the evaluation was completed: a second signal stops it.
+        """
         session = self.session
-        found = self.evaluator(session.step)
+        try:
+            found = self.evaluator(session.step, lambda: self.stop.hurried)
+        except EvaluationStopped:
+            return False
         self._add(found.line(session.update, session.seconds))
         where = file_of_update(session.path / SNAPSHOTS, session.update, ".npz")
         write_snapshot(where, session.task, session.step, found)
         self.watch.evaluated(session.update, found)
+        return True
 
     def save(self) -> None:
         """Write a checkpoint, after flushing all earlier metrics to the disk."""
@@ -63,6 +74,7 @@ class Recorder:
         header = {
             "spec": session.header["spec"],
             "versions": session.header["machine"]["versions"],
+            "processor": session.header["machine"]["processor"],
             "seed": session.task.spec.seed,
             "data_sha256": session.header["data_sha256"],
             "order": session.order.state(),
@@ -72,6 +84,7 @@ class Recorder:
                 "lost": session.lost,
                 "untaken": session.untaken,
             },
+            "metrics": self.metrics.record(),
         }
         keep = session.task.spec.record.keep
         write_checkpoint(session.path, Checkpoint(header, session.step.state()), keep)

@@ -17,16 +17,25 @@ import numpy as np
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.program.building import Task
 from kfgn_graph.program.checkpoints import CHECKPOINTS, SUFFIX, read_checkpoint
+from kfgn_graph.program.headers import RUN_FORMAT as FORMAT
+from kfgn_graph.program.headers import RunHeader, check_header
 from kfgn_graph.program.machine import machine_record
 from kfgn_graph.program.metrics import read_metrics
 from kfgn_graph.program.spec import GraphSpec, parse_spec
 from kfgn_graph.program.steps import Step
-from kfgn_graph.program.storage import digest, files_by_update, write_safely, written
+from kfgn_graph.program.storage import (
+    digest,
+    files_by_update,
+    read_bytes,
+    write_safely,
+    written,
+)
 
-FORMAT = "kfgn-run-1"
 HEADER = "run.json"
 METRICS = "metrics.jsonl"
 SNAPSHOTS = "snapshots"
+LARGEST = 10_000_000
+"""Largest size in bytes of a run's header."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,8 @@ class RunRecord:
         The content of ``run.json``: ``format``, ``spec``, ``folder`` of relative data files,
         ``machine`` (see :func:`machine_record`), ``created``, ``floor`` (the least loss that is
         possible), ``data`` (where the data came from), ``data_sha256``, ``parameters`` (their
-        number) and ``layers``.
+        number) and ``layers``. ``machine`` is that of the last session. ``earlier`` lists the
+        machines of earlier sessions that differ, each with the update until which it was used.
     spec : GraphSpec
         The spec that was trained.
     """
@@ -175,15 +185,23 @@ def read_run(path: str | Path) -> RunRecord:
     """
     path = Path(path)
     header = path / HEADER
-    if not header.is_file():
+    try:
+        there = header.exists()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {header}: {error.strerror}.") from error
+    if not there:
         raise CheckpointError(f"{path} is not a run: there is no {header}.")
     try:
-        content = json.loads(header.read_bytes())
+        content = json.loads(read_bytes(header, LARGEST).decode())
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
+        check_header(RunHeader, content, str(header))
         spec = parse_spec(json.dumps(content["spec"]), "json", str(header))
-    except (OSError, ValueError, KeyError, SpecError) as error:
-        raise CheckpointError(f"{header} is damaged or from another version: {error}.") from error
+    except RecursionError:
+        raise CheckpointError(f"{header} is damaged: it is nested too deeply.") from None
+    except (ValueError, SpecError) as error:
+        told = str(error).rstrip(".")
+        raise CheckpointError(f"{header} is damaged or from another version: {told}.") from error
     return RunRecord(path, content, spec)
 
 

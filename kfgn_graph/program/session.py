@@ -16,7 +16,7 @@ LOST_AFTER = 20
 """Number of consecutive non-finite losses after which training stops."""
 
 
-Reason = Literal["updates", "seconds", "interrupted", "diverged"]
+Reason = Literal["updates", "seconds", "interrupted", "diverged", "output"]
 
 
 @dataclass
@@ -73,6 +73,11 @@ class Session:
         if self.limit is None:
             return self.order.batches
         return max(1, self.limit // DEFAULT_EVALUATIONS)
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether an evaluation is due after the last update."""
+        return self.update % self.evaluate_every == 0
 
     def ended(self) -> Reason | None:
         """Return the reason for ending training now, or None to continue."""

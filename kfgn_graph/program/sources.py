@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from kfgn_graph.errors import SpecError
+from kfgn_graph.program.archives import Archive, Unreadable
 from kfgn_graph.program.catalogue import load_data
 from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
 from kfgn_graph.program.spec.complaints import did_you_mean
@@ -66,13 +65,15 @@ def _known(data: DataSpec) -> Source:
 
 def _read(path: Path, names: list[str]) -> Source:
     """Read arrays of numbers from an .npz file."""
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or a folder without access
+        raise DataNotFound(f"{path} cannot be read ({error}).") from error
+    if not there:
         raise DataNotFound(f"{path} is not a file; data.file is relative to the spec's folder.")
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise ValueError("it is one array without a name")
-            held = list(content.files)
+        with Archive(path) as content:
+            held = content.names
             for name in names:
                 if name not in held:
                     near = did_you_mean(name, held) or "."
@@ -81,14 +82,7 @@ def _read(path: Path, names: list[str]) -> Source:
                         f"The file has {', '.join(held)}."
                     )
             found = {name: content[name] for name in names or held}
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as e:
+    except Unreadable as e:
         raise DataCorrupt(
             f"{path} is not a readable .npz file of numbers ({e}). Write it with numpy.savez."
         ) from e

@@ -1,4 +1,4 @@
-"""The files of a run: written whole or not at all, named by update, hashed.
+"""The files of a run: written whole or not at all, never through links, named by update, hashed.
 
 An error of the system becomes a :class:`CheckpointError` that names the remedy.
 """
@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,9 @@ REMEDIES = {
     errno.EACCES: "It is not writable: change the permissions, or choose another folder (--runs)",
     errno.EPERM: "It is not writable: change the permissions, or choose another folder (--runs)",
 }
-_OF_UPDATE = re.compile(r"update-(\d+)\.\w+")
+_OF_UPDATE = re.compile(r"update-([0-9]{8,15})\.\w+")
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
@@ -48,18 +51,84 @@ def written(path: Path) -> Iterator[None]:
         ) from error
 
 
+def read_bytes(path: Path, most: int) -> bytes:
+    """Return the content of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    most : int
+        Largest size in bytes that is read.
+
+    Raises
+    ------
+    CheckpointError
+        The path is not a file, the file is larger than ``most`` bytes, or it cannot be read.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise CheckpointError(f"{path} is not a file.")
+        if found.st_size > most:
+            raise CheckpointError(f"{path} has {found.st_size:,} bytes, more than {most:,}.")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {_reason(error)}.") from error
+
+
+def refuse_links(paths: Sequence[Path]) -> None:
+    """Check that no path is a symbolic link, through which files elsewhere would be written.
+
+    Raises
+    ------
+    CheckpointError
+        A path is a symbolic link.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise CheckpointError(
+                f"{path} is a symbolic link, and files are never written through one: put the "
+                "file or folder itself in its place."
+            )
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file for appending; create it if it does not exist. A symbolic link is refused.
+
+    Raises
+    ------
+    CheckpointError
+        The path is a symbolic link or not a file, or the file cannot be opened.
+    """
+    refuse_links([path])
+    with written(path):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINKS | _BINARY
+        flags |= getattr(os, "O_NONBLOCK", 0)
+        stream = os.fdopen(os.open(path, flags, 0o666), "ab")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise CheckpointError(f"{path} is not a file.")
+    return stream
+
+
 def write_safely(path: Path, content: bytes) -> None:
     """Write a file atomically: after a power failure it has either its new or its old content.
 
     Raises
     ------
     CheckpointError
-        The file cannot be written; an older file remains unchanged.
+        The path is a symbolic link or not a file, or the file cannot be written; an older file
+        remains unchanged.
     """
+    refuse_links([path])
     draft = path.with_name(f"{path.name}{DRAFT}")
     with written(path):
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"cannot write {path}: it exists and is not a file.")
+        draft.unlink(missing_ok=True)  # of a process that was killed, or a link
         try:
-            with draft.open("wb") as stream:
+            with draft.open("xb") as stream:
                 stream.write(content)
                 synchronise(stream)
             draft.replace(path)
@@ -70,15 +139,20 @@ def write_safely(path: Path, content: bytes) -> None:
 
 
 def files_by_update(folder: Path, suffix: str) -> list[tuple[int, Path]]:
-    """Return a folder's files ``update-<number><suffix>`` with their numbers, in order."""
-    if not folder.is_dir():
-        return []
-    found = [
-        (int(match[1]), path)
-        for path in folder.iterdir()
-        if (match := _OF_UPDATE.fullmatch(path.name)) and path.suffix == suffix
-    ]
-    return sorted(found)
+    """Return a folder's files ``update-<number><suffix>`` with their numbers, in order.
+
+    Raises
+    ------
+    CheckpointError
+        The folder cannot be read.
+    """
+    try:
+        names = os.listdir(folder) if folder.is_dir() else []
+    except OSError as error:
+        raise CheckpointError(f"cannot read {folder}: {_reason(error)}.") from error
+    numbers = [int(match[1]) for name in names if (match := _OF_UPDATE.fullmatch(name))]
+    paths = [(number, file_of_update(folder, number, suffix)) for number in sorted(set(numbers))]
+    return [(number, path) for number, path in paths if path.name in names]
 
 
 def file_of_update(folder: Path, update: int, suffix: str) -> Path:
@@ -93,6 +167,10 @@ def digest(arrays: Sequence[np.ndarray]) -> str:
         found.update(f"{array.dtype.str} {array.shape};".encode())
         found.update(np.ascontiguousarray(array).data if array.size else b"")
     return found.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def synchronise(stream: IO[bytes]) -> None:
@@ -123,9 +201,7 @@ def locked(path: Path) -> Iterator[None]:
     CheckpointError
         Another process holds the lock.
     """
-    with written(path):
-        stream = path.open("ab")
-    with stream:
+    with open_to_append(path) as stream:
         try:
             _lock(stream)
         except OSError as error:

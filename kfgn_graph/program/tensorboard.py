@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kfgn_graph.errors import BackendError
+from kfgn_graph.program.storage import refuse_links, written
 
 FOLDER = "tensorboard"
 PLACE = ("kind", "update", "seconds")
@@ -28,6 +29,8 @@ class EventFile:
     ------
     BackendError
         tensorboardX is not installed.
+    CheckpointError
+        The folder cannot be written, or is a symbolic link.
     """
 
     def __init__(self, run: Path, update: int) -> None:
@@ -37,13 +40,19 @@ class EventFile:
             raise BackendError(
                 "record.tensorboard needs tensorboardX: pip install tensorboardX."
             ) from error
-        self._writer = SummaryWriter(str(run / FOLDER), purge_step=update + 1 if update else None)
+        self._path = run / FOLDER
+        refuse_links([self._path])
+        with written(self._path):
+            self._writer = SummaryWriter(
+                str(self._path), purge_step=update + 1 if update else None
+            )
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Add the finite numbers of a metrics line."""
-        for name, value in line.items():
-            if name not in PLACE and value is not None and math.isfinite(value):
-                self._writer.add_scalar(f"{line['kind']}/{name}", value, line["update"])
+        with written(self._path):
+            for name, value in line.items():
+                if name not in PLACE and value is not None and math.isfinite(value):
+                    self._writer.add_scalar(f"{line['kind']}/{name}", value, line["update"])
 
     def __enter__(self) -> Self:
         return self
@@ -54,4 +63,5 @@ class EventFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        with written(self._path):
+            self._writer.close()

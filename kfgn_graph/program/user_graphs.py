@@ -46,7 +46,7 @@ def load_graph(place: str, folder: Path) -> Graph:
             returned = function()
     except KfgnError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(f"graph: {place} raised {_told(error)}.") from error
     return _checked(place, returned)
 
@@ -68,7 +68,7 @@ def _function(place: str, folder: Path) -> Callable[[], Any]:
         with importable(folder):
             importlib.invalidate_caches()
             module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(
             f"graph: {module_name} cannot be imported: {_told(error)}. The import searches "
             f"{folder}, then Python's own path."

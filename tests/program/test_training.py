@@ -1,6 +1,5 @@
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,17 +107,6 @@ def test_what_came_after_the_checkpoint_is_done_again(folder):
     assert compared(alone.path, path) == []
 
 
-def test_a_run_without_a_checkpoint_begins_anew(folder):
-    alone = train(folder, runs="alone")
-    path = train(folder).path
-    for file in (path / "checkpoints").iterdir():
-        file.unlink()
-    watch = Watch()
-    go_on(path, watch)
-    assert watch.updates == list(range(1, 13))
-    assert compared(alone.path, path) == []
-
-
 def test_a_finished_run_goes_on_with_another_budget(folder):
     alone = train(folder, runs="alone", budget="updates = 15")
     path = train(folder).path
@@ -159,16 +147,6 @@ def test_a_checkpoint_of_another_spec_is_foreign(folder):
         go_on(path, Watch())
 
 
-def test_other_versions_are_told(folder):
-    path = train(folder, interrupting(3)).path
-    header = json.loads((path / "run.json").read_text())
-    header["machine"]["versions"]["numpy"] = "0.1"
-    (path / "run.json").write_text(json.dumps(header))
-    watch = Watch()
-    go_on(path, watch)
-    assert any("numpy" in note and "0.1" in note for note in watch.notes)
-
-
 def test_a_run_that_is_being_trained_is_left_alone(folder):
     path = train(folder, interrupting(3)).path
     with (
@@ -189,29 +167,6 @@ def test_losses_that_are_not_finite_end_a_run(folder):
     record = read_run(outcome.path)
     assert np.isnan(record.updates["loss"][-1])
     assert record.evaluations[-1]["loss"] is None
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt, which a shell has its background processes ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_a_second_interruption_ends_at_once_and_the_run_goes_on(folder):
-    def twice() -> None:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    alone = train(folder, runs="alone")
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, Watch(6, twice))
-    path = folder / "runs" / "small-1"
-    assert checkpoints(path) == [0, 4]
-    go_on(path, Watch())
-    assert compared(alone.path, path) == []
 
 
 def test_the_handlers_are_given_back(folder):

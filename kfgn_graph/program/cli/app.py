@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from kfgn_graph._version import __version__
@@ -52,5 +54,15 @@ app.command("train")(train)
 
 def main() -> None:
     """Run the program."""
+    _open_standard_streams()
     keep_freed_memory()
     app()
+
+
+def _open_standard_streams() -> None:
+    """Open standard streams that are closed, so that no file of a run takes their number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one

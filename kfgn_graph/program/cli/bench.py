@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, escape, print_json, told
 from kfgn_graph.program.explanation.benchmark import Benchmark, benchmark
 from kfgn_graph.program.explanation.timing import UNIT_FLOPS
 from kfgn_graph.program.spec import load_spec

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from kfgn_graph.program.cli.common import AsJson, RunArguments, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, RunArguments, console, escape, print_json, told
 from kfgn_graph.program.comparison import (
     Summary,
     columns,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from kfgn_graph.errors import BackendError
-from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, console, escape, print_json, told
 from kfgn_graph.program.explanation.diagnosis import Diagnosis, examine
 
 

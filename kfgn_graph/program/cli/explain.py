@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from kfgn_graph.program.building import build, compile_step
-from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, escape, print_json, told
 from kfgn_graph.program.explanation.account import Account, account, rates_of, recognised
 from kfgn_graph.program.explanation.drawing import draw
 from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs

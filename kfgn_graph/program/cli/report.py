@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from kfgn_graph.program.cli.common import AsJson, RunArguments, console, print_json, told
+from kfgn_graph.program.cli.common import AsJson, RunArguments, console, escape, print_json, told
 from kfgn_graph.program.comparison import labels
 from kfgn_graph.program.report import render
 from kfgn_graph.program.runs import read_run

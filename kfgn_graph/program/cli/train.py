@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 
 from kfgn_graph.errors import KfgnError, SpecError
 from kfgn_graph.program.cli.common import (
@@ -17,10 +16,14 @@ from kfgn_graph.program.cli.common import (
     AsJson,
     SpecArgument,
     console,
+    escape,
+    on_terminal,
     print_json,
+    printable,
     told,
 )
 from kfgn_graph.program.cli.progress import Bar, Lines, Silence
+from kfgn_graph.program.resuming import code_of
 from kfgn_graph.program.runs import RunRecord, read_run
 from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.spec.models import BudgetSpec
@@ -47,6 +50,13 @@ From = Annotated[
     ),
 ]
 
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Execute the function that the run's spec names, without asking."
+    ),
+]
+
 
 @told
 def train(
@@ -61,7 +71,7 @@ def train(
     """Train a spec, and write metrics, snapshots and checkpoints to a new folder.
 
     Ctrl-C stops after the current update and writes a checkpoint, from which `kfgn resume`
-    continues.
+    continues. A second Ctrl-C leaves out the evaluation, a third stops at once.
     """
     wanted, folder = load_spec(spec)
     budget = _budget(updates, epochs, seconds)
@@ -79,14 +89,29 @@ def resume(
     updates: Updates = None,
     epochs: Epochs = None,
     seconds: Seconds = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Continue a run from its newest checkpoint, as if it had not been interrupted."""
+    """Continue a run from its newest checkpoint, as if it had not been interrupted.
+
+    Where the run's spec names a function of a module, resuming executes that module. On a
+    terminal the program asks first; elsewhere --trust is needed.
+    """
     budget = _budget(updates, epochs, seconds)
+    trust = trust or _asked(run)
     with _watcher(quiet or as_json) as watch:
-        outcome = go_on(run, watch, checkpoint, budget)
+        outcome = go_on(run, watch, checkpoint, budget, trust)
     _tell(outcome, as_json)
+
+
+def _asked(run: Path) -> bool:
+    """Ask on a terminal whether to execute the code that a run names, if it names any."""
+    record = read_run(run)
+    if record.spec.graph is None or not (sys.stdin and sys.stdin.isatty()):
+        return False
+    question = f"{printable(str(run))}: {printable(code_of(record))} Execute it?"
+    return typer.confirm(question, abort=True, err=True)
 
 
 def _budget(updates: int | None, epochs: float | None, seconds: float | None) -> BudgetSpec | None:
@@ -107,10 +132,16 @@ def _watcher(quiet: bool) -> Lines:
     if quiet:
         return Silence(Console(stderr=True, highlight=False, soft_wrap=True))
     out = console()
-    return Bar(out) if sys.stdout.isatty() else Lines(out)
+    return Bar(out) if on_terminal() else Lines(out)
 
 
 def _tell(outcome: Outcome, as_json: bool) -> None:
+    if outcome.reason == "output":
+        raise KfgnError(
+            f"the output cannot be written ({outcome.problem}), so training was stopped after "
+            f"update {outcome.update:,}, with a checkpoint. To continue: kfgn resume "
+            f"{outcome.path}"
+        )
     record = read_run(outcome.path)
     if as_json:
         print_json(_document(outcome, record))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.archives import Archive, Unreadable
 from kfgn_graph.program.comparison import Summary, summarise
 from kfgn_graph.program.runs import RunRecord
 
@@ -30,7 +30,14 @@ CURVES = (
     "update_norm",
 )
 COUNTED = ("skipped", "rejected", "clamped")
-_SPECTRUM = "spectrum/"
+SPECTRUM = "spectrum/"
+_WANTED: dict[str, tuple[int, str, float]] = {
+    SPECTRUM: (1, "f", math.inf),
+    "examples": (2, "f", 10**6),
+    "predictions": (2, "f", 10**6),
+    "confusion": (2, "iu", 10**4),
+}
+"""For each array of a snapshot: its dimensions, the kinds of its type, its greatest length."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,32 @@ def read_snapshot(path: Path) -> Arrays:
         The snapshot cannot be read.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with Archive(path) as file:
+            arrays = {name: file[name] for name in file.names}
+        _check_snapshot(arrays)
+    except Unreadable as error:
         raise CheckpointError(
             f"cannot read {path}: {error}. Remove it to report the rest of the run."
         ) from error
+    return arrays
+
+
+def _check_snapshot(arrays: Arrays) -> None:
+    """Raise :class:`Unreadable` unless arrays have the shapes and types of a snapshot's."""
+    for name, array in arrays.items():
+        key = SPECTRUM if name.startswith(SPECTRUM) else name
+        if key not in _WANTED:
+            continue
+        wanted, kinds, most = _WANTED[key]
+        if (
+            array.ndim != wanted
+            or array.dtype.kind not in kinds
+            or not 0 < max(array.shape) <= most
+        ):
+            raise Unreadable(f"{name} is {array.dtype} {array.shape}, which no snapshot has")
+    confusion = arrays.get("confusion")
+    if confusion is not None and confusion.shape != confusion.T.shape:
+        raise Unreadable(f"confusion has the shape {confusion.shape}, which is not square")
 
 
 def numbers(values: np.ndarray) -> list[float | None]:
@@ -129,8 +156,8 @@ def _spectra(arrays: Arrays) -> list[dict[str, Any]]:
     """Return the eigenvalues by layer and factor, at ranks with even spacing on a log scale."""
     found = []
     for name, values in arrays.items():
-        if name.startswith(_SPECTRUM):
-            layer, _, factor = name.removeprefix(_SPECTRUM).rpartition("/")
+        if name.startswith(SPECTRUM):
+            layer, _, factor = name.removeprefix(SPECTRUM).rpartition("/")
             ranks = _ranks(len(values))
             shown = numbers(values[ranks])
             found.append(

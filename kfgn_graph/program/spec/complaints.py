@@ -14,10 +14,12 @@ from kfgn_graph.program.spec.positions import KeyPath
 from kfgn_graph.program.spec.section import Misfit
 
 LONGEST = 60
+MOST = 20
+"""Largest number of errors that are listed."""
 
 
 def complaints(error: ValidationError, where: str, lines: Mapping[KeyPath, int]) -> str:
-    """Return one line of text for each error in a spec.
+    """Return one line of text for each error in a spec, at most ``MOST`` and their number.
 
     Parameters
     ----------
@@ -29,7 +31,10 @@ def complaints(error: ValidationError, where: str, lines: Mapping[KeyPath, int])
         Line number of each key, from :func:`~kfgn_graph.program.spec.positions.key_lines`.
     """
     found = error.errors(include_url=False)
-    return "\n".join(f"{_place(_loc(part), where, lines)}: {_what(part)}" for part in found)
+    told = [f"{_place(_loc(part), where, lines)}: {_what(part)}" for part in found[:MOST]]
+    if len(found) > MOST:
+        told.append(f"{where}: {len(found) - MOST:,} further errors.")
+    return "\n".join(told)
 
 
 def did_you_mean(word: object, allowed: Iterable[str]) -> str:

@@ -25,11 +25,22 @@ from kfgn_graph.program.spec.section import Misfit, Section
 MOST = 10**15
 """Largest allowed count; every JSON or TOML parser represents it exactly."""
 
+LONGEST_PERIOD = 2**31 - 1
+"""Longest allowed period: compiled updates count in 32 bits."""
+MOST_LAYERS = 200
+MOST_DRAWS = 10**6
+MOST_PASSES = 10**12
+GREATEST = 1e38
+"""Greatest allowed real setting: float32 represents it."""
+
 Count = Annotated[int, Field(ge=1, le=MOST)]
 CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
 Index = Annotated[int, Field(ge=-MOST, le=MOST)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Period = Annotated[int, Field(ge=1, le=LONGEST_PERIOD)]
+Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS)]
+Positive = Annotated[float, Field(gt=0, le=GREATEST)]
+Passes = Annotated[float, Field(gt=0, le=MOST_PASSES)]
+NotNegative = Annotated[float, Field(ge=0, le=GREATEST)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -41,11 +52,11 @@ def _named(value: object) -> object:
 class NetworkSpec(Section):
     """A multilayer perceptron. The input and output widths follow from the data."""
 
-    hidden: list[Count]
+    hidden: Annotated[list[Count], Field(max_length=MOST_LAYERS)]
     """Widths of the hidden layers, first to last."""
     activation: Activation = "tanh"
     """Activation function of the hidden layers."""
-    linear: list[Index] = Field([])
+    linear: list[Index] = Field([], max_length=MOST_LAYERS)
     """Indices of the hidden layers without an activation, counted from 0; -1 is the last."""
     initialisation: Literal["glorot-uniform", "he-normal", "sparse"] = "glorot-uniform"
     """Distribution of the initial weights; biases start at zero. ``glorot-uniform`` is uniform in
@@ -110,11 +121,11 @@ class MethodSpec(Section):
     name: MethodName = "kfra"
     """A second-order method (``kfra``, ``kflr``, ``kfac``, ``hessianfree``) or a first-order rule
     of pytensor-ml (``sgd``, ``momentum``, ``nesterov``, ``adam``)."""
-    samples: Count = 1
+    samples: Draws = 1
     """For ``kfac``: number of targets drawn per example."""
     rate: Positive = 1e-3
     """For first-order rules: the learning rate."""
-    halve_every: Count | None = None
+    halve_every: Period | None = None
     """For first-order rules: number of updates between halvings of the rate; by default it stays
     constant."""
 
@@ -142,12 +153,12 @@ class DampingSpec(Section):
     initial: Positive | None = None
     """For ``levenberg-marquardt``: the initial lambda; by default relative to the mean
     curvature."""
-    every: Count = 5
+    every: Period = 5
     """For ``levenberg-marquardt``: number of updates between adaptations, T1."""
     gamma: Literal["tied", "search"] = "tied"
     """How gamma is chosen: ``tied`` sets sqrt(lambda + eta); ``search`` takes the best of three
     values every ``gamma_every`` updates."""
-    gamma_every: Count = 20
+    gamma_every: Period = 20
     """For ``search``: number of updates between searches, T2."""
 
     @model_validator(mode="after")
@@ -168,7 +179,7 @@ class StepSpec(Section):
     """A fixed step length; by default the exact quadratic model sets it."""
     momentum: bool = True
     """Whether the previous update is a further direction of the quadratic model."""
-    groups: Count = 2
+    groups: Period = 2
     """Number of groups of consecutive layers; each has a separate step length."""
     examples: CountFromZero = 250
     """Number of examples of the batch for the curvature of the quadratic model; 0 means all."""
@@ -185,9 +196,9 @@ class ScheduleSpec(Section):
 
     curvature_decay: Share = 0.8
     """Weight of the old factors in their moving average."""
-    factors_every: Count = 5
+    factors_every: Period = 5
     """Number of updates between estimates of the factors."""
-    refresh_every: Count = 10
+    refresh_every: Period = 10
     """Number of updates between refreshes of the inverses, T3."""
     inverse: InverseName = "cholesky"
     """Strategy for inverting the damped blocks."""
@@ -200,7 +211,7 @@ class BudgetSpec(Section):
 
     updates: Count | None = None
     """Maximum number of updates."""
-    epochs: Positive | None = None
+    epochs: Passes | None = None
     """Maximum number of passes over the data."""
     seconds: Positive | None = None
     """Maximum number of seconds spent on updates, summed over all sessions of the run."""

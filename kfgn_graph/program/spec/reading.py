@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import tomllib
 from collections import Counter
 from importlib import resources
@@ -19,6 +20,10 @@ from kfgn_graph.program.spec.positions import Kind, key_lines
 
 SUFFIXES: dict[str, Kind] = {".toml": "toml", ".json": "json"}
 LARGEST = 1_000_000
+MOST_PARTS = 50
+"""Number of parts from which a dotted key is refused; the time to parse it grows as its square."""
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}){{{MOST_PARTS - 1}}}")
 _AT_LINE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
@@ -35,11 +40,16 @@ def read_spec(path: str | Path) -> GraphSpec:
     if path.suffix.lower() not in SUFFIXES:
         raise SpecError(f"{path}: the name of a spec must end in {' or '.join(SUFFIXES)}.")
     try:
-        if path.stat().st_size > LARGEST:
+        found = path.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+            raise SpecError(f"{path}: is not a file.")
+        if found.st_size > LARGEST:
             raise SpecError(f"{path}: a spec may have at most {LARGEST:,} bytes.")
-        content = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read ({error.strerror}).") from error
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"{path}: cannot be read ({reason}).") from error
     return parse_spec(_decoded(content, str(path)), SUFFIXES[path.suffix.lower()], str(path))
 
 
@@ -84,12 +94,20 @@ def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
     path = Path(argument)
     if str(argument) in presets():
         return preset(str(argument)), Path.cwd()
-    if path.suffix.lower() in SUFFIXES or path.exists():
+    if path.suffix.lower() in SUFFIXES or _exists(path):
         return read_spec(path), path.resolve().parent
     raise SpecError(
         f"{argument}: neither a file nor a preset{did_you_mean(argument, presets()) or '.'} "
         f"Presets: {', '.join(presets())}."
     )
+
+
+def _exists(path: Path) -> bool:
+    """Return whether a path exists; a path that the system refuses, as too long, does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def presets() -> dict[str, str]:
@@ -138,6 +156,8 @@ def _decoded(content: bytes, where: str) -> str:
 
 
 def _toml(text: str, where: str) -> dict[str, Any]:
+    if _LONG_KEY.search(text):
+        raise SpecError(f"{where}: nested too deeply: a key has {MOST_PARTS} parts or more.")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
