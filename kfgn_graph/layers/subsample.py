@@ -42,6 +42,7 @@ def leading_examples(
     output: TensorVariable | None,
     unmatched: str,
     count: int,
+    shared: Collection[Variable] = (),
 ) -> Leading | None:
     """Return the network on the first ``count`` examples.
 
@@ -52,6 +53,8 @@ def leading_examples(
     loss, params, output, unmatched
         What it was recognised from.
     count : int
+    shared : collection of Variable
+        The inputs whose leading axis does not enumerate examples.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def leading_examples(
         than ``count`` that is neither input nor parameter, such as constant data, or where static
         shapes within say so.
     """
-    inputs = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0]
+    inputs = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0 and v not in shared]
     others = {*graph_inputs([loss])} - {*inputs, *params}
     if not inputs or any(_length(v) > count for v in others):
         return None

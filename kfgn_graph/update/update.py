@@ -14,15 +14,15 @@ import numpy as np
 import pytensor
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.backends.base import Backend, mode_for
-from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.errors import SpecError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.overlapping import Overlapping
+from kfgn_graph.printing import printable
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
@@ -30,6 +30,7 @@ from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
 from kfgn_graph.update.batches import check_batch, check_batches, check_inputs
 from kfgn_graph.update.checkpoint import read_state, save_state
+from kfgn_graph.update.persistence import Persistent
 from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.update.summary import explain
 
@@ -52,14 +53,17 @@ class Update:
     def __init__(
         self, source: Source, inputs: Sequence[Variable], settings: Settings, backend: Backend
     ) -> None:
-        self._source = source
-        self.graph: LayerGraph = source.graph()
-        check_inputs(source.loss, inputs)
+        self._source = source.without_draws()
+        self.graph: LayerGraph = self._source.graph()
+        for v in (source.loss, *self._source.updates.values()):
+            check_inputs(v, inputs)
+        self._source = self._source.with_generators(backend.generators)
         self._inputs = tuple(inputs)
         self._settings = settings
         self._backend = backend
         self._state = new_state(self.graph, settings)
-        self._step = step_of(source, self.graph, settings, self._state)
+        self._step = step_of(self._source, self.graph, settings, self._state)
+        self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
         self._functions: dict[tuple[Any, ...], Function] = {}
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
 
@@ -146,7 +150,7 @@ class Update:
         if key not in self._functions:
             with fast_graph_construction():
                 self._functions[key] = self._compile(batch)
-            self._backend.place_state(self._persistent().values())
+            self._backend.place_state(self._persistent.variables.values())
         return self._functions[key]
 
     def _key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
@@ -158,7 +162,7 @@ class Update:
         inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
         static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
         static |= {p: static_alias(p) for p in self.graph.parameters}
-        if all(new.type == old.type for old, new in static.items()):
+        if all((new.type, new.name) == (old.type, old.name) for old, new in static.items()):
             inputs, step = list(self._inputs), self._step
         else:
             # recognised again, since canonicalisation leaves less where shapes are known
@@ -179,11 +183,7 @@ class Update:
         shape = array.shape
         if not self._backend.static_batch:
             shape = (variable.type.shape[:1] + shape[1:]) if shape else shape
-        return TensorType(variable.type.dtype, shape)(name=variable.name)
-
-    def _persistent(self) -> dict[str, SharedVariable]:
-        names = [f"parameters/{name}" for name in parameter_names(self.graph)]
-        return dict(zip(names, self.graph.parameters, strict=True)) | self._state.variables
+        return TensorType(variable.type.dtype, shape)(name=printable(variable.name))
 
     def averaged(self) -> dict[str, np.ndarray]:
         """Return copies of the parameters' averages over the updates so far.
@@ -211,8 +211,11 @@ class Update:
         -------
         dict
             NumPy arrays by name: ``parameters/<name>``, ``factors/<layer>/Q`` and so on.
+            ``shared/<name>`` are the loss's random generators, as integers, and its shared
+            variables with a default update. Its attribute ``settings`` records the method and the
+            kind of inverse, which :meth:`load_state` compares.
         """
-        return {name: np.array(v.get_value(borrow=True)) for name, v in self._persistent().items()}
+        return self._persistent.read()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what :meth:`state` returned.
@@ -220,27 +223,14 @@ class Update:
         Raises
         ------
         CheckpointError
-            If names, shapes or dtypes do not fit this update; nothing is changed.
+            If names, shapes or dtypes do not fit this update, or the state is from an update of
+            another method or kind of inverse; nothing is changed.
         """
-        own = self._persistent()
-        if set(state) != set(own):
-            raise CheckpointError(
-                f"the state does not fit: missing {sorted(set(own) - set(state))}, unknown "
-                f"{sorted(set(state) - set(own))}. It must be of the same network and settings."
-            )
-        for name, v in own.items():
-            there, here = np.asarray(state[name]), np.asarray(v.get_value(borrow=True))
-            if there.shape != here.shape or there.dtype != here.dtype:
-                raise CheckpointError(
-                    f"the state does not fit: {name} is {there.dtype} {there.shape}, but "
-                    f"{here.dtype} {here.shape} is wanted."
-                )
-        for name, v in own.items():
-            v.set_value(np.array(state[name]), borrow=True)
+        self._persistent.load(state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state` to a safetensors file, atomically."""
-        save_state(self.state(), path)
+        save_state(self._persistent.read(), path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Restore what :meth:`save` wrote.
@@ -248,7 +238,7 @@ class Update:
         Raises
         ------
         CheckpointError
-            If the file cannot be read or does not fit; nothing is changed.
+            If the file cannot be read, is altered or does not fit; nothing is changed.
         """
         self.load_state(read_state(path))
 
@@ -288,5 +278,5 @@ def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
         value=None,
         strict=None,
         container=parameter.container,
-        name=parameter.name,
+        name=printable(parameter.name),
     )
