@@ -7,6 +7,11 @@ from collections.abc import Iterable
 from pytensor.graph.basic import Apply, Variable
 
 
+def printable(name: str | None) -> str | None:
+    """Return a name with escapes for what cannot be written into generated source code."""
+    return name if name is None or name.isprintable() else ascii(name)[1:-1]
+
+
 def name_of(variable: Variable) -> str:
     """Return the name of a variable or, if it has none, the Op that computes it."""
     if variable.name:

@@ -2,47 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
+from pytensor.graph.traversal import ancestors
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads import split_at_head
+from kfgn_graph.layers.draws import Draw, without_draws
 from kfgn_graph.layers.graph import LayerGraph, recognise
 from kfgn_graph.layers.subsample import Leading, leading_examples
 from kfgn_graph.linalg.accumulation import marked
+from kfgn_graph.printing import printable
+
+Updates = Mapping[SharedVariable, Variable]
+#: From draws and next values to the same over other generators.
+Generators = Callable[[Sequence[TensorVariable], Updates], tuple[list[TensorVariable], Updates]]
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A network as the user describes it: the arguments of :func:`trace_layers`."""
+    """A network as the user describes it: the arguments of :func:`trace_layers`.
+
+    Attributes
+    ----------
+    draws : mapping
+        The inputs that stand for random draws, each with its draw; see :meth:`without_draws`.
+    updates : mapping
+        The next value of each shared variable that changes by itself, as a function of the draws.
+    """
 
     loss: TensorVariable
     params: Sequence[TensorSharedVariable]
     output: TensorVariable | None
     unmatched: str
+    draws: Mapping[TensorVariable, Draw] = field(default_factory=dict)
+    updates: Updates = field(default_factory=dict)
 
     def graph(self) -> LayerGraph:
         """Return the recognised graph."""
         return trace_layers(self.loss, self.params, self.output, self.unmatched)
 
+    @property
+    def _targets(self) -> list[TensorVariable]:
+        return [self.loss] if self.output is None else [self.loss, self.output]
+
+    def without_draws(self) -> Source:
+        """Return the same with its random draws replaced by inputs."""
+        found = without_draws(self._targets, self.params)
+        return self._with(found.targets, found.draws, found.updates)
+
     def replaced(self, replacements: Mapping[Variable, Variable]) -> Source:
         """Return the same over other inputs and parameters, whose shapes may be known better."""
-        targets = [self.loss] if self.output is None else [self.loss, self.output]
-        copies = clone_replace(targets, dict(replacements), rebuild_strict=False)
-        return Source(
-            copies[0],
-            [replacements.get(p, p) for p in self.params],
-            None if self.output is None else copies[1],
-            self.unmatched,
-        )
+        values = [draw.value for draw in self.draws.values()]
+        wanted = [*self._targets, *values, *self.updates.values()]
+        found = clone_replace(wanted, dict(replacements), rebuild_strict=False)
+        for v in ancestors(found):
+            if v.owner is not None:
+                v.name = printable(v.name)
+        copies = iter(found)
+        targets = [next(copies) for _ in self._targets]
+        draws = {v: replace(draw, value=next(copies)) for v, draw in self.draws.items()}
+        updates = dict(zip(self.updates, copies, strict=True))
+        params = [replacements.get(p, p) for p in self.params]
+        return replace(self._with(targets, draws, updates), params=params)
+
+    def with_generators(self, generators: Generators) -> Source:
+        """Return the same over a backend's own representation of random generators."""
+        values, updates = generators([d.value for d in self.draws.values()], self.updates)
+        pairs = zip(self.draws.items(), values, strict=True)
+        draws = {v: replace(draw, value=value) for (v, draw), value in pairs}
+        return self._with(self._targets, draws, updates)
+
+    def _with(
+        self,
+        targets: Sequence[TensorVariable],
+        draws: Mapping[TensorVariable, Draw],
+        updates: Updates,
+    ) -> Source:
+        loss, *outputs = targets
+        output = outputs[0] if outputs else None
+        return replace(self, loss=loss, output=output, draws=draws, updates=updates)
 
     def leading(self, graph: LayerGraph, count: int) -> Leading | None:
         """Return the network on the first ``count`` examples; see :func:`leading_examples`."""
-        return leading_examples(graph, self.loss, self.params, self.output, self.unmatched, count)
+        if any(draw.rows == "unknown" for draw in self.draws.values()):
+            return None
+        shared = [v for v, draw in self.draws.items() if draw.rows == "shared"]
+        return leading_examples(
+            graph, self.loss, self.params, self.output, self.unmatched, count, shared
+        )
 
 
 def trace_layers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,15 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.basic import AllocDiag, Eye
+from pytensor.tensor.variable import TensorVariable
 
 #: PyTensor's rewrites of products with matrices that are diagonal, or that select rows.
 STRUCTURED_PRODUCTS = ("dot_diag_to_elemwise", "selection_dot_to_indexing")
 #: Ops whose results PyTensor knows to be such matrices.
 STRUCTURED = (AllocDiag, Eye, SpecifyAssumptions)
+#: PyTensor's rewrite of draws that overwrite their generator, which an interrupted update would
+#: leave advanced.
+RANDOM_IN_PLACE = "random_make_inplace"
 
 
 def mode_for(backend: Backend, loss: Variable) -> Mode:
@@ -34,7 +38,8 @@ def mode_for(backend: Backend, loss: Variable) -> Mode:
         or any(isinstance(v, Constant) and getattr(v.type, "ndim", 0) > 1 for v in node.inputs)
         for node in nodes
     )
-    return backend.mode() if structured else backend.mode().excluding(*STRUCTURED_PRODUCTS)
+    mode = backend.mode().excluding(RANDOM_IN_PLACE)
+    return mode if structured else mode.excluding(*STRUCTURED_PRODUCTS)
 
 
 class Backend(ABC):
@@ -62,6 +67,20 @@ class Backend(ABC):
     def place_state(self, variables: Iterable[SharedVariable]) -> None:
         """Move the values of shared variables to the devices; by default nothing is moved."""
         return
+
+    def generators(
+        self, values: Sequence[TensorVariable], updates: Mapping[SharedVariable, Variable]
+    ) -> tuple[list[TensorVariable], Mapping[SharedVariable, Variable]]:
+        """Return random draws and next values over the random generators of the backend.
+
+        Parameters
+        ----------
+        values : sequence of TensorVariable
+            The draws, as functions of PyTensor's shared generators.
+        updates : mapping
+            The next values of shared variables, generators included.
+        """
+        return list(values), updates
 
     def array(self, value: Any) -> Any:
         """Return what a user passed as an array of the kind that compiled code reads.

@@ -23,6 +23,7 @@ from kfgn_graph.layers.checking import check_gradients, check_loss, check_parame
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.joint import exposed_outputs, reads_targets, with_joint_output
+from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
@@ -48,6 +49,9 @@ class Layer:
         The activations a that the layer reads, of shape (N, ..., d_in).
     preactivation : TensorVariable
         The pre-activation h, of shape (N, ..., d_out).
+    key : str
+        The name by which the layer's state is stored, ``<kind>/<key>/<part>``: the layer's name,
+        unless that contains ``/``.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Layer:
     bias: TensorSharedVariable | None
     input: TensorVariable
     preactivation: TensorVariable
+    key: str
 
     @property
     def matrix(self) -> TensorVariable:
@@ -239,20 +244,17 @@ def is_split_at_examples_loss(graph: LayerGraph) -> bool:
 
 def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:
     """Return the layers of the affine nodes whose weights are in ``parameters``."""
+    weights = [underlying_parameter(node.inputs[1], parameters) for node in nodes]
+    found = [(node, W) for node, W in zip(nodes, weights, strict=True) if W is not None]
+    layer_names = unique_names([weight.name for _, weight in found], "layer")
+    keys = unique_keys(layer_names)
     layers: list[Layer] = []
-    for node in nodes:
-        a, W, *bias = node.inputs
-        weight = underlying_parameter(W, parameters)
-        if weight is None:
-            continue
-        name = weight.name or f"layer{len(layers)}"
-        if any(layer.name == name for layer in layers):
-            name = f"{name}_{len(layers)}"
+    for (node, weight), name, key in zip(found, layer_names, keys, strict=True):
+        a, _, *biases = node.inputs
+        bias = underlying_parameter(biases[0], parameters) if biases else None
         h = node.outputs[0]
         h.name = h.name or f"{name}_preactivation"
-        layers.append(
-            Layer(name, weight, underlying_parameter(bias[0], parameters) if bias else None, a, h)
-        )
+        layers.append(Layer(name, weight, bias, a, h, key))
     return tuple(layers)
 
 

@@ -101,6 +101,12 @@ def _rewritten(
     return list(fgraph.outputs)
 
 
+def inlined(outputs: Sequence[Variable], parameters: Sequence[Variable]) -> list[Variable]:
+    """Return a copy of ``outputs`` in which every :class:`OpFromGraph` is inlined."""
+    copies = clone_get_equiv([], outputs, copy_inputs=False, copy_orphans=False)
+    return _rewritten([copies[v] for v in outputs], parameters, "inline")
+
+
 def rewrite_to_layers(
     outputs: Sequence[Variable], parameters: Sequence[Variable], dtype: str
 ) -> list[Variable]:
@@ -109,8 +115,7 @@ def rewrite_to_layers(
     The user's graph is copied and not changed. A root whose static leading length is 1 is treated
     as one of unknown length, so that canonicalisation does not drop the example axis.
     """
-    copies = clone_get_equiv([], outputs, copy_inputs=False, copy_orphans=False)
-    opened = _rewritten([copies[v] for v in outputs], parameters, "inline")
+    opened = inlined(outputs, parameters)
     general = {v: _with_unknown_batch(v) for v in _single_example_roots(opened, parameters)}
     opened = clone_replace(
         rebuild_with_dtype(opened, parameters, dtype), general, rebuild_strict=False

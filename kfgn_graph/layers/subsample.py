@@ -43,6 +43,7 @@ def leading_examples(
     output: TensorVariable | None,
     unmatched: str,
     count: int,
+    shared: Collection[Variable] = (),
 ) -> Leading | None:
     """Return the network on the first ``count`` examples.
 
@@ -53,6 +54,8 @@ def leading_examples(
     loss, params, output, unmatched
         What it was recognised from.
     count : int
+    shared : collection of Variable
+        The inputs whose leading axis does not enumerate examples.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def leading_examples(
         shapes within say so. None also where the rows of the output cannot be shown to be the
         examples, such as the tokens of all examples in one matrix.
     """
-    inputs = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0]
+    inputs = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0 and v not in shared]
     others = {*graph_inputs([loss])} - {*inputs, *params}
     if not inputs or any(_length(v) > count for v in others):
         return None

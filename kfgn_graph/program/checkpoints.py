@@ -155,10 +155,15 @@ def assign_parameters(
     Raises
     ------
     CheckpointError
-        A variable has no name or no value, or its value has another shape or dtype. No variable
-        is changed then.
+        A variable has no name or no value, or its value has another shape or dtype, or two
+        variables have one name. No variable is changed then.
     """
     for variable in variables:
+        if sum(v.name == variable.name for v in variables) > 1:
+            raise CheckpointError(
+                f"{variable.name!r} is the name of two variables, so that their values cannot be "
+                "told apart: give each a name."
+            )
         if variable.name not in values:
             raise CheckpointError(
                 f"no value for {variable.name or 'a variable without a name'}; there are values "

@@ -16,7 +16,7 @@ from kfgn_graph.program.runs import SNAPSHOTS
 from kfgn_graph.program.session import Session
 from kfgn_graph.program.storage import file_of_update
 from kfgn_graph.program.tensorboard import EventFile
-from kfgn_graph.program.watching import Guarded, Interruptions
+from kfgn_graph.program.watching import Guarded, Interruptions, Watcher
 
 
 @dataclass(frozen=True)

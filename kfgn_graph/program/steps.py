@@ -168,5 +168,7 @@ def _named(kind: str, variables: Sequence[SharedVariable]) -> dict[str, SharedVa
     named: dict[str, SharedVariable] = {}
     for index, variable in enumerate(variables):
         name = f"{kind}/{variable.name or index}"
-        named[name if name not in named else f"{name}_{index}"] = variable
+        while name in named:
+            name = f"{name}_{index}"
+        named[name] = variable
     return named

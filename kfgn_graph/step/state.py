@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytensor
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.layers.names import unique_names
+from kfgn_graph.printing import printable
 
 
 class State:
@@ -26,15 +28,17 @@ class State:
     ----------
     variables : dict of str to shared variable
         One for each name. A name of the form ``<kind>/<parameter>`` is one part of a vector over
-        all parameters, and ``<kind>/<layer>/<part>`` belongs to a layer.
+        all parameters, and ``<kind>/<layer>/<part>`` belongs to a layer, by its
+        :attr:`Layer.key`.
     """
 
     def __init__(self, graph: LayerGraph, initial: Mapping[str, np.ndarray]) -> None:
         self.variables: dict[str, TensorSharedVariable] = {
-            name: pytensor.shared(np.asarray(value), name=name, shape=np.shape(value))
+            name: pytensor.shared(np.asarray(value), name=printable(name), shape=np.shape(value))
             for name, value in initial.items()
         }
         self._names = parameter_names(graph)
+        self._keys = {id(layer.weight.container): layer.key for layer in graph.layers}
 
     def __getitem__(self, name: str) -> TensorSharedVariable:
         """Return the variable of a name, which must be there."""
@@ -51,8 +55,12 @@ class State:
         return [self.variables[f"{kind}/{name}"] for name in self._names]
 
     def of_layer(self, kind: str, layer: Layer) -> dict[str, TensorSharedVariable]:
-        """Return a layer's variables of one kind, by part; empty where none are kept."""
-        prefix = f"{kind}/{layer.name}/"
+        """Return a layer's variables of one kind, by part; empty where none are kept.
+
+        A layer is known by its weight's storage, since a graph of static shapes has other
+        variables with the same storage.
+        """
+        prefix = f"{kind}/{self._keys[id(layer.weight.container)]}/"
         return {
             name.removeprefix(prefix): v
             for name, v in self.variables.items()
@@ -71,15 +79,7 @@ def zero_vector(kind: str, graph: LayerGraph) -> dict[str, np.ndarray]:
 
 def parameter_names(graph: LayerGraph) -> list[str]:
     """Return a unique name for each parameter: the user's, or its index."""
-
-    def names() -> Iterator[str]:
-        taken: set[str] = set()
-        for index, p in enumerate(graph.parameters):
-            name = str(p.name or index)
-            taken.add(name := name if name not in taken else f"{name}_{index}")
-            yield name
-
-    return list(names())
+    return unique_names([p.name for p in graph.parameters])
 
 
 def factor_sizes(layer: Layer) -> tuple[int, int]:

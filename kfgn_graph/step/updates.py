@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
+import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.replace import graph_replace
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
@@ -44,7 +46,9 @@ def kfgn_updates(
     -------
     dict
         New values of the parameters and of the state, keyed by shared variable, for
-        :func:`pytensor.function`. A step that is not finite leaves the parameters as they are.
+        :func:`pytensor.function`. A step that is not finite leaves the parameters as they are. The
+        next states of the random generators that the loss draws from are included, and so are the
+        default updates of its shared variables.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def kfgn_updates(
     """
     chosen = settings_from(settings, kfgn_updates)
     preconditioner_of(chosen.method)  # refuses a method that cannot train
-    source = Source(loss, params, output, unmatched)
+    source = Source(loss, params, output, unmatched).without_draws()
     graph = source.graph()
     state = new_state(graph, chosen)
     marked(state["count"])  # which every function of this update reads
@@ -80,4 +84,25 @@ def step_of(source: Source, graph: LayerGraph, settings: Settings, state: State)
     """
     examples = settings.step_rule.examples
     leading = None if examples is None else source.leading(graph, examples)
-    return build_step(graph, settings, state, leading)
+    return completed(build_step(graph, settings, state, leading), source)
+
+
+def completed(step: Step, source: Source) -> Step:
+    """Return a step with its random draws, and the updates of the loss's own shared variables.
+
+    These are made in every update, rejected ones included, as in :func:`pytensor.function`. Only
+    real-valued variables keep their values if the update is skipped, since their new values may
+    not be finite.
+    """
+    if not source.draws and not source.updates:
+        return step
+    skipped, updates = step.statistics["skipped"], dict(step.updates)
+    for v, value in source.updates.items():
+        real = getattr(v.type, "dtype", "").startswith("float")
+        updates.setdefault(v, pt.switch(skipped, v, value).astype(v.type.dtype) if real else value)
+    drawn = {v: draw.value for v, draw in source.draws.items()}
+    results = iter(
+        graph_replace([*updates.values(), *step.statistics.values()], drawn, strict=False)
+    )
+    new = {v: next(results) for v in updates}
+    return Step(new, dict(zip(step.statistics, results, strict=True)))

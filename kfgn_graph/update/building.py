@@ -12,6 +12,7 @@ from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.graph import value_shape
 from kfgn_graph.overlapping import Overlapping
+from kfgn_graph.printing import printable
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
         value=None,
         strict=None,
         container=parameter.container,
-        name=parameter.name,
+        name=printable(parameter.name),
     )
 
 

@@ -1,7 +1,9 @@
-"""Saving and restoring everything that persists, as safetensors."""
+"""Saving and restoring everything that persists, as safetensors with a checksum."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,16 +14,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.update.persistence import SavedState
 
 FORMAT = "kfgn_graph-1"
+#: The metadata of a file, and of files from before there were checksums.
+METADATA, OLD_METADATA = {"format", "settings", "sha256"}, {"format"}
 
 
-def save_state(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write arrays to ``path``, atomically: a reader sees the old file or the new one.
+def save_state(state: SavedState, path: str | os.PathLike[str]) -> None:
+    """Write a state to ``path``, atomically: a reader sees the old file or the new one.
+
+    The metadata hold the record of its settings, and a SHA-256 over record and arrays.
 
     Parameters
     ----------
-    state : mapping of str to ndarray
+    state : SavedState
         What to write.
     path : path
         The file; its folder must exist.
@@ -32,7 +39,10 @@ def save_state(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) ->
         If the file cannot be written; an older file at ``path`` is left as it was.
     """
     target = Path(path)
-    data = save({name: np.asarray(a, order="C") for name, a in state.items()}, {"format": FORMAT})
+    arrays = {name: np.asarray(a, order="C") for name, a in state.items()}
+    record = json.dumps(state.settings or {}, sort_keys=True)
+    metadata = {"format": FORMAT, "settings": record, "sha256": digest(record, arrays)}
+    data = save(arrays, metadata)
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(
@@ -49,18 +59,37 @@ def save_state(state: Mapping[str, np.ndarray], path: str | os.PathLike[str]) ->
         raise CheckpointError(f"cannot write the state to {target}: {error}.") from error
 
 
-def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read arrays that :func:`save_state` wrote.
+def read_state(path: str | os.PathLike[str]) -> SavedState:
+    """Read a state that :func:`save_state` wrote.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, altered in its header, or not one of ours.
+        If the file is missing, truncated, altered, or not one of ours.
     """
     try:
         with safe_open(str(path), framework="numpy") as file:
-            if (file.metadata() or {}).get("format") != FORMAT:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
                 raise CheckpointError(f"{path} is not a state saved by kfgn_graph ({FORMAT}).")
-            return {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError, MemoryError) as error:
         raise CheckpointError(f"cannot read a state from {path}: {error}.") from error
+    if set(metadata) == OLD_METADATA:
+        return SavedState(arrays)
+    altered = set(metadata) != METADATA
+    if altered or digest(metadata["settings"], arrays) != metadata["sha256"]:
+        raise CheckpointError(
+            f"{path} is altered: its content does not match its SHA-256. Use another copy."
+        )
+    return SavedState(arrays, json.loads(metadata["settings"]))
+
+
+def digest(record: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of a record and of the names, dtypes, shapes and values of arrays."""
+    found = hashlib.sha256(record.encode())
+    for name in sorted(arrays):
+        a = np.asarray(arrays[name], order="C")
+        found.update(f"\n{name!r} {a.dtype.str} {a.shape} ".encode())
+        found.update(a.reshape(-1).view(np.uint8))
+    return found.hexdigest()

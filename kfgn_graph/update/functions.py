@@ -18,7 +18,7 @@ from pytensor.tensor.type import TensorType
 from kfgn_graph.backends.base import Backend, mode_for
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.printing import describe
+from kfgn_graph.printing import describe, printable
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State
 from kfgn_graph.step.updates import step_of
@@ -59,7 +59,7 @@ class Functions:
         self._settings, self._state, self._backend = settings, state, backend
         self._step = step_of(source, graph, settings, state)
         self._shapes = {p: value_shape(p) for p in graph.parameters}
-        self._fixed = fixed_variables(source.loss, graph.parameters)
+        self._fixed = fixed_variables(source.loss, {*graph.parameters, *source.updates})
         self._functions: dict[tuple[Any, ...], Function] = {}
 
     def of(
@@ -111,7 +111,7 @@ class Functions:
         static |= {p: static_alias(p) for p in self._shapes}
         if self._backend.static_batch:
             static |= {v: static_alias(v) for v in self._fixed}
-        if all(new.type == old.type for old, new in static.items()):
+        if all((new.type, new.name) == (old.type, old.name) for old, new in static.items()):
             inputs, step = list(self._inputs), self._step
         else:
             # recognised again, since canonicalisation leaves less where shapes are known
@@ -132,20 +132,20 @@ class Functions:
         shape = array.shape
         if not self._backend.static_batch:
             shape = (variable.type.shape[:1] + shape[1:]) if shape else shape
-        return TensorType(variable.type.dtype, shape)(name=variable.name)
+        return TensorType(variable.type.dtype, shape)(name=printable(variable.name))
 
 
 def fixed_variables(
-    loss: Variable, parameters: Collection[Variable]
+    loss: Variable, changing: Collection[Variable]
 ) -> tuple[TensorSharedVariable, ...]:
-    """Return the shared arrays that a loss reads but that are not trained, such as frozen layers.
+    """Return the shared arrays that a loss reads and no update changes, such as frozen layers.
 
     Those whose shape their type already states are left out.
     """
     return tuple(
         v
         for v in graph_inputs([loss])
-        if isinstance(v, TensorSharedVariable) and v not in parameters and None in v.type.shape
+        if isinstance(v, TensorSharedVariable) and v not in changing and None in v.type.shape
     )
 
 

@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
-from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 
 from kfgn_graph.backends.base import Backend
-from kfgn_graph.backends.interruptions import uninterrupted
-from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.step.initial_state import new_state
@@ -28,6 +25,7 @@ from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
 from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
+from kfgn_graph.update.persistence import Persistent
 from kfgn_graph.update.reading import BatchReader, drawn
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
@@ -53,15 +51,17 @@ class Update:
         self, source: Source, inputs: Sequence[Variable], settings: Settings, backend: Backend
     ) -> None:
         self._arguments = source, tuple(inputs)
+        source = source.without_draws()
         self.graph: LayerGraph = source.graph()
-        check_inputs(source.loss, inputs)
+        for v in (self._arguments[0].loss, *source.updates.values()):
+            check_inputs(v, inputs)
         minibatches = {}
         if backend.static_batch:
             minibatches = minibatches_of(source.loss, inputs, self.graph.parameters)
         if minibatches:
             source = source.replaced(minibatches)
             self.graph = source.graph()
-        self._source = source
+        self._source = source.with_generators(backend.generators)
         self._inputs = (*inputs, *minibatches.values())
         self._settings = settings
         self._backend = backend
@@ -72,6 +72,7 @@ class Update:
         self._functions = Functions(
             self._source, self.graph, self._inputs, settings, self._state, backend
         )
+        self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
         self._stalling = StallDetector()
 
@@ -211,11 +212,7 @@ class Update:
         ParameterError
             If a parameter has been given another shape.
         """
-        return self._functions.of(batch, lambda: self._persistent().values())
-
-    def _persistent(self) -> dict[str, SharedVariable]:
-        names = [f"parameters/{name}" for name in parameter_names(self.graph)]
-        return dict(zip(names, self.graph.parameters, strict=True)) | self._state.variables
+        return self._functions.of(batch, lambda: self._persistent.variables.values())
 
     def averaged(self) -> dict[str, np.ndarray]:
         """Return copies of the parameters' averages over the updates so far.
@@ -244,10 +241,12 @@ class Update:
         -------
         dict
             NumPy arrays by name: ``parameters/<name>``, ``factors/<layer>/Q`` and so on.
+            ``shared/<name>`` are the loss's random generators, as integers, and its shared
+            variables with a default update. Its attribute ``settings`` records the method and the
+            kind of inverse, which :meth:`load_state` compares.
         """
-        own = self._persistent().items()
         with self._lock:
-            return {name: np.array(v.get_value(borrow=True)) for name, v in own}
+            return self._persistent.read()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what :meth:`state` returned.
@@ -255,28 +254,15 @@ class Update:
         Raises
         ------
         CheckpointError
-            If names, shapes or dtypes do not fit this update; nothing is changed.
+            If names, shapes or dtypes do not fit this update, or the state is from an update of
+            another method or kind of inverse; nothing is changed.
         """
-        own = self._persistent()
-        if set(state) != set(own):
-            raise CheckpointError(
-                f"the state does not fit: missing {sorted(set(own) - set(state))}, unknown "
-                f"{sorted(set(state) - set(own))}. It must be of the same network and settings."
-            )
-        for name, v in own.items():
-            there, here = np.asarray(state[name]), v.container.storage[0]  # deleted or not
-            if there.shape != here.shape or there.dtype != here.dtype:
-                raise CheckpointError(
-                    f"the state does not fit: {name} is {there.dtype} {there.shape}, but "
-                    f"{here.dtype} {here.shape} is wanted."
-                )
-        new = [(v.container.storage, np.array(state[name])) for name, v in own.items()]
         with self._lock:
-            uninterrupted(lambda: put(new))
+            self._persistent.load(state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state` to a safetensors file, atomically."""
-        save_state(self.state(), path)
+        save_state(self._persistent.read(), path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Restore what :meth:`save` wrote.
@@ -284,7 +270,7 @@ class Update:
         Raises
         ------
         CheckpointError
-            If the file cannot be read or does not fit; nothing is changed.
+            If the file cannot be read, is altered or does not fit; nothing is changed.
         """
         self.load_state(read_state(path))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import unwrap
 from typing import Any
 
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import JAX, Mode
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
+from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.jax.linker import DonatingJAXLinker, options_of
@@ -95,6 +97,13 @@ class JAXBackend(Backend):
         for v in variables:
             value = v.get_value(borrow=True, return_internal_type=True)
             v.container.storage[0] = jax.device_put(value, self._replicated)
+
+    def generators(
+        self, values: Sequence[TensorVariable], updates: Mapping[SharedVariable, Variable]
+    ) -> tuple[list[TensorVariable], Mapping[SharedVariable, Variable]]:
+        from kfgn_graph.backends.jax.random_keys import over_keys
+
+        return over_keys(values, updates)
 
     def is_remote(self, array: Any) -> bool:
         import jax

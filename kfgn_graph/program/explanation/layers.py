@@ -36,6 +36,8 @@ class LayerShape:
         Whether its input depends on no other layer, so that no curvature propagates below it.
     last : bool
         Whether no other layer depends on it.
+    key : str or None
+        The name by which its state is stored; None if that is the layer's name.
     """
 
     name: str
@@ -47,6 +49,7 @@ class LayerShape:
     coupled: int
     first: bool
     last: bool
+    key: str | None = None
 
     @property
     def q(self) -> int:
@@ -85,6 +88,7 @@ def layer_shapes(graph: kfgn.LayerGraph, task: Task) -> list[LayerShape]:
                 prod(shared),
                 first=not below[layer],
                 last=layer.preactivation not in read,
+                key=layer.key,
             )
         )
     return shapes

@@ -31,7 +31,7 @@ def kept_by_layer(state: Mapping[str, np.ndarray], counter: Counter, itemsize: i
     vectors = sum(any(name.startswith(f"{kind}/") for name in state) for kind in VECTORS)
     kept = []
     for layer in counter.layers:
-        places = tuple(f"{kind}/{layer.name}/" for kind in ("factors", "inverses"))
+        places = tuple(f"{kind}/{layer.key or layer.name}/" for kind in ("factors", "inverses"))
         blocks = sum(v.nbytes for name, v in state.items() if name.startswith(places))
         kept.append(blocks + vectors * itemsize * layer.q * layer.outputs)
     return kept

@@ -85,8 +85,9 @@ class Preconditioner(ABC):
     def initial_state(cls, graph: LayerGraph, settings: Settings) -> dict[str, np.ndarray]:
         """Return what it keeps between updates: values before the first, by unique names.
 
-        ``<kind>/<layer>/<part>`` and ``<kind>/<parameter>`` are the names that
-        :meth:`State.of_layer` and :meth:`State.vector` find again.
+        ``<kind>/<layer.key>/<part>`` and ``<kind>/<parameter>`` are the names that
+        :meth:`State.of_layer` and :meth:`State.vector` find again; :func:`zero_vector` makes the
+        latter.
         """
         return {}
 

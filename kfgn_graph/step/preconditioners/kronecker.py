@@ -54,11 +54,11 @@ class KroneckerPreconditioner(Preconditioner):
         for layer in graph.layers:
             q, g = factor_sizes(layer)
             if settings.keeps_factors:
-                state[f"factors/{layer.name}/Q"] = np.zeros((q, q), dtype)
-                state[f"factors/{layer.name}/G"] = np.zeros((g, g), dtype)
+                state[f"factors/{layer.key}/Q"] = np.zeros((q, q), dtype)
+                state[f"factors/{layer.key}/G"] = np.zeros((g, g), dtype)
             if settings.keeps_inverses:
                 parts = settings.strategy.initial(q, g, dtype)
-                state |= {f"inverses/{layer.name}/{part}": v for part, v in parts.items()}
+                state |= {f"inverses/{layer.key}/{part}": v for part, v in parts.items()}
         return state
 
     @classmethod
