@@ -31,6 +31,7 @@ __all__ = [
     "find_head",
     "register_loss_head",
     "split_at_head",
+    "with_curvature",
 ]
 
 Matcher = Callable[[TensorVariable, TensorVariable, int], Head | None]
@@ -97,10 +98,15 @@ def split_at_head(graph: LayerGraph) -> LayerGraph:
     if joint is not None and not is_linear(joint.data_loss, [joint.output]):
         return joint
     bent = [split for found, split in classes if found is not Dependence.LINEAR]
-    if not bent:
+    return (curved or bent)[-1] if bent else with_curvature(graph)
+
+
+def with_curvature(graph: LayerGraph) -> LayerGraph:
+    """Return ``graph``, or raise :class:`CurvatureRuleNotFound` if its loss is linear in z."""
+    if is_linear(graph.data_loss, [graph.output]):
         raise CurvatureRuleNotFound(
-            f"the loss is linear in {name_of(graph.output)}, where it would be split from the "
-            "network, so that it has no curvature there. Pass as output= a variable in which it "
-            "is curved, such as the concatenation of all outputs of the network."
+            f"the loss is linear in {name_of(graph.output)}, where it is split from the network, "
+            "so that it has no curvature there. Pass as output= a variable in which it is "
+            "curved, such as the concatenation of all outputs of the network."
         )
-    return (curved or bent)[-1]
+    return graph

@@ -234,8 +234,10 @@ def test_labels_masked_by_a_switch_split_at_the_logits() -> None:
 def test_a_loss_without_curvature_is_refused() -> None:
     x, y = pt.matrix("x", shape=(None, D)), pt.matrix("y", shape=(None, M))
     W = pytensor.shared(np.ones((D, M)), name="W", shape=(D, M))
-    with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)linear.*output="):
-        kfgn.trace_layers((y * (x @ W)).mean(), [W])
+    z = x @ W
+    for output in (None, z):
+        with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)linear.*output="):
+            kfgn.trace_layers((y * z).mean(), [W], output=output)
 
 
 def test_outputs_with_different_rows_are_refused() -> None:
