@@ -247,3 +247,25 @@ def test_outputs_with_different_rows_are_refused() -> None:
     loss = ((x.reshape((-1, D)) @ A) ** 2).mean() + ((x.mean(axis=1) @ B) ** 2).mean()
     with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)outputs.*output="):
         kfgn.trace_layers(loss, [A, B])
+
+
+def test_a_concave_function_of_an_examples_loss_is_split_at_the_outputs() -> None:
+    """The targets are the inputs, and the loss of an example is bent once more."""
+    x = pt.matrix("x", shape=(None, D))
+    p = {
+        n: pytensor.shared(np.full((D, D), 0.1 * k), name=n, shape=(D, D))
+        for k, n in enumerate("AB", 1)
+    }
+    mean, log_variance = x @ p["A"], x @ p["B"]
+    energy = (0.5 * log_variance + 0.5 * (x - mean) ** 2 * pt.exp(-log_variance)).sum(axis=1)
+    graph = kfgn.trace_layers(pt.log(2.0 + pt.exp(energy)).mean(), list(p.values()))
+    assert graph.output.type.shape[1] == 2 * D
+
+
+def test_a_skip_connection_is_not_a_loss() -> None:
+    x, y = pt.matrix("x", shape=(None, D)), pt.matrix("y", shape=(None, D))
+    p = {n: pytensor.shared(np.eye(D), name=n, shape=(D, D)) for n in "AB"}
+    h = x @ p["A"]
+    z = pt.tanh(h) @ p["B"] + h + x
+    graph = kfgn.trace_layers(((z - y) ** 4).sum(axis=1).mean(), list(p.values()))
+    assert graph.output.type.shape[1] == D
