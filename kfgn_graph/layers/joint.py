@@ -19,7 +19,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.traversal import value_roots
 
-Size = TensorVariable | int
+type Size = TensorVariable | int
 
 
 def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[TensorVariable]:
