@@ -9,7 +9,7 @@ from pytensor.graph.basic import Variable
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.backends import resolve_backend
+from kfgn_graph.backends import check_dtypes, resolve_backend
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import SettingNames, settings_from, takes_settings
 from kfgn_graph.tracing import Source
@@ -71,4 +71,6 @@ def compile_update(
     preconditioner_of(chosen.method)  # refuses a method that cannot train
     compiler = resolve_backend(backend, devices)
     with fast_graph_construction():
-        return Update(Source(loss, params, output, unmatched), inputs, chosen, compiler)
+        update = Update(Source(loss, params, output, unmatched), inputs, chosen, compiler)
+    check_dtypes(loss, compiler.name)
+    return update

@@ -12,7 +12,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads import split_at_head
+from kfgn_graph.heads import split_at_head, with_curvature
 from kfgn_graph.layers.draws import Draw, without_draws
 from kfgn_graph.layers.graph import LayerGraph, recognise
 from kfgn_graph.layers.subsample import Leading, leading_examples
@@ -116,7 +116,9 @@ def trace_layers(
     output : TensorVariable, optional
         The variable at which the loss is split from the network. By default it is the variable
         nearest to the network at which the loss has a closed form (squared error, Bernoulli or
-        softmax cross-entropy), or else the last variable that depends on the network alone.
+        softmax cross-entropy), or else the last variable that depends on the network alone and
+        in which the loss is nonlinear, or else the concatenation of all affine maps that the loss
+        reads.
     unmatched : {'error', 'gradient', 'freeze'}
         What to do with a parameter that is not the weight or bias of exactly one affine map:
         raise an error, train it by plain gradient steps, or leave it unchanged.
@@ -135,10 +137,11 @@ def trace_layers(
     NotABatchLossError
         If the loss is not a scalar, or may mix examples.
     CurvatureRuleNotFound
-        If no single variable splits the loss from the network.
+        If no variable splits the loss from the network, or the loss is linear in the one that
+        does.
     """
     graph = recognise(loss, params, output, unmatched)
     for v in (graph.loss, *graph.example_axes):
         if v.owner is not None:
             marked(v)
-    return graph if output is not None else split_at_head(graph)
+    return split_at_head(graph) if output is None else with_curvature(graph)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import graph_inputs, toposort
+
 import kfgn_graph.backends.inverses
 import kfgn_graph.backends.registration
 import kfgn_graph.backends.rewrites.accumulation  # noqa: F401  for their registration
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BackendError
+from kfgn_graph.printing import describe
 
 NAMES = ("auto", "jax", "numba", "c")
 
@@ -53,4 +57,16 @@ def resolve_backend(name: str, devices: int | None = None) -> Backend:
     return CBackend()
 
 
-__all__ = ["NAMES", "Backend", "resolve_backend"]
+def check_dtypes(loss: Variable, backend: str) -> None:
+    """Raise :class:`BackendError` if a loss has float16 variables, which Numba cannot compile."""
+    if backend != "numba":
+        return
+    for v in [*graph_inputs([loss]), *(u for n in toposort([loss]) for u in n.outputs)]:
+        if getattr(v.type, "dtype", None) == "float16":
+            raise BackendError(
+                f"{describe(v)} has dtype float16, which Numba does not compile: convert it to "
+                "float32, or use backend='jax' or backend='c'."
+            )
+
+
+__all__ = ["NAMES", "Backend", "check_dtypes", "resolve_backend"]

@@ -17,7 +17,7 @@ from kfgn_graph.heads.joint import JointHead, match_joint
 from kfgn_graph.heads.linearity import Dependence, dependence, is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
 from kfgn_graph.heads.squared_error import SquaredErrorHead
-from kfgn_graph.layers.graph import LayerGraph, is_split_at_examples_loss, split_jointly
+from kfgn_graph.layers.graph import LayerGraph, read_with_data, split_jointly
 from kfgn_graph.printing import name_of
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "find_head",
     "register_loss_head",
     "split_at_head",
+    "with_curvature",
 ]
 
 Matcher = Callable[[TensorVariable, TensorVariable, int], Head | None]
@@ -91,16 +92,30 @@ def split_at_head(graph: LayerGraph) -> LayerGraph:
             return split
     classes = [(dependence(graph.data_loss, [split.output]), split) for split in splits]
     curved = [split for found, split in classes if found is Dependence.CURVED]
-    if curved and not is_split_at_examples_loss(graph):
+    if curved and not _is_at_examples_loss(graph):
         return curved[-1]
     joint = split_jointly(graph)
     if joint is not None and not is_linear(joint.data_loss, [joint.output]):
         return joint
     bent = [split for found, split in classes if found is not Dependence.LINEAR]
-    if not bent:
+    return (curved or bent)[-1] if bent else with_curvature(graph)
+
+
+def _is_at_examples_loss(graph: LayerGraph) -> bool:
+    """Return whether the candidate nearest to the network is the loss of an example, or a part.
+
+    It combines several affine maps with data, and not linearly as a skip connection does.
+    """
+    exposed = read_with_data(graph)
+    return bool(exposed) and not is_linear(graph.candidates[0], exposed)
+
+
+def with_curvature(graph: LayerGraph) -> LayerGraph:
+    """Return ``graph``, or raise :class:`CurvatureRuleNotFound` if its loss is linear in z."""
+    if is_linear(graph.data_loss, [graph.output]):
         raise CurvatureRuleNotFound(
-            f"the loss is linear in {name_of(graph.output)}, where it would be split from the "
-            "network, so that it has no curvature there. Pass as output= a variable in which it "
-            "is curved, such as the concatenation of all outputs of the network."
+            f"the loss is linear in {name_of(graph.output)}, where it is split from the network, "
+            "so that it has no curvature there. Pass as output= a variable in which it is "
+            "curved, such as the concatenation of all outputs of the network."
         )
-    return (curved or bent)[-1]
+    return graph

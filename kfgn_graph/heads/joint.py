@@ -155,18 +155,16 @@ def _slices(
     if not _is_concatenation(z) or z.type.ndim != example_axes + 1 or z.type.shape[-1] is None:
         return None
     clients = clients_of(toposort([loss]))
-    found = [(_span(node, example_axes), node) for node, _ in clients.get(z, [])]
-    spans = sorted(span for span, _ in found if span is not None)
-    edges = [0, *(stop for _, stop in spans)]
-    if len(spans) != len(found) or [start for start, _ in spans] != edges[:-1]:
+    found: dict[tuple[int, int], Apply] = {}
+    for node, _ in clients.get(z, []):
+        span = _span(node, example_axes)
+        if span is None or span in found:
+            return None
+        found[span] = node
+    edges = [0, *(stop for _, stop in sorted(found))]
+    if [start for start, _ in sorted(found)] != edges[:-1] or edges[-1] != z.type.shape[-1]:
         return None
-    if edges[-1] != z.type.shape[-1]:
-        return None
-    return [(_specified(node.outputs[0], clients), span) for span, node in sorted(found, key=_key)]
-
-
-def _key(pair: tuple[tuple[int, int], Apply]) -> tuple[int, int]:
-    return pair[0]
+    return [(_specified(found[span].outputs[0], clients), span) for span in sorted(found)]
 
 
 def _is_concatenation(z: TensorVariable) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.scalar import Cast
@@ -49,8 +50,12 @@ def _is_arange_along(index: Variable, axis: int, n_axes: int) -> bool:
         position = index.owner.op.new_order.index(0)
         index = index.owner.inputs[0]
     is_arange = index.owner is not None and isinstance(index.owner.op, ARange)
-    constant = isinstance(index, Constant) and list(index.data) == list(range(len(index.data)))
-    return (is_arange or constant) and position == axis < n_axes
+    if isinstance(index, Constant):
+        long = [k for k, length in enumerate(index.data.shape) if length != 1]
+        position = long[0] if len(long) == 1 and index.type.ndim > 1 else position
+        is_arange = np.array_equal(np.ravel(index.data), np.arange(index.data.size))
+        is_arange = is_arange and len(long) <= 1
+    return is_arange and position == axis < n_axes
 
 
 @example_axes.register(JoinDims)

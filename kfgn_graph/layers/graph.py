@@ -22,7 +22,7 @@ from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
-from kfgn_graph.layers.joint import exposed_outputs, reads_targets, with_joint_output
+from kfgn_graph.layers.joint import exposed_outputs, reads_batch, with_joint_output
 from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
@@ -234,12 +234,12 @@ def split_jointly(graph: LayerGraph) -> LayerGraph | None:
     return _assemble(loss, graph.parameters, z, graph.unmatched_treatment)
 
 
-def is_split_at_examples_loss(graph: LayerGraph) -> bool:
-    """Return whether the candidate nearest to the network combines outputs with targets."""
+def read_with_data(graph: LayerGraph) -> list[TensorVariable]:
+    """Return the affine maps that the nearest candidate combines with batch inputs, if several."""
     varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
     nearest = graph.candidates[0]
     exposed = exposed_outputs(nearest, varying)
-    return len(exposed) > 1 and reads_targets(nearest, exposed)
+    return exposed if len(exposed) > 1 and reads_batch(nearest, exposed) else []
 
 
 def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:

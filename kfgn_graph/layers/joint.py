@@ -19,7 +19,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.traversal import value_roots
 
-Size = TensorVariable | int
+type Size = TensorVariable | int
 
 
 def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[TensorVariable]:
@@ -45,12 +45,10 @@ def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[Te
     return [node.outputs[0] for node in toposort([loss]) if node.outputs[0] in found]
 
 
-def reads_targets(v: Variable, exposed: Sequence[Variable]) -> bool:
-    """Return whether v is made of the exposed outputs and of batch inputs that no layer reads."""
+def reads_batch(v: Variable, exposed: Sequence[Variable]) -> bool:
+    """Return whether v reads the values of a batch input other than through ``exposed``."""
     batch = set(explicit_graph_inputs([v]))
-    layers = [w for u in exposed for w in u.owner.inputs[:1]]
-    targets = batch - value_roots(layers)
-    return bool(targets & value_roots([v], stop=exposed))
+    return bool(batch & value_roots([v], stop=exposed))
 
 
 def with_joint_output(

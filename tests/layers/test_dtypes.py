@@ -137,3 +137,10 @@ def test_half_precision_parameters_are_refused() -> None:
     loss = ((pt.tensor("x", dtype="float16", shape=(None, D)) @ W) ** 2).mean()
     with pytest.raises(kfgn.ParameterError, match=r"(?s)half.*float16.*float32"):
         kfgn.trace_layers(loss, [W])
+
+
+def test_half_precision_data_on_numba_are_refused() -> None:
+    W = pytensor.shared(np.ones((D, K), "float32"), name="W", shape=(D, K))
+    x = pt.tensor("half_data", dtype="float16", shape=(None, D))
+    with pytest.raises(kfgn.BackendError, match=r"(?s)half_data.*float16.*float32"):
+        kfgn.compile_update(((x @ W) ** 2).mean(), [W], [x], backend="numba")

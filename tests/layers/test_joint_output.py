@@ -14,6 +14,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
+from kfgn_graph.heads import find_head
 from tests.harness import MODES, assert_close, in_python
 from tests.reference.output_curvature import gauss_newton
 from tests.stepping import on_backends
@@ -185,8 +186,6 @@ def test_blocks_are_those_of_all_outputs_together(name: str, static: bool) -> No
 
 
 def test_outputs_that_meet_in_a_sum_have_a_head_each() -> None:
-    from kfgn_graph.heads import find_head
-
     for problem in PROBLEMS.values():
         loss, p, _ = built(problem)
         head = find_head(kfgn.trace_layers(loss, list(p.values())))
@@ -194,15 +193,19 @@ def test_outputs_that_meet_in_a_sum_have_a_head_each() -> None:
 
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
-@pytest.mark.parametrize("method", [kfgn.KFLR(), kfgn.KFRA(), kfgn.KFAC()], ids=str)
-@pytest.mark.parametrize("name", ["mean and log variance", "autoencoder"])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("mean and log variance", kfgn.KFLR()),
+        ("mean and log variance", kfgn.KFAC()),
+        ("autoencoder", kfgn.KFRA()),
+    ],
+    ids=str,
+)
 def test_training_makes_steps(name: str, method: Any, backend: str) -> None:
     loss, p, inputs = built(PROBLEMS[name])
-    used = [v for v in inputs if v in pytensor.graph.traversal.ancestors([loss])]
-    arrays = batch(n=300)
-    given = [a for v, a in zip(inputs, arrays, strict=True) if v in used]
-    update = kfgn.compile_update(loss, list(p.values()), used, method=method, backend=backend)
-    stats = [update(*given) for _ in range(10)]
+    update = kfgn.compile_update(loss, list(p.values()), inputs, method=method, backend=backend)
+    stats = [update(*batch(n=300)) for _ in range(10)]
     assert not any(s.skipped for s in stats)
     assert float(stats[-1].loss) < float(stats[0].loss) - 0.1
 
@@ -231,8 +234,10 @@ def test_labels_masked_by_a_switch_split_at_the_logits() -> None:
 def test_a_loss_without_curvature_is_refused() -> None:
     x, y = pt.matrix("x", shape=(None, D)), pt.matrix("y", shape=(None, M))
     W = pytensor.shared(np.ones((D, M)), name="W", shape=(D, M))
-    with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)linear.*output="):
-        kfgn.trace_layers((y * (x @ W)).mean(), [W])
+    z = x @ W
+    for output in (None, z):
+        with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)linear.*output="):
+            kfgn.trace_layers((y * z).mean(), [W], output=output)
 
 
 def test_outputs_with_different_rows_are_refused() -> None:
@@ -242,3 +247,25 @@ def test_outputs_with_different_rows_are_refused() -> None:
     loss = ((x.reshape((-1, D)) @ A) ** 2).mean() + ((x.mean(axis=1) @ B) ** 2).mean()
     with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)outputs.*output="):
         kfgn.trace_layers(loss, [A, B])
+
+
+def test_a_concave_function_of_an_examples_loss_is_split_at_the_outputs() -> None:
+    """The targets are the inputs, and the loss of an example is bent once more."""
+    x = pt.matrix("x", shape=(None, D))
+    p = {
+        n: pytensor.shared(np.full((D, D), 0.1 * k), name=n, shape=(D, D))
+        for k, n in enumerate("AB", 1)
+    }
+    mean, log_variance = x @ p["A"], x @ p["B"]
+    energy = (0.5 * log_variance + 0.5 * (x - mean) ** 2 * pt.exp(-log_variance)).sum(axis=1)
+    graph = kfgn.trace_layers(pt.log(2.0 + pt.exp(energy)).mean(), list(p.values()))
+    assert graph.output.type.shape[1] == 2 * D
+
+
+def test_a_skip_connection_is_not_a_loss() -> None:
+    x, y = pt.matrix("x", shape=(None, D)), pt.matrix("y", shape=(None, D))
+    p = {n: pytensor.shared(np.eye(D), name=n, shape=(D, D)) for n in "AB"}
+    h = x @ p["A"]
+    z = pt.tanh(h) @ p["B"] + h + x
+    graph = kfgn.trace_layers(((z - y) ** 4).sum(axis=1).mean(), list(p.values()))
+    assert graph.output.type.shape[1] == D

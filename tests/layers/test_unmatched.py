@@ -49,9 +49,15 @@ def scaled_hidden(x: Any, y: Any) -> tuple[Any, dict[str, Any], set[str]]:
 
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
-@pytest.mark.parametrize("method", [kfgn.KFLR(), kfgn.HessianFree()], ids=["KFLR", "HessianFree"])
 @pytest.mark.parametrize(
-    "network", [tied_autoencoder, noise_scale, single_noise_scale, scaled_hidden]
+    ("network", "method"),
+    [
+        (tied_autoencoder, kfgn.KFLR()),
+        (noise_scale, kfgn.KFLR()),
+        (single_noise_scale, kfgn.HessianFree()),
+        (scaled_hidden, kfgn.HessianFree(block=True)),
+    ],
+    ids=["tied", "scale", "float32 scale", "hidden scale"],
 )
 def test_every_parameter_moves(network: Any, method: Any, backend: str) -> None:
     x, y = pt.matrix("x", shape=(None, D)), pt.matrix("y", shape=(None, 1))
