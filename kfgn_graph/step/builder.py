@@ -22,7 +22,7 @@ from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inn
 from kfgn_graph.step.damping import (
     applied_damping,
     factored_gamma,
-    initial_curvature,
+    first_damping,
     least_damping,
 )
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
@@ -169,7 +169,7 @@ class StepBuilder:
 
     def _damping(self, preconditioner: Preconditioner) -> tuple[TensorVariable, TensorVariable]:
         """Return lambda of this update, and whether the dtype's precision raised it."""
-        damping = self.damping_rule.first(self._initial_curvature())
+        damping = self._first_damping()
         kept = self.state.get("damping")
         if kept is not None:
             # a sum, since XLA gives a constant that a branch returns a dtype of its own
@@ -179,11 +179,11 @@ class StepBuilder:
         least = least_damping(preconditioner.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
 
-    def _initial_curvature(self) -> TensorVariable:
-        """Return the loss's curvature in an output, summed over examples: the mean of K."""
+    def _first_damping(self) -> TensorVariable:
+        """Return lambda of the first update, from the loss's curvature in an output."""
         hessian = self.head.summed_hessian()
-        curvature = pt.trace(hessian) / hessian.shape[0].astype(self.dtype)
-        return initial_curvature(curvature, norm(self.gradient))
+        outputs = hessian.shape[0].astype(self.dtype)
+        return first_damping(self.damping_rule, pt.trace(hessian), outputs, norm(self.gradient))
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Constant
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.arguments import positive, positive_count
@@ -88,7 +89,7 @@ class Damping(GammaRule, ABC):
         output_curvature : scalar TensorVariable
             The mean diagonal entry of the loss's Hessian at the network's output, summed over
             the first batch, :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`; where the loss has no
-            curvature, the gradient's norm: see :func:`initial_curvature`.
+            curvature, the gradient's norm: see :func:`first_damping`.
         """
 
     def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
@@ -238,22 +239,30 @@ class LevenbergMarquardt(Damping):
         return damping * np.asarray(self.failure_factor, damping.type.dtype)
 
 
-def initial_curvature(curvature: TensorVariable, slope: TensorVariable) -> TensorVariable:
-    r"""Return :math:`\max(c, s - c/\epsilon)`, the curvature that sets the first lambda.
+def first_damping(
+    rule: Damping, trace: TensorVariable, outputs: TensorVariable, slope: TensorVariable
+) -> TensorVariable:
+    r"""Return a rule's first lambda for the curvature :math:`\max(c, s - c/\epsilon)`.
 
     It is c where the loss has curvature, :math:`c \ge \epsilon s`. Where it has none, it is s, the
     curvature that makes the first step along the gradient as long as 1. It is continuous in c.
 
     Parameters
     ----------
-    curvature : scalar TensorVariable
-        c, the loss's curvature in an output.
+    rule : Damping
+        The damping rule.
+    trace, outputs : scalar TensorVariables
+        The trace of the loss's Hessian at the output, summed over examples, and the number of
+        outputs: c is their quotient.
     slope : scalar TensorVariable
         s, the norm of the gradient over all parameters.
     """
-    dtype = curvature.type.dtype
-    present = pt.maximum(curvature, np.asarray(0, dtype)) / np.asarray(ABSENT, dtype)
-    return pt.maximum(curvature, slope - present)
+    present = rule.first(trace / outputs)
+    if isinstance(present, Constant):
+        return present
+    # a switch, since a maximum within `first` would keep its constants from being merged
+    share = pt.abs(trace) / (outputs * np.asarray(ABSENT, trace.type.dtype))
+    return pt.switch(pt.lt(share, slope), rule.first(slope - share), present)
 
 
 def applied_damping(damping: TensorVariable) -> TensorVariable:

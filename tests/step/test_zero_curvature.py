@@ -11,7 +11,7 @@ import pytest
 from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.step.damping import ABSENT, initial_curvature
+from kfgn_graph.step.damping import ABSENT, first_damping
 from tests.harness import MODES, compile_graph
 from tests.stepping import on_backends, thorough
 
@@ -129,9 +129,10 @@ def test_the_first_step_is_the_gradient_s_over_lambda(l2: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_first_curvature_is_continuous_and_unchanged_where_there_is_some(dtype: str) -> None:
+def test_the_first_lambda_is_continuous_and_unchanged_where_there_is_curvature(dtype: str) -> None:
     c, s = pt.scalar("c", dtype=dtype), pt.scalar("s", dtype=dtype)
-    function = compile_graph([c, s], initial_curvature(c, s))
+    rule = kfgn.LevenbergMarquardt(initial_ratio=1.0)
+    function = compile_graph([c, s], first_damping(rule, c, pt.constant(np.ones((), dtype)), s))
 
     def found(curvature: float, slope: float) -> float:
         return float(function(np.asarray(curvature, dtype), np.asarray(slope, dtype)))
