@@ -114,8 +114,6 @@ class JAXBackend(Backend):
     def many(
         self, function: Function, data: Sequence[Any], batches: Any, new: bool, fallible: bool
     ) -> list[Any]:
-        import jax
-
         if self._devices is not None:
             return super().many(function, data, batches, new, fallible)
         if function not in self._loops:
@@ -130,7 +128,7 @@ class JAXBackend(Backend):
 
         outputs = self._attempt(run, storages, fallible)
         if any(map(is_shared, data)):
-            jax.block_until_ready(outputs)
+            outputs[0].block_until_ready()
         return outputs
 
     def _attempt(
