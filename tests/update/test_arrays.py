@@ -141,6 +141,11 @@ def test_an_array_that_cannot_be_read_is_refused(x: Any, remedy: str, update: kf
     assert_identical(state_of(update), before)
 
 
+def test_masked_rows_are_refused(update: kfgn.Update) -> None:
+    with pytest.raises(kfgn.BatchError, match="masked"):
+        update.many((X, Y, 0.5), np.ma.masked_equal(np.arange(N)[None], 3))
+
+
 def test_an_array_of_jax_that_no_longer_exists_is_refused(update: kfgn.Update) -> None:
     jax = pytest.importorskip("jax")
     deleted = jax.numpy.asarray(X)

@@ -22,6 +22,8 @@ from kfgn_graph.backends.interruptions import uninterrupted
 from kfgn_graph.backends.transactions import attempt
 from tests.stepping import assert_identical, slow, state_of
 
+pytestmark = pytest.mark.thorough
+
 BACKENDS = ["jax", slow("numba"), slow("c")]
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(64, 20)), RNG.normal(size=(64, 5))
