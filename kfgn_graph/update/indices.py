@@ -185,8 +185,10 @@ def check(use: Use, index: np.ndarray, length: int, inputs: Sequence[Variable]) 
         return
     place = tuple(int(i) for i in np.argwhere(outside)[0])
     root = rearranged(use.index)
-    if root in inputs or isinstance(root, SharedVariable):
+    if root in inputs:
         what = f"input {describe(root)} has"
+    elif isinstance(root, SharedVariable):
+        what = f"the shared variable {describe(root)} has"
     else:
         read = [v for v in inputs if v in set(ancestors([use.index]))]
         what = f"the index {name_of(use.index)}, computed from {names(read) or 'data'}, has"
