@@ -39,10 +39,10 @@ def uninterrupted[T](action: Callable[[], T], recoverable: bool = False) -> T:
     if threading.current_thread() is not threading.main_thread():
         return action()
     handlers = {n: h for n in SIGNALS if callable(h := _signal.getsignal(n))}
-    waiting: list[int] = []
+    waiting: list[tuple[int, FrameType | None]] = []
 
     def defer(number: int, frame: FrameType | None) -> None:
-        waiting.append(number)
+        waiting.append((number, frame))
         if recoverable and len(waiting) > 1:
             handlers[number](number, frame)
 
@@ -68,14 +68,18 @@ def _restore(handlers: Mapping[int, Any], numbers: Sequence[int]) -> None:
             _signal.signal(last, handlers[last])
 
 
-def _deliver(waiting: Sequence[int]) -> None:
-    """Raise the signals; after a handler that raises, those of other kinds only."""
+def _deliver(waiting: Sequence[tuple[int, FrameType | None]]) -> None:
+    """Call the handlers of signals; after one that raises, those of other signals only."""
     if not waiting:
         return
-    first, *others = waiting
+    (number, frame), *others = waiting
+    handler = _signal.getsignal(number)
     try:
-        signal.raise_signal(first)
+        if callable(handler):
+            handler(number, frame)
+        else:  # an earlier handler has restored the default action
+            signal.raise_signal(number)
     except BaseException:
-        _deliver([n for n in others if n != first])
+        _deliver([other for other in others if other[0] != number])
         raise
     _deliver(others)

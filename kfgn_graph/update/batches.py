@@ -96,6 +96,8 @@ def check_batches(batches: Any, data: Sequence[Any]) -> np.ndarray:
         If they are not a table of integers, or there is no such row in the data.
     """
     rows = np.asarray(batches)
+    if np.ma.is_masked(batches):
+        raise BatchError("batches have masked entries, which would be read as numbers of rows.")
     if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
         raise BatchError(
             f"batches must be a table (T, B) of row numbers, one row a batch, not an array of "

@@ -41,7 +41,9 @@ def minibatches_of(
         if isinstance(node.op, Subtensor) and _is_of_unknown_length(node, inputs):
             out = node.outputs[0]
             if out.type.ndim and not reads(out, parameters):
-                found[out] = TensorType(out.type.dtype, (None, *out.type.shape[1:]))(name=out.name)
+                shape = (None, *out.type.shape[1:])
+                name = out.name or node.inputs[0].name
+                found[out] = TensorType(out.type.dtype, shape)(name=name)
     return found
 
 
