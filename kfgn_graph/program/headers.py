@@ -112,6 +112,7 @@ class Counters(_Part):
     update: Count
     seconds: Seconds
     lost: Count
+    untaken: Count = 0
 
 
 class MetricsRecord(_Part):
