@@ -47,6 +47,7 @@ def unchanged(trained):
         ("machine", {"versions": {"numpy": None}}, "machine.versions.numpy: found null"),
         ("parameters", 1.5, "parameters: found 1.5"),
         ("spec", "x", "spec: found"),
+        ("machine", {"versions": {"\ud800": "1"}}, "surrogates not allowed"),
         ("created", ..., "created is missing"),
     ],
 )
