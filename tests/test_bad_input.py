@@ -158,3 +158,9 @@ def test_the_c_backend_without_a_compiler(
     monkeypatch.setattr(pytensor.config, "cxx", "")
     with pytest.raises(kfgn.BackendError, match=r"(?s)compiler.*install"):
         compile_case(problem, backend="c")
+
+
+@pytest.mark.parametrize("name", ["refresh_every", "factors_every"])
+def test_a_period_beyond_32_bits_is_refused(name):
+    with pytest.raises(kfgn.SpecError, match=f"{name}=2147483648 must be at most 2147483647"):
+        kfgn.Settings(**{name: 2**31})

@@ -6,7 +6,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Archive:
         """
         try:
             with self._file.open(self._entries[name]) as stream:
-                return self._read(name, cast(IO[bytes], stream))
+                return self._read(name, stream)
         except _FAULTS as error:
             raise Unreadable(f"{name}: {_reason(error)}") from error
         except MemoryError:

@@ -79,15 +79,15 @@ def build(spec: GraphSpec, folder: Path | None = None) -> Task:
         The data are not found or damaged.
     """
     folder = Path.cwd() if folder is None else folder
-    task = _built(spec, folder) if spec.network is not None else _users(spec, folder)
-    count = len(task.arrays[0])
-    if spec.batch > count:
-        raise SpecError(f"batch: found {spec.batch}, but there are {count} examples to train on.")
     if spec.batch * spec.method.samples > MOST_ROWS:
         raise SpecError(
             f"method.samples: found {spec.method.samples:,} for each of {spec.batch:,} examples, "
             f"together more than {MOST_ROWS:,}."
         )
+    task = _built(spec, folder) if spec.network is not None else _users(spec, folder)
+    count = len(task.arrays[0])
+    if spec.batch > count:
+        raise SpecError(f"batch: found {spec.batch}, but there are {count} examples to train on.")
     return task
 
 

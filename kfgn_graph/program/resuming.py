@@ -224,8 +224,8 @@ def set_aside(record: RunRecord, place: Place) -> Path | None:
     refuse_links([parent])
     with written(parent):
         parent.mkdir(exist_ok=True)
-        number = 1 + len(list(parent.iterdir()))
-        folder = parent / str(number)
+        numbers = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]
+        folder = parent / str(1 + max(numbers, default=0))
         folder.mkdir()
         for name in (CHECKPOINTS, SNAPSHOTS):
             (folder / name).mkdir()

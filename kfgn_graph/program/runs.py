@@ -195,6 +195,7 @@ def read_run(path: str | Path) -> RunRecord:
         content = json.loads(read_bytes(header, LARGEST).decode())
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
+        json.dumps(content, ensure_ascii=False).encode()  # no lone surrogates, of no encoding
         check_header(RunHeader, content, str(header))
         spec = parse_spec(json.dumps(content["spec"]), "json", str(header))
     except RecursionError:

@@ -185,13 +185,22 @@ def test_signals_end_with_a_checkpoint_and_the_run_goes_on(folder, numbers):
             signal.raise_signal(getattr(signal, number))
 
     alone = train(folder, runs="alone")
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     stopped = train(folder, Watch(5, send))
+    signal.signal(signal.SIGHUP, before)
     assert (stopped.reason, stopped.update) == ("interrupted", 5)
     assert checkpoints(stopped.path)[-1] == 5
     evaluated = [line["update"] for line in read_run(stopped.path).evaluations]
     assert evaluated == ([0] if len(numbers) == 2 else [0, 5])
     go_on(stopped.path, Watch())
     assert compared(alone.path, stopped.path) == []
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(folder):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    outcome = train(folder, Watch(5, lambda: signal.raise_signal(signal.SIGHUP)))
+    signal.signal(signal.SIGHUP, before)
+    assert (outcome.reason, outcome.update) == ("updates", 12)
 
 
 def test_a_third_interruption_ends_at_once_and_the_run_goes_on(folder):

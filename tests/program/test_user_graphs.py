@@ -17,6 +17,7 @@ def good():
     return ((x @ W) ** 2).mean(), [W], [x]
 
 def raises(): raise ValueError("mine")
+def leaves(): import sys; sys.exit(0)
 def two(): return 1, 2
 def no_scalar():
     loss, parameters, inputs = good()
@@ -48,6 +49,7 @@ def test_a_function_of_the_spec_s_folder_is_called(module):
     ("function", "message"),
     [
         ("raises", "raised ValueError: mine"),
+        ("leaves", "raised SystemExit: 0"),
         ("two", "it must return a tuple of three"),
         ("no_scalar", "it must be a scalar variable"),
         ("no_parameters", "expected a list of shared variables"),
@@ -66,6 +68,12 @@ def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(SpecError, match="cannot be imported") as caught:
         load_graph("no_such_module:f", tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_module_that_ends_the_program_is_an_error(tmp_path):
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit(0)")
+    with pytest.raises(SpecError, match="leaving cannot be imported: SystemExit: 0"):
+        load_graph("leaving:f", tmp_path)
 
 
 def test_data_get_the_inputs_types():

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from kfgn_graph.arguments import MOST as LONGEST_PERIOD
 from kfgn_graph.program.spec.choices import (
     Activation,
     BackendName,
@@ -25,8 +26,6 @@ from kfgn_graph.program.spec.section import Misfit, Section
 MOST = 10**15
 """Largest allowed count; every JSON or TOML parser represents it exactly."""
 
-LONGEST_PERIOD = 2**31 - 1
-"""Longest allowed period: compiled updates count in 32 bits."""
 MOST_LAYERS = 200
 MOST_DRAWS = 10**6
 MOST_PASSES = 10**12

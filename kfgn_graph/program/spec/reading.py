@@ -41,7 +41,7 @@ def read_spec(path: str | Path) -> GraphSpec:
         raise SpecError(f"{path}: the name of a spec must end in {' or '.join(SUFFIXES)}.")
     try:
         found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)):
+        if not stat.S_ISREG(found.st_mode):
             raise SpecError(f"{path}: is not a file.")
         if found.st_size > LARGEST:
             raise SpecError(f"{path}: a spec may have at most {LARGEST:,} bytes.")

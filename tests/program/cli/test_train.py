@@ -14,6 +14,14 @@ from kfgn_graph.program.runs import METRICS
 from tests.program.small import spec_text, write_data
 
 ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "kfgn_graph.program"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+GRAPH = """
+import numpy as np, pytensor, pytensor.tensor as pt
+def f():
+    x, W = pt.fmatrix("x"), pytensor.shared(np.ones((4, 1), "float32"), name="W")
+    return ((x @ W) ** 2).mean(), [W], [x]
+"""
 
 
 @pytest.fixture
@@ -27,6 +35,13 @@ def spec(tmp_path, monkeypatch):
 
 def run(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def started(*arguments: object, **settings):
+    """Start the program in a process, with its output in pipes unless the settings say more."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.Popen(command, **{"env": ENVIRONMENT, **pipes, **settings})
 
 
 def test_lines_tell_of_evaluations_where_there_is_no_terminal(spec):
@@ -131,15 +146,95 @@ def test_a_fault_of_the_program_is_one_line(spec, monkeypatch):
     assert isinstance(run("train", spec).exception, ZeroDivisionError)
 
 
+def test_another_run_s_checkpoint_cannot_be_named(spec):
+    run("train", spec, "--updates", 2)
+    run("train", spec, "--updates", 2)
+    other = "../../small-2/checkpoints/update-00000002.safetensors"
+    done = run("resume", "runs/small-1", "--from", other)
+    assert done.exit_code == 4
+    assert "there is no such checkpoint" in done.stderr
+
+
+def test_a_run_of_a_function_is_resumed_with_trust(spec):
+    name = f"strange_{os.getpid()}"
+    Path(f"{name}.py").write_text(GRAPH)
+    text = spec_text().replace('loss = "softmax"', f'graph = "{name}:f"')
+    spec.write_text(text.replace("[network]\nhidden = [5]\n", "").replace("method", "#"))
+    spec.write_text(spec.read_text().replace("[data]", "[data]\narrays = ['x']"))
+    spec.write_text('method = "adam"\n' + spec.read_text())
+    assert run("train", spec, "--updates", 2).exit_code == 0
+    refused = run("resume", "runs/small-1", "--updates", 3)
+    assert refused.exit_code == 4
+    assert f"its spec names the function {name}:f" in refused.stderr
+    assert "add --trust" in refused.stderr
+    assert run("resume", "runs/small-1", "--updates", 3, "--trust").exit_code == 0
+
+
+def test_names_of_a_stranger_do_not_reach_the_terminal(spec):
+    runs = "strange\x1b[2J\u202e"
+    done = run("train", spec, "--runs", runs)
+    assert "strange\\x1b[2J\\u202e/small-1: after update 0" in done.stdout
+    compared = run("compare", f"{runs}/small-1", f"{runs}/small-1")
+    refused = run("resume", f"{runs}/none")
+    for told in (done.stdout, compared.stdout, refused.stderr):
+        assert told.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000])
+@pytest.mark.parametrize(("command", "code"), [("compare", 4), ("resume", 4), ("train", 2)])
+def test_a_name_that_is_too_long_is_an_error(command, code, name):
+    assert run(command, name).exit_code == code
+
+
+@pytest.mark.parametrize("command", [["compare"], ["train"]])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_output_to_a_full_device_is_an_error(spec, command):
+    run("train", spec, "--updates", 2)
+    what = str(spec) if command == ["train"] else "runs/small-1"
+    with Path("/dev/full").open("w") as full, started(*command, what, stdout=full) as done:
+        told = done.communicate(timeout=120)[1]
+    assert done.returncode == 1
+    assert "No space left on device" in told
+    if command == ["train"]:
+        assert len(list(Path("runs/small-2/checkpoints").iterdir())) == 2
+
+
+def test_a_closed_output_is_no_fault_and_no_file_takes_its_place(spec):
+    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *COMMAND, "train", str(spec)]
+    assert subprocess.run(command, env=ENVIRONMENT, check=False).returncode == 0
+    lines = (Path("runs/small-1") / METRICS).read_text().splitlines()
+    assert all(json.loads(line)["kind"] for line in lines)
+    assert len(list(Path("runs/small-1/checkpoints").iterdir())) == 3
+
+
+def test_characters_that_the_output_lacks_are_escaped(spec):
+    for updates in (1, 3):
+        run("train", spec, "--updates", updates)
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}
+    with started("compare", "runs/small-1", "runs/small-2", env=environment) as done:
+        shown = done.communicate(timeout=60)[0]
+    assert done.returncode == 0
+    assert "\\u2013" in shown
+
+
+@pytest.mark.parametrize(
+    "command", [["report", "runs/small-1", "-o"], ["explain", "digits", "--svg"]]
+)
+def test_a_link_is_neither_replaced_nor_written_through(spec, command):
+    run("train", spec, "--updates", 1)
+    Path("target").write_text("precious")
+    Path("link").symlink_to("target")
+    done = run(*command, "link")
+    assert done.exit_code == 4
+    assert "link is a symbolic link" in done.stderr
+    assert Path("link").is_symlink()
+    assert Path("target").read_text() == "precious"
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_with_a_checkpoint_and_its_exit_code(spec):
     spec.write_text(spec_text(budget="updates = 1_000_000"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kfgn_graph.program", "train", str(spec)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    process = started("train", spec)
     metrics = Path("runs/small-1") / METRICS
     until = time.monotonic() + 120
     while time.monotonic() < until and not (metrics.exists() and metrics.stat().st_size > 9999):

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,33 @@ def test_any_value_anywhere_is_a_spec_or_a_spec_error(
 def test_json_reads_back(spec: GraphSpec) -> None:
     for dumped in (spec.model_dump_json(), spec.model_dump_json(exclude_defaults=True)):
         assert parse_spec(dumped, "json") == spec
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("updates = 3", "epochs = 1e308", "budget.epochs: found 1e+308, but it should be less"),
+        ('loss = "softmax"', 'loss = "softmax"\nl2 = 1e300', "l2: found 1e+300, but it should be"),
+        ("updates = 3", "updates = 3\n[schedule]\nrefresh_every = 2147483648", "2147483647"),
+        ("updates = 3", "updates = 3\n[schedule]\nfactors_every = 2147483648", "2147483647"),
+        ("updates = 3", "updates = 3\n[damping]\nevery = 2147483648", "2147483647"),
+        ("updates = 3", "updates = 3\n[method]\nname = 'kfac'\nsamples = 1000000000", "1000000."),
+        ("    8,", "    8," * 300, "network.hidden: found"),
+    ],
+)
+def test_limits_are_told(old: str, new: str, message: str) -> None:
+    assert message in complaint(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize("key", ["a" + ".a" * 300_000, '"a"' + ' . "a"' * 100_000])
+@pytest.mark.parametrize("form", ["{} = 1", "[{}]", "[[{}]]", "x = {{ {} = 1 }}"])
+def test_keys_of_many_parts_are_refused_at_once(key: str, form: str) -> None:
+    began = time.perf_counter()
+    assert complaint(form.format(key)).startswith("a.toml: nested too deeply: a key has 50 parts")
+    assert time.perf_counter() - began < 5
+
+
+def test_at_most_twenty_errors_are_listed() -> None:
+    lines = complaint(GOOD + "".join(f"[k{number}]\n" for number in range(5000))).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "a.toml: 4,980 further errors."
