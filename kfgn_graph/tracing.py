@@ -52,7 +52,12 @@ class Source:
         return [self.loss] if self.output is None else [self.loss, self.output]
 
     def without_draws(self) -> Source:
-        """Return the same with its random draws replaced by inputs."""
+        """Return the same with its random draws replaced by inputs.
+
+        Arguments that are no variables are left for :meth:`graph` to refuse.
+        """
+        if not all(isinstance(v, Variable) for v in (*self._targets, *self.params)):
+            return self
         found = without_draws(self._targets, self.params)
         return self._with(found.targets, found.draws, found.updates)
 
