@@ -52,7 +52,13 @@ class Source:
         return [self.loss] if self.output is None else [self.loss, self.output]
 
     def without_draws(self) -> Source:
-        """Return the same with its random draws replaced by inputs."""
+        """Return the same with its random draws replaced by inputs; itself if they are already.
+
+        Arguments that are no variables are left for :meth:`graph` to refuse.
+        """
+        symbolic = all(isinstance(v, Variable) for v in (*self._targets, *self.params))
+        if self.draws or self.updates or not symbolic:
+            return self
         found = without_draws(self._targets, self.params)
         return self._with(found.targets, found.draws, found.updates)
 
@@ -67,7 +73,8 @@ class Source:
         copies = iter(found)
         targets = [next(copies) for _ in self._targets]
         draws = {v: replace(draw, value=next(copies)) for v, draw in self.draws.items()}
-        updates = dict(zip(self.updates, copies, strict=True))
+        keys = [replacements.get(v, v) for v in self.updates]
+        updates = dict(zip(keys, copies, strict=True))
         params = [replacements.get(p, p) for p in self.params]
         return replace(self._with(targets, draws, updates), params=params)
 
