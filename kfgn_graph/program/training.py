@@ -24,6 +24,7 @@ from kfgn_graph.program.order import DataOrder
 from kfgn_graph.program.recording import Recorder
 from kfgn_graph.program.rounding import rounded_as_written
 from kfgn_graph.program.runs import METRICS, RunRecord, create_run, read_run, write_header
+from kfgn_graph.program.scaling import write_scalings
 from kfgn_graph.program.session import Reason, Session
 from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
 from kfgn_graph.program.steps import Step
@@ -82,6 +83,7 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
     task = build(spec, folder)
     step = compile_step(task)
     path = create_run(parent, task, step, folder)
+    write_scalings(path, task.scalings)
     with locked(path / LOCK):
         return _train(_session(read_run(path), task, step), watch)
 
