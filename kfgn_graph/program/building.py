@@ -13,8 +13,10 @@ from pytensor.tensor.variable import TensorVariable
 import kfgn_graph as kfgn
 from kfgn_graph.errors import SpecError
 from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.naming import NETWORK
 from kfgn_graph.program.networks import perceptron
 from kfgn_graph.program.rules import compile_first_order
+from kfgn_graph.program.scaling import Scaling
 from kfgn_graph.program.sources import Source, load_source
 from kfgn_graph.program.spec.models import DampingSpec, GraphSpec, NetworkSpec, StepSpec
 from kfgn_graph.program.steps import PackageStep, Step
@@ -48,6 +50,9 @@ class Task:
         Lower bound of the loss: the entropy of the targets for the Bernoulli loss, otherwise 0.
     source : str
         Origin of the data.
+    scalings : tuple of Scaling or None
+        Mean and deviation with which each of ``arrays`` was standardised; None for an array that
+        was not.
     """
 
     spec: GraphSpec
@@ -58,6 +63,7 @@ class Task:
     arrays: tuple[np.ndarray, ...]
     floor: float
     source: str
+    scalings: tuple[Scaling | None, ...] = ()
 
 
 def build(spec: GraphSpec, folder: Path | None = None) -> Task:
@@ -87,7 +93,11 @@ def build(spec: GraphSpec, folder: Path | None = None) -> Task:
     task = _built(spec, folder) if spec.network is not None else _users(spec, folder)
     count = len(task.arrays[0])
     if spec.batch > count:
-        raise SpecError(f"batch: found {spec.batch}, but there are {count} examples to train on.")
+        given = "" if "batch" in spec.model_fields_set else " (the default)"
+        raise SpecError(
+            f"batch: found {spec.batch}{given}, but there are {count} examples to train on. Set "
+            f"batch to {count} or less."
+        )
     return task
 
 
@@ -155,14 +165,15 @@ def _step(step: StepSpec) -> float | kfgn.Rescaling:
 
 def _users(spec: GraphSpec, folder: Path) -> Task:
     loss, parameters, inputs = load_graph(str(spec.graph), folder)
-    source = load_source(spec.data, folder)
+    source = load_source(spec.data, folder, [variable.name for variable in inputs])
     arrays = fitted(source.arrays, inputs)
-    return Task(spec, loss, parameters, inputs, None, arrays, 0.0, source.origin)
+    scalings = source.scalings[: len(arrays)]
+    return Task(spec, loss, parameters, inputs, None, arrays, 0.0, source.origin, scalings)
 
 
 def _built(spec: GraphSpec, folder: Path) -> Task:
     assert spec.network is not None and spec.loss is not None
-    source = load_source(spec.data, folder)
+    source = load_source(spec.data, folder, NETWORK)
     examples = _matrix(source.arrays[0], spec.dtype)
     targets = _targets(spec, source)
     outputs = _outputs(examples if targets is None else targets)
@@ -188,6 +199,7 @@ def _built(spec: GraphSpec, folder: Path) -> Task:
         (examples,) if targets is None else (examples, targets),
         floor,
         source.origin,
+        source.scalings[: 1 if targets is None else 2],
     )
 
 

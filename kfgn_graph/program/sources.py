@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +12,37 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.program.archives import Archive, Unreadable
 from kfgn_graph.program.catalogue import load_data
 from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
+from kfgn_graph.program.naming import NETWORK, check_order, order_of
+from kfgn_graph.program.scaling import Scaling, standardised
 from kfgn_graph.program.spec.complaints import did_you_mean
 from kfgn_graph.program.spec.models import DataSpec
 
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays with one example per row, and their origin."""
+    """Arrays with one example per row, and their origin.
+
+    Attributes
+    ----------
+    arrays : tuple of ndarray
+        The arrays, in the order of the loss's inputs.
+    origin : str
+        Origin of the arrays, for messages and the run's header.
+    names : tuple of str
+        Names of the arrays of a file; empty for a built-in data set.
+    scalings : tuple of Scaling or None
+        Mean and deviation with which each array was standardised; None for an array that was not.
+    """
 
     arrays: tuple[np.ndarray, ...]
     origin: str
+    names: tuple[str, ...] = ()
+    scalings: tuple[Scaling | None, ...] = ()
 
 
-def load_source(data: DataSpec, folder: Path) -> Source:
+def load_source(
+    data: DataSpec, folder: Path, inputs: Sequence[str | None] | None = None
+) -> Source:
     """Load the arrays that a spec's ``data`` names.
 
     Parameters
@@ -32,29 +51,43 @@ def load_source(data: DataSpec, folder: Path) -> Source:
         The data to load.
     folder : Path
         Base folder of a relative file name.
+    inputs : sequence of str or None, optional
+        Names of the loss's inputs, by which the arrays of a file are ordered; without them, the
+        arrays keep the order of the file.
 
     Raises
     ------
     SpecError
-        The data have fewer examples than the spec needs, or lack an array that it names.
+        The data have fewer examples than the spec needs, lack an array that it names, or the
+        names of a file's arrays do not determine their order.
     DataError
         The data are not found or damaged.
     """
     source = _read(folder / data.file, data.arrays) if data.file else _known(data)
+    if data.file and inputs is not None:
+        source = _ordered(source, data.arrays, inputs, folder / data.file)
     count = len(source.arrays[0])
     if data.examples is not None and data.examples > count:
         raise SpecError(f"data.examples: found {data.examples}; there are only {count} examples.")
     arrays = tuple(array[: data.examples] for array in source.arrays)
+    scalings: tuple[Scaling | None, ...] = (None,) * len(arrays)
     if data.standardise:
-        arrays = tuple(standardised(a) if a.dtype.kind == "f" else a for a in arrays)
-    return Source(arrays, source.origin)
+        arrays, scalings = standardised(arrays)
+    return Source(arrays, source.origin, source.names, scalings)
 
 
-def standardised(array: np.ndarray) -> np.ndarray:
-    """Scale the columns of an array to mean 0 and variance 1; constant columns become 0."""
-    centred = array - array.mean(axis=0, dtype=np.float64)
-    deviation = np.sqrt(np.mean(centred**2, axis=0))
-    return (centred / np.where(deviation > 0, deviation, 1)).astype(array.dtype)
+def _ordered(
+    source: Source, given: Sequence[str], inputs: Sequence[str | None], path: Path
+) -> Source:
+    """Return arrays in the order of the loss's inputs, or check the order that the spec gives."""
+    if given:
+        check_order(given, inputs, str(path))
+        return source
+    if inputs is NETWORK and len(source.names) > len(NETWORK):
+        return source  # refused where the network is built
+    names = order_of(source.names, inputs, str(path))
+    arrays = tuple(source.arrays[source.names.index(name)] for name in names)
+    return Source(arrays, f"{path}, arrays {', '.join(names)}", tuple(names))
 
 
 def _known(data: DataSpec) -> Source:
@@ -88,7 +121,8 @@ def _read(path: Path, names: list[str]) -> Source:
         ) from e
     _check(path, found)
     named = names or list(found)  # one array may be named twice, as input and as target
-    return Source(tuple(found[name] for name in named), f"{path}, arrays {', '.join(named)}")
+    origin = f"{path}, arrays {', '.join(named)}"
+    return Source(tuple(found[name] for name in named), origin, tuple(named))
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -36,6 +36,7 @@ from kfgn_graph.program.runs import (
     read_run,
     write_header,
 )
+from kfgn_graph.program.scaling import write_scalings
 from kfgn_graph.program.session import Reason, Session
 from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
 from kfgn_graph.program.steps import Step
@@ -94,6 +95,7 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
     task = build(spec, folder)
     step = compile_step(task)
     path = create_run(parent, task, step, folder)
+    write_scalings(path, task.scalings)
     with locked(path / LOCK):
         return _train(_session(read_run(path), task, step), watch)
 

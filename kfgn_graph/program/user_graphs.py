@@ -108,8 +108,8 @@ def fitted(arrays: Sequence[np.ndarray], inputs: Sequence[TensorVariable]) -> tu
     Raises
     ------
     SpecError
-        There are too few arrays, or the shape or the kind of numbers of an array does not fit its
-        input.
+        There are too few arrays, or the shape, the kind of numbers or a value of an array does
+        not fit its input.
     """
     if len(arrays) < len(inputs):
         raise SpecError(
@@ -130,7 +130,30 @@ def _fitted(array: np.ndarray, variable: TensorVariable) -> np.ndarray:
         raise SpecError(
             f"data: the input {variable.name} needs {variable.dtype}; its array is {array.dtype}."
         )
-    return array.astype(variable.dtype, copy=False)
+    return _converted(array, variable)
+
+
+def _converted(array: np.ndarray, variable: TensorVariable) -> np.ndarray:
+    """Return an array in the dtype of an input, which must represent each of its values.
+
+    Whole numbers and truth values must be exact, floats must stay finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = array.astype(variable.dtype, copy=False)
+    if found is array:
+        return found
+    if found.dtype.kind in "fc":
+        wrong = np.isfinite(array) & ~np.isfinite(found)
+    else:  # signs are compared too, since int64 and uint64 compare as floats
+        wrong = (found != array) | ((found < 0) != (array < 0))
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise SpecError(
+            f"data: the input {variable.name} is {variable.dtype}, which does not represent "
+            f"{array[place]}, the value of its array at {place}. Change the data, or give the "
+            "input a wider dtype."
+        )
+    return found
 
 
 def _told(error: BaseException) -> str:

@@ -84,7 +84,7 @@ def test_a_linear_layer_has_no_activation(made):
         ({"loss": "softmax"}, 'loss: "softmax" needs labels'),
         ({"loss": "softmax", "x": np.eye(8), "y": np.arange(8) - 1}, "count classes from 0"),
         ({"loss": "bernoulli", "x": 2 * np.eye(8)}, r"targets in \[0, 1\]; the data have 0 to 2"),
-        ({"x": np.eye(4)}, "found 5, but there are 4 examples"),
+        ({"x": np.eye(4)}, "found 5, but there are 4 examples to train on. Set batch to 4"),
         ({"x": np.eye(8), "y": np.eye(8), "z": np.eye(8)}, "a network takes examples and targets"),
         ({"x": np.full((8, 2), 1e300)}, 'use dtype = "float64"'),
         ({"hidden": "[100000, 100000]"}, "weights, more than"),

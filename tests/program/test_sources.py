@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from kfgn_graph.errors import SpecError
+from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
+from kfgn_graph.program.scaling import SCALING, read_scalings, write_scalings
 from kfgn_graph.program.sources import load_source
 from kfgn_graph.program.spec.models import DataSpec
 
@@ -43,6 +44,27 @@ def test_numbers_are_standardised_and_labels_are_not(folder):
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(x.std(axis=0), 1)
     np.testing.assert_array_equal(y, Y)
+
+
+def test_mean_and_deviation_are_kept_and_undo_the_scaling(folder):
+    constant = np.column_stack([X, np.full(6, 3.0)]).astype(np.float32)
+    np.savez(folder / "a.npz", x=constant, y=Y)
+    source = load(folder, standardise=True, examples=5)
+    scaling, none = source.scalings
+    assert none is None
+    np.testing.assert_allclose(scaling.mean, constant[:5].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scaling.deviation[:2], constant[:5, :2].std(axis=0), rtol=1e-6)
+    assert scaling.deviation[2] == 1
+    np.testing.assert_array_equal(scaling.apply(constant[:5]), source.arrays[0])
+    np.testing.assert_allclose(scaling.undo(source.arrays[0]), constant[:5], rtol=1e-6, atol=1e-6)
+    write_scalings(folder, source.scalings)
+    (index, again), *_ = read_scalings(folder).items()
+    assert index == 0
+    np.testing.assert_array_equal(again.mean, scaling.mean)
+    np.testing.assert_array_equal(again.deviation, scaling.deviation)
+    (folder / SCALING).write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_scalings(folder)
 
 
 def test_an_array_that_is_not_there_offers_the_nearest(folder):

@@ -94,3 +94,29 @@ def test_data_get_the_inputs_types():
 def test_data_that_do_not_fit_the_graph_are_told(arrays, message):
     with pytest.raises(SpecError, match=message):
         fitted(arrays, [pt.matrix("x", shape=(None, 2)), pt.lvector("y")])
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array([3, 200, 299]), "int8"),
+        (np.array([0, -1]), "uint8"),
+        (np.array([0, 256]), "uint8"),
+        (np.array([2**63], np.uint64), "int64"),
+        (np.array([-1]), "uint64"),
+        (np.array([0, 2]), "bool"),
+        (np.array([1.0, 1e300]), "float32"),
+        (np.array([1.0, 1e30], np.float32), "float16"),
+        (np.array([70000]), "float16"),
+    ],
+)
+def test_values_that_the_input_s_dtype_does_not_have_are_refused(array, dtype):
+    with pytest.raises(SpecError, match=f"the input y is {dtype}, which does not represent"):
+        fitted([array], [pt.vector("y", dtype=dtype)])
+
+
+def test_values_that_the_input_s_dtype_has_are_unchanged():
+    for array, dtype in [([-128, 127], "int8"), ([0, 1], "bool"), ([0, 2**63 - 1], "uint64")]:
+        (found,) = fitted([np.array(array)], [pt.vector("y", dtype=dtype)])
+        assert found.dtype == dtype
+        assert found.tolist() == array

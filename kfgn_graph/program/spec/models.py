@@ -96,12 +96,13 @@ class DataSpec(Section):
     """Alternative to ``name``: the path of a NumPy file (.npz) without pickled objects, relative
     to the spec."""
     arrays: list[str] = Field([])
-    """For ``file``: names of the arrays to use, in the order of the loss's inputs; all by
-    default."""
+    """For ``file``: names of the arrays to use, in the order of the loss's inputs; by default the
+    arrays named as the inputs."""
     examples: Count | None = None
     """Number of training examples, taken from the start of the data; all by default."""
     standardise: bool = False
-    """Whether to scale the inputs, and targets that are not labels, to mean 0 and variance 1."""
+    """Whether to scale the inputs, and targets that are not labels, to mean 0 and variance 1. The
+    run's ``scaling.npz`` keeps both."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSpec:
