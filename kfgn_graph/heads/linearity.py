@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.traversal import toposort
-from pytensor.scalar import Add, Cast, Identity, Mul, Neg, Sub, TrueDiv
+from pytensor.graph.traversal import ancestors, toposort
+from pytensor.scalar import Add, Cast, Identity, Mul, Neg, Sub, Switch, TrueDiv
 from pytensor.tensor.basic import Join, Split
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Sum
@@ -55,4 +55,6 @@ def _linear_node(node: Apply, varying: set[Variable]) -> bool:
         return True
     if isinstance(node.op.scalar_op, Mul):
         return sum(reads) == 1
+    if isinstance(node.op.scalar_op, Switch):
+        return not varying.intersection(ancestors([node.inputs[0]]))
     return isinstance(node.op.scalar_op, TrueDiv) and reads == [True, False]
