@@ -8,6 +8,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.heads.core import non_negative
 from kfgn_graph.heads.diagonal import DiagonalHead
 from kfgn_graph.linalg.random import Draws
 
@@ -23,7 +24,7 @@ class BernoulliHead(DiagonalHead):
     Attributes
     ----------
     scale : TensorVariable
-        The weight w of the outputs in the loss.
+        The weight w of the outputs in the loss, of either sign.
     """
 
     scale: TensorVariable
@@ -35,11 +36,8 @@ class BernoulliHead(DiagonalHead):
         p = pt.sigmoid(self.output)
         return self.scale * p * (1 - p)
 
-    def weights(self) -> TensorVariable:
-        return self.second_derivatives()
-
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         dtype = self.output.type.dtype
         p = pt.sigmoid(self.output)[None]
         y = pt.lt(draws.uniform([samples, *self.lengths()], dtype), p).astype(dtype)
-        return (p - y) * pt.sqrt(self.scale / np.asarray(samples, dtype))
+        return (p - y) * pt.sqrt(non_negative(self.scale) / np.asarray(samples, dtype))

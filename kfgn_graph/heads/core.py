@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
@@ -32,6 +33,11 @@ def rows(variable: TensorVariable, example_axes: int) -> TensorVariable:
     if variable.type.ndim == 2 and example_axes == 1:
         return variable
     return variable.reshape((-1, size_of(variable, example_axes)))
+
+
+def non_negative(curvature: TensorVariable) -> TensorVariable:
+    """Return curvature with negative entries set to zero."""
+    return pt.maximum(curvature, np.asarray(0, curvature.type.dtype))
 
 
 @dataclass(frozen=True, eq=False)

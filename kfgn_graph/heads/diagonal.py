@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import grad
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.core import Head, rows
+from kfgn_graph.heads.core import Head, non_negative, rows
 from kfgn_graph.linalg.matrices import diagonal, identity
 from kfgn_graph.linalg.random import Draws
 
@@ -26,7 +26,7 @@ class DiagonalHead(Head):
 
     def weights(self) -> TensorVariable:
         """Return the second derivatives, negative ones set to zero, of z's shape."""
-        return pt.maximum(self.second_derivatives(), np.asarray(0, self.output.type.dtype))
+        return non_negative(self.second_derivatives())
 
     def hessians(self) -> TensorVariable:
         return batched_diagonal(rows(self.second_derivatives(), self.example_axes))

@@ -1,19 +1,18 @@
 """The matcher of elementwise losses: squared error, Bernoulli cross-entropy and all others.
 
-A loss is recognised by its second derivative, not by the form in which it is written; see
-:mod:`~kfgn_graph.heads.probing`.
+A loss is recognised where a form of its second derivative is proven for all arguments; see
+:mod:`~kfgn_graph.heads.proving`. Otherwise the second derivative is taken symbolically.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from pytensor.gradient import grad
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.bernoulli import BernoulliHead
 from kfgn_graph.heads.core import Head
 from kfgn_graph.heads.diagonal import DiagonalHead
-from kfgn_graph.heads.probing import classify
+from kfgn_graph.heads.proving import classify
 from kfgn_graph.heads.squared_error import SquaredErrorHead
 from kfgn_graph.heads.terms import elementwise_terms
 from kfgn_graph.linalg.vectors import total
@@ -33,9 +32,11 @@ def match_elementwise(loss: TensorVariable, z: TensorVariable, example_axes: int
         "logistic" in {k for k, _ in found}
     ):
         scales = [
-            grad(loss, term.value) * np.asarray(c, z.type.dtype)
-            for term, (kind, c) in zip(terms, found, strict=True)
-            if kind == "logistic"
+            grad(loss, term.value).reshape(z.shape, ndim=z.type.ndim) * factor
+            if term.value.type.ndim != z.type.ndim
+            else grad(loss, term.value) * factor
+            for term, (_, factor) in zip(terms, found, strict=True)
+            if factor is not None
         ]
         return BernoulliHead(z, example_axes, loss, total(scales))
     return DiagonalHead(z, example_axes, loss)

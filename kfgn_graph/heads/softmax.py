@@ -12,7 +12,7 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.special import LogSoftmax, LogSumExp
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.core import Head
+from kfgn_graph.heads.core import Head, non_negative
 from kfgn_graph.heads.diagonal import batched_diagonal
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.linalg.matrices import diagonal
@@ -31,7 +31,7 @@ class SoftmaxHead(Head):
     Attributes
     ----------
     scale : TensorVariable
-        s, of shape z.shape[:-1]: the weight of each example in the loss.
+        s, of shape z.shape[:-1]: the weight of each example in the loss, of either sign.
     """
 
     scale: TensorVariable
@@ -43,20 +43,27 @@ class SoftmaxHead(Head):
         """Return p, of z's shape."""
         return pt.special.softmax(self.output, axis=-1)
 
-    def _rows(self) -> tuple[TensorVariable, TensorVariable]:
-        """Return p as (R, K) and s as (R,)."""
+    def _rows(self) -> TensorVariable:
+        """Return p as (R, K)."""
         p = self.probabilities()
-        return p.reshape((-1, p.shape[-1])), self.scale.reshape((-1,))
+        return p.reshape((-1, p.shape[-1]))
+
+    def _weights(self) -> TensorVariable:
+        """Return s with negative entries set to zero: H_r has the sign of s_r."""
+        return non_negative(self.scale)
 
     def hessians(self) -> TensorVariable:
-        p, s = self._rows()
+        return self._hessians(self.scale)
+
+    def _hessians(self, scale: TensorVariable) -> TensorVariable:
+        p, s = self._rows(), scale.reshape((-1,))
         return s[:, None, None] * (batched_diagonal(p) - p[:, :, None] * p[:, None, :])
 
     def psd_hessians(self) -> TensorVariable:
-        return self.hessians()
+        return self._hessians(self._weights())
 
     def summed_hessian(self) -> TensorVariable:
-        p, s = self._rows()
+        p, s = self._rows(), self._weights().reshape((-1,))
         weighted = s[:, None] * p
         return diagonal(weighted.sum(axis=0)) - weighted.T @ p
 
@@ -64,11 +71,11 @@ class SoftmaxHead(Head):
         unit = self.basis(start, count)
         p = self.probabilities()[None]
         chosen = (unit * p).sum(axis=-1, keepdims=True)
-        return pt.sqrt(self.scale[None, ..., None] * chosen) * (unit - p)
+        return pt.sqrt(self._weights()[None, ..., None] * chosen) * (unit - p)
 
     def curvature_times(self, direction: TensorVariable) -> TensorVariable:
         weighted = self.probabilities() * direction
-        return self.scale[..., None] * (
+        return self._weights()[..., None] * (
             weighted - self.probabilities() * weighted.sum(axis=-1, keepdims=True)
         )
 
@@ -81,7 +88,7 @@ class SoftmaxHead(Head):
         first = pt.concatenate([pt.zeros_like(below[..., :1]), below[..., :-1]], axis=-1)
         last = pt.concatenate([below[..., :-1], pt.full_like(below[..., :1], 2.0)], axis=-1)
         label = (pt.ge(u, first) & pt.lt(u, last)).astype(dtype)
-        return (label - p[None]) * pt.sqrt(self.scale / np.asarray(samples, dtype))[
+        return (label - p[None]) * pt.sqrt(self._weights() / np.asarray(samples, dtype))[
             None, ..., None
         ]
 

@@ -17,8 +17,5 @@ class SquaredErrorHead(DiagonalHead):
     name = "squared error"
     distribution = "Gaussian"
 
-    def weights(self) -> TensorVariable:
-        return self.second_derivatives()
-
     def noise(self, draws: Draws, shape: list[TensorVariable | int]) -> TensorVariable:
         return draws.normal(shape, self.output.type.dtype)
