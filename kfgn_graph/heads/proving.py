@@ -166,7 +166,7 @@ def _shifted_exponents(node: Apply) -> list[Variable]:
         return []
     for log, shift in (node.inputs, node.inputs[::-1]):
         sums = log.owner.inputs[0].owner if _is(log.owner, ps.Log) else None
-        exps = [v.owner for v in sums.inputs] if _is(sums, ps.Add) else []
+        exps = [v.owner for v in sums.inputs] if sums is not None and _is(sums, ps.Add) else []
         parts = [e.inputs[0].owner for e in exps if _is(e, ps.Exp)]
         parts = [d for d in parts if _is(d, ps.Sub) and d.inputs[1] is shift]
         if exps and len(parts) == len(exps):
