@@ -6,6 +6,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from safetensors.numpy import load, save
@@ -94,7 +95,7 @@ def _holders(document: Any) -> Any:
 
 
 def _value(rng: random.Random) -> Any:
-    value = rng.choice(VALUES)
+    value = deepcopy(rng.choice(VALUES))
     for _ in range(rng.choice([0, 0, 0, 0, 1, 3, 200])):
         value = rng.choice([[value], {"a": value}])
     return value

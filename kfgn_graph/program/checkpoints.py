@@ -21,7 +21,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kfgn_graph.errors import CheckpointError
-from kfgn_graph.program.headers import CHECKPOINT_FORMAT as FORMAT
 from kfgn_graph.program.machine import physical_memory
 from kfgn_graph.program.storage import (
     DRAFT,
@@ -33,6 +32,7 @@ from kfgn_graph.program.storage import (
     written,
 )
 
+FORMAT = "kfgn-checkpoint-1"
 KEY = "kfgn"
 CHECKPOINTS = "checkpoints"
 SUFFIX = ".safetensors"

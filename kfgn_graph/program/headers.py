@@ -16,7 +16,6 @@ from kfgn_graph.program.spec.complaints import shown
 from kfgn_graph.program.spec.models import MOST
 
 RUN_FORMAT = "kfgn-run-1"
-CHECKPOINT_FORMAT = "kfgn-checkpoint-1"
 
 
 def _without_nul(text: str) -> str:
