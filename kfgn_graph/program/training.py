@@ -31,6 +31,7 @@ from kfgn_graph.program.steps import Step
 from kfgn_graph.program.storage import digest, locked
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.threads import single_threaded_lapack
+from kfgn_graph.program.warming import compile_first
 from kfgn_graph.program.watching import Watcher, interruptions
 
 LOCK = ".lock"
@@ -48,7 +49,7 @@ class Outcome:
     update : int
         Number of the last update.
     seconds : float
-        Seconds spent on updates, summed over all sessions.
+        Seconds spent on updates, without compilation, summed over all sessions.
     reason : str
         Why training ended: ``'updates'`` or ``'seconds'`` for the limit reached,
         ``'interrupted'`` or ``'diverged'``.
@@ -177,6 +178,7 @@ def _train(session: Session, watch: Watcher) -> Outcome:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(watch))
         watch.started(path, session.update, session.limit, spec.budget.seconds)
+        compile_first(session, watch)
         recorder = Recorder(session, evaluator, metrics, events, watch)
         reason = _loop(session, recorder, stop)
     return Outcome(path, session.update, session.seconds, reason)

@@ -31,6 +31,9 @@ class Watcher(Protocol):
             The budget's limit on seconds.
         """
 
+    def compiling(self, seconds: float | None) -> None:
+        """Report that the step is being compiled (None), or that it took some seconds."""
+
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
         """Report an update: seconds so far, its batch's loss, and lambda where there is one."""
 
