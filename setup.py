@@ -74,7 +74,7 @@ setup(
         "kfgn_graph.program.spec": ["presets/*.toml"],
         "kfgn_graph.program.report": ["*.html", "*.css", "*.js"],
     },
-    entry_points={"console_scripts": ["kfgn = kfgn_graph.program.cli.app:main"]},
+    entry_points={"console_scripts": ["kfgn = kfgn_graph.program.entry:main"]},
     zip_safe=False,
     python_requires=">=3.12",
     install_requires=CORE,

@@ -14,10 +14,12 @@ STREAM = 1
 
 
 class DataOrder:
-    """An endless sequence of batches of a data set.
+    """An endless sequence of batches of a data set, all of one size.
 
-    Each epoch is a random permutation of the examples. Examples left over at its end that do not
-    fill a batch are not used in that epoch.
+    Each epoch is a random permutation of the examples, and batches are cut from the sequence of
+    all epochs. The examples left at the end of an epoch, which do not fill a batch, begin a batch
+    that the next epoch completes. Every example is thus used once in each epoch. Within a batch
+    that two epochs share, an example may occur twice.
 
     Parameters
     ----------
@@ -39,17 +41,33 @@ class DataOrder:
 
     @property
     def batches(self) -> int:
-        """Number of batches per epoch."""
+        """Number of whole batches per epoch."""
         return self._count // self._batch
+
+    @property
+    def updates_per_epoch(self) -> float:
+        """Number of batches per epoch, the part of a batch that two epochs share included."""
+        return self._count / self._batch
 
     def next(self) -> tuple[np.ndarray, ...]:
         """Return the next batch."""
-        if self._position == self.batches:
+        if self._start() >= self._count:
             self._begin_epoch()
-        start = self._position * self._batch
+        start = self._start()
         chosen = self._order[start : start + self._batch]
         self._position += 1
+        if len(chosen) < self._batch:
+            self._begin_epoch()
+            chosen = np.concatenate([chosen, self._order[: self._batch - len(chosen)]])
         return tuple(np.ascontiguousarray(array[chosen]) for array in self._arrays)
+
+    def _start(self) -> int:
+        """Return the index in this epoch's permutation at which the next batch begins.
+
+        The first batch that begins in epoch e does so after the examples that complete the last
+        batch of epoch e - 1: epochs e N, batches multiples of the batch's size.
+        """
+        return -self._epoch * self._count % self._batch + self._position * self._batch
 
     def state(self) -> dict[str, Any]:
         """Return the position as JSON values: generator before the epoch, epoch, batches used."""

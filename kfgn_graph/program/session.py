@@ -12,6 +12,8 @@ from kfgn_graph.program.order import DataOrder
 from kfgn_graph.program.steps import Step
 
 DEFAULT_EVALUATIONS = 10
+ROUNDING = 1e-12
+"""Relative rounding error that must not add an update to a whole number of epochs."""
 LOST_AFTER = 20
 """Number of consecutive non-finite losses after which training stops."""
 
@@ -38,7 +40,7 @@ class Session:
     update : int
         Number of updates done.
     seconds : float
-        Seconds spent on updates, summed over all sessions.
+        Seconds spent on updates, without compilation, summed over all sessions.
     lost : int
         Number of consecutive updates, up to the last, with a loss that is not finite.
     untaken : int
@@ -61,7 +63,8 @@ class Session:
         budget = self.task.spec.budget
         limits = [] if budget.updates is None else [budget.updates]
         if budget.epochs is not None:
-            limits.append(max(1, math.ceil(budget.epochs * self.order.batches)))
+            updates = budget.epochs * self.order.updates_per_epoch
+            limits.append(max(1, math.ceil(updates * (1 - ROUNDING))))
         return min(limits, default=None)
 
     @property

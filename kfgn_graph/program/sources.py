@@ -91,7 +91,10 @@ def _ordered(
 
 
 def _known(data: DataSpec) -> Source:
-    found = load_data(f"{data.name}/{data.table}" if data.table else str(data.name))
+    try:
+        found = load_data(f"{data.name}/{data.table}" if data.table else str(data.name))
+    except DataNotFound as error:
+        raise DataNotFound(error.brief) from error
     arrays = (found.inputs,) if found.targets is None else (found.inputs, found.targets)
     return Source(arrays, found.source)
 

@@ -26,6 +26,15 @@ class Step(Protocol):
             The arrays of a batch, in the order of the graph's inputs.
         """
 
+    def compile(self, *batch: np.ndarray) -> None:
+        """Compile all that an update needs, by an update whose effects are undone.
+
+        Parameters
+        ----------
+        *batch : ndarray
+            A batch of the size of all later ones.
+        """
+
     @property
     def skipped(self) -> int:
         """Number of updates skipped so far."""
@@ -66,6 +75,13 @@ class PackageStep:
         self._last = self.update(*batch)
         self.skipped += bool(self._last.skipped)
         return float(self._last.loss)
+
+    def compile(self, *batch: np.ndarray) -> None:
+        before = self.update.state()
+        try:
+            self.update(*batch).as_dict()  # reading waits until the update is done
+        finally:
+            self.update.load_state(before)
 
     def statistics(self) -> dict[str, float]:
         if self._last is None:
@@ -126,6 +142,13 @@ class RuleStep:
         with own_shape_checks():
             outputs = self._function(*batch)
         return float(outputs if self._loss_output is None else outputs[self._loss_output])
+
+    def compile(self, *batch: np.ndarray) -> None:
+        before = self.state()
+        try:
+            self(*batch)
+        finally:
+            self.load_state(before)
 
     def statistics(self) -> dict[str, float]:
         return {}

@@ -43,6 +43,7 @@ from kfgn_graph.program.steps import Step
 from kfgn_graph.program.storage import digest, locked, written
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.threads import single_threaded_lapack
+from kfgn_graph.program.warming import compile_first
 from kfgn_graph.program.watching import Guarded, Interruptions, Watcher, interruptions
 
 
@@ -57,7 +58,7 @@ class Outcome:
     update : int
         Number of the last update.
     seconds : float
-        Seconds spent on updates, summed over all sessions.
+        Seconds spent on updates, without compilation, summed over all sessions.
     reason : str
         Why training ended: ``'updates'`` or ``'seconds'`` for the limit reached,
         ``'interrupted'``, ``'diverged'``, or ``'output'`` if progress could not be reported.
@@ -219,6 +220,7 @@ def _train(session: Session, watch: Watcher) -> Outcome:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(guard))
         guard.started(path, session.update, session.limit, spec.budget.seconds)
+        compile_first(session, guard)
         recorder = Recorder(session, evaluator, metrics, events, guard, stop)
         reason = _loop(session, recorder, stop)
     return Outcome(path, session.update, session.seconds, reason, guard.problem)

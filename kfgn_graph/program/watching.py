@@ -37,6 +37,9 @@ class Watcher(Protocol):
             The budget's limit on seconds.
         """
 
+    def compiling(self, seconds: float | None) -> None:
+        """Report that the step is being compiled (None), or that it took some seconds."""
+
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
         """Report an update: seconds so far, its batch's loss, and lambda where there is one."""
 
@@ -71,6 +74,10 @@ class Guarded:
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
         """Report the start of training."""
         self._report(self._watch.started, path, update, limit, seconds)
+
+    def compiling(self, seconds: float | None) -> None:
+        """Report the start or the duration of compilation."""
+        self._report(self._watch.compiling, seconds)
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
         """Report an update."""

@@ -63,9 +63,13 @@ class Watch:
         self.notes: list[str] = []
         self.updates: list[int] = []
         self.evaluated_at: list[int] = []
+        self.compiled: list[float | None] = []
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
         self.path, self.first, self.limit = path, update, limit
+
+    def compiling(self, seconds: float | None) -> None:
+        self.compiled = [*self.compiled, seconds]
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
         self.updates.append(update)

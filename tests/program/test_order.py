@@ -26,7 +26,7 @@ def test_epochs_and_seeds_differ_and_a_seed_repeats():
     assert orders[0].next()[0].tolist() != first
 
 
-@pytest.mark.parametrize("taken", [0, 1, 3, 4, 5, 11])
+@pytest.mark.parametrize("taken", [0, 1, 3, 4, 5, 9, 11, 23, 24])
 def test_it_goes_on_anywhere(taken):
     order, other = DataOrder(ARRAYS, 5, 0), DataOrder(ARRAYS, 5, 7)
     for _ in range(taken):
@@ -40,3 +40,13 @@ def test_it_goes_on_anywhere(taken):
 def test_another_s_state_is_refused(state):
     with pytest.raises(CheckpointError, match="data's order"):
         DataOrder(ARRAYS, 5, 0).load_state(state)
+
+
+@pytest.mark.parametrize("batch", [5, 8, 12, 22, 23])
+def test_all_batches_have_one_size_and_every_epoch_uses_each_example_once(batch):
+    order, count = DataOrder(ARRAYS, batch, 0), 23
+    seen = np.concatenate([order.next()[0] for _ in range(count)])  # `batch` epochs
+    assert len(seen) == count * batch
+    for epoch in seen.reshape(batch, count):
+        assert sorted(epoch.tolist()) == list(range(count))
+    assert order.updates_per_epoch == count / batch

@@ -16,6 +16,7 @@ from kfgn_graph.program.cli.explain import explain
 from kfgn_graph.program.cli.presets import show_presets
 from kfgn_graph.program.cli.report import report
 from kfgn_graph.program.cli.train import resume, train
+from kfgn_graph.program.compiled_cache import keep_compiled_programs
 
 app = typer.Typer(
     name="kfgn",
@@ -56,6 +57,7 @@ def main() -> None:
     """Run the program."""
     _open_standard_streams()
     keep_freed_memory()
+    keep_compiled_programs()
     app()
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from kfgn_graph.errors import SpecError
 from kfgn_graph.program.catalogue import Entry, catalogue, entry_named
 from kfgn_graph.program.cli.common import AsJson, console, print_json, told
+from kfgn_graph.program.datasets import DataNotFound
 
 data_app = typer.Typer(
     name="data", help="List, fetch and generate data sets.", no_args_is_help=True
@@ -23,6 +24,10 @@ def names(begun: str) -> list[str]:
 
 Name = Annotated[
     str, typer.Argument(help="The name of a data set from `kfgn data list`.", autocompletion=names)
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="List the folders searched and the downloads that failed."),
 ]
 
 
@@ -46,12 +51,15 @@ def list_data(as_json: AsJson = False) -> None:
 
 @data_app.command("get")
 @told
-def get_data(name: Name, as_json: AsJson = False) -> None:
+def get_data(name: Name, as_json: AsJson = False, verbose: Verbose = False) -> None:
     """Find or fetch a data set, and verify its checksum."""
     entry = entry_named(name)
     if entry.way == "generated":
         raise SpecError(f"{name} is generated; use: kfgn data make {name}.")
-    _report(entry, as_json)
+    try:
+        _report(entry, as_json)
+    except DataNotFound as error:
+        raise (error if verbose else DataNotFound(error.brief)) from error.__cause__
 
 
 @data_app.command("make")

@@ -9,7 +9,6 @@ from typing import Self
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -31,6 +30,10 @@ class Lines:
         ends = [] if limit is None else [f"update {limit:,}"]
         ends += [] if seconds is None else [f"{seconds:g} s"]
         self._out.print(f"{escape(str(path))}: after update {update:,}, until {' or '.join(ends)}")
+
+    def compiling(self, seconds: float | None) -> None:
+        """Print that the step is being compiled, and then how long it took."""
+        self._out.print("compiling" if seconds is None else f"compiled {seconds:.1f} s")
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
         """Print nothing, since one line per update would be too many."""
@@ -66,6 +69,9 @@ class Silence(Lines):
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
         """Show nothing."""
 
+    def compiling(self, seconds: float | None) -> None:
+        """Show nothing."""
+
     def evaluated(self, update: int, found: Evaluation) -> None:
         """Show nothing."""
 
@@ -76,22 +82,29 @@ class Bar(Lines):
     def __init__(self, out: Console) -> None:
         super().__init__(out)
         self._bar = Progress(
-            TextColumn("[bold]update"),
-            MofNCompleteColumn(),
+            TextColumn("[bold]update {task.fields[place]}"),
             BarColumn(),
             TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=out,
         )
-        self._task = self._bar.add_task("training", total=None, told="")
+        self._task = self._bar.add_task("training", total=1.0, told="", place="")
         self._began = (0, 0.0)
+        self._limits: tuple[int | None, float | None] = (None, None)
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
         """Start the bar at the run's current update."""
         super().started(path, update, limit, seconds)
-        self._bar.update(self._task, total=limit, completed=update)
+        self._limits = limit, seconds
+        self._advance(update, 0.0, "")
         self._bar.start()
+
+    def compiling(self, seconds: float | None) -> None:
+        """Say so on the bar, and print the duration above it."""
+        self._bar.update(self._task, told="compiling" if seconds is None else "")
+        if seconds is not None:
+            super().compiling(seconds)
 
     def updated(self, update: int, seconds: float, loss: float, damping: float | None) -> None:
         """Advance the bar. The speed is an average from the first update of this session on."""
@@ -103,7 +116,16 @@ class Bar(Lines):
         taken, spent = update - self._began[0], seconds - self._began[1]
         if taken and spent:
             told += f"  {taken / spent:.3g}/s"
-        self._bar.update(self._task, completed=update, told=told)
+        self._advance(update, seconds, told)
+
+    def _advance(self, update: int, seconds: float, told: str) -> None:
+        """Show the larger of the shares of the budget's updates and seconds that are used."""
+        limit, most = self._limits
+        shares = [update / limit] if limit else []
+        shares += [seconds / most] if most else []
+        place = f"{update:,}" + (f"/{limit:,}" if limit else "")
+        done = min(1.0, max(shares, default=0.0))
+        self._bar.update(self._task, completed=done, told=told, place=place)
 
     def __exit__(
         self,

@@ -28,7 +28,19 @@ class DataError(KfgnError):
 
 
 class DataNotFound(DataError):
-    """A data file is in none of the folders searched and could not be downloaded."""
+    """A data file is in none of the folders searched and could not be downloaded.
+
+    Parameters
+    ----------
+    message : str
+        All that was tried, and the remedy.
+    brief : str, optional
+        The same in two lines, without the folders and addresses; by default the message.
+    """
+
+    def __init__(self, message: str, brief: str = "") -> None:
+        super().__init__(message)
+        self.brief = brief or message
 
 
 class DataCorrupt(DataError):
@@ -102,7 +114,7 @@ def find(file: DataFile, folder: str | os.PathLike[str] | None = None) -> Path:
         return path
     folders = data_folders(folder)
     if folder is not None:
-        raise DataNotFound(_not_found(file, folders, []))
+        raise DataNotFound(_not_found(file, folders, []), _brief(file, folders, []))
     return _fetch(file, folders)
 
 
@@ -149,7 +161,16 @@ def _fetch(file: DataFile, folders: list[Path]) -> Path:
             problems.append(f"{url}: {type(error).__name__}: {str(error)[:160]}")
         else:
             return target
-    raise DataNotFound(_not_found(file, folders, problems))
+    raise DataNotFound(_not_found(file, folders, problems), _brief(file, folders, problems))
+
+
+def _brief(file: DataFile, folders: list[Path], problems: list[str]) -> str:
+    tried = f", and {len(problems)} downloads failed" if problems else ""
+    return (
+        f"{file.path} is in none of the {len(folders)} folders searched{tried}. Details: kfgn "
+        f"data get NAME --verbose.\nPut the file into a folder as {file.path}, and set "
+        f"{DATA_VARIABLE} to that folder."
+    )
 
 
 def _not_found(file: DataFile, folders: list[Path], problems: list[str]) -> str:

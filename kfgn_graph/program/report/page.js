@@ -3,7 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs.map((run, index) => ({ ...run, name: `run${index % 8}`, again: index >= 8, shown: true }));
 const find = (id) => document.getElementById(id);
-const state = { span: 1, against: "update", late: false };
+const state = { span: 1, against: "update", late: true };
 const charts = [];
 let factors = [];
 

@@ -214,7 +214,8 @@ class BudgetSpec(Section):
     epochs: Passes | None = None
     """Maximum number of passes over the data."""
     seconds: Positive | None = None
-    """Maximum number of seconds spent on updates, summed over all sessions of the run."""
+    """Maximum number of seconds spent on updates, without compilation, summed over all sessions of
+    the run."""
 
     @model_validator(mode="after")
     def _some_limit(self) -> BudgetSpec:

@@ -10,7 +10,7 @@ from kfgn_graph import __version__
 from kfgn_graph.errors import BackendError, CheckpointError, KfgnError, SpecError
 from kfgn_graph.program.cli.app import app
 from kfgn_graph.program.cli.common import code_of
-from kfgn_graph.program.datasets import DataCorrupt, curves
+from kfgn_graph.program.datasets import DataCorrupt, curves, files
 from kfgn_graph.program.datasets.mnist import FILES
 from kfgn_graph.program.spec import json_schema, parse_spec, preset
 
@@ -123,6 +123,23 @@ def test_a_data_set_of_other_bytes_is_an_error_of_data(tmp_path, monkeypatch):
     assert done.exit_code == 3
     assert "its SHA-256 is" in done.stderr
     assert "Delete or replace the file" in done.stderr
+
+
+def test_a_missing_data_set_is_two_lines_and_details_are_for_the_asking(tmp_path, monkeypatch):
+    def fail(*arguments, **settings):
+        raise OSError("no network")
+
+    monkeypatch.setattr(files, "data_folders", lambda folder=None: [tmp_path, tmp_path / "other"])
+    monkeypatch.setattr("pooch.retrieve", fail)
+    for command in (["data", "get", "mnist"], ["explain", "mnist-autoencoder"]):
+        done = run(*command)
+        assert done.exit_code == 3
+        assert len(done.stderr.splitlines()) == 2
+        assert "KFGN_DATA" in done.stderr
+        assert "--verbose" in done.stderr
+    told = run("data", "get", "mnist", "--verbose").stderr
+    assert str(tmp_path / "other") in told
+    assert "no network" in told
 
 
 @pytest.mark.parametrize(

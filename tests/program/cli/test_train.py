@@ -49,8 +49,10 @@ def test_lines_tell_of_evaluations_where_there_is_no_terminal(spec):
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "runs/small-1: after update 0, until update 12"
-    assert lines[1].startswith("update 0: loss ")
-    assert len(lines) == 6
+    assert lines[1] == "compiling"
+    assert lines[2].startswith("compiled ")
+    assert lines[3].startswith("update 0: loss ")
+    assert len(lines) == 8
     assert "kfgn report runs/small-1" in lines[-1]
     assert "\x1b" not in done.stdout
 
