@@ -6,7 +6,10 @@ class KfgnError(Exception):
 
 
 class ParameterError(KfgnError):
-    """A parameter that cannot be trained: not shared, not real-valued, or not in the graph."""
+    """A parameter that cannot be trained: not shared, not real-valued, or not in the graph.
+
+    Also one that has been given another shape since the update was built.
+    """
 
 
 class UnmatchedParameterError(KfgnError):
@@ -22,7 +25,10 @@ class CurvatureRuleNotFound(KfgnError):
 
 
 class BatchError(KfgnError):
-    """A batch with the wrong number of arrays or examples, or with wrong shapes or dtypes."""
+    """A batch with the wrong number of arrays or examples, or with wrong shapes or dtypes.
+
+    Also one with entries that cannot be read, or with an index out of range.
+    """
 
 
 class BackendError(KfgnError):
@@ -30,7 +36,7 @@ class BackendError(KfgnError):
 
 
 class CheckpointError(KfgnError):
-    """A saved state that cannot be read, or that does not fit the optimiser."""
+    """A saved state that cannot be read, that does not fit, or that has to be restored."""
 
 
 class SpecError(KfgnError):

@@ -53,6 +53,8 @@ class Source:
 
     def without_draws(self) -> Source:
         """Return the same with its random draws replaced by inputs."""
+        if self.draws or self.updates:
+            return self
         found = without_draws(self._targets, self.params)
         return self._with(found.targets, found.draws, found.updates)
 
@@ -67,7 +69,8 @@ class Source:
         copies = iter(found)
         targets = [next(copies) for _ in self._targets]
         draws = {v: replace(draw, value=next(copies)) for v, draw in self.draws.items()}
-        updates = dict(zip(self.updates, copies, strict=True))
+        keys = [replacements.get(v, v) for v in self.updates]
+        updates = dict(zip(keys, copies, strict=True))
         params = [replacements.get(p, p) for p in self.params]
         return replace(self._with(targets, draws, updates), params=params)
 

@@ -82,7 +82,48 @@ class Backend(ABC):
         """
         return list(values), updates
 
-    def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
+    def array(self, value: Any) -> Any:
+        """Return what a user passed as an array of the kind that compiled code reads.
+
+        Raises
+        ------
+        Exception
+            Whatever NumPy or the value's own type raises if there is no such array.
+        """
+        return np.asarray(value)
+
+    def is_remote(self, array: Any) -> bool:
+        """Return whether to read an array means to wait for another device than the CPU."""
+        return False
+
+    @abstractmethod
+    def call(
+        self, function: Function, batch: Sequence[Any], new: bool, fallible: bool
+    ) -> list[Any]:
+        """Call a function; if it raises, shared variables keep their values.
+
+        Parameters
+        ----------
+        function : Function
+            The compiled function.
+        batch : sequence of arrays
+            One array for each input.
+        new : bool
+            Whether this is the first batch of these shapes, so that the call may compile, and may
+            find that shapes do not fit.
+        fallible : bool
+            Whether the graph may raise for some values of the batch, so that old values are kept.
+
+        Raises
+        ------
+        CheckpointError
+            If the call failed for another reason, such as a lack of memory, after it had
+            overwritten values.
+        """
+
+    def many(
+        self, function: Function, data: Sequence[Any], batches: Any, new: bool, fallible: bool
+    ) -> list[Any]:
         """Call a function once for each batch.
 
         Parameters
@@ -93,13 +134,16 @@ class Backend(ABC):
             One array for each input, with an example in each row; scalars are passed unchanged.
         batches : integer array, shape (T, B)
             The rows of each batch.
+        new, fallible : bool
+            See :meth:`call`.
 
         Returns
         -------
         list of ndarray
             The results of all calls, one array of shape (T, ...) for each output.
         """
-        results = [
-            function(*self.place([a[rows] if a.ndim else a for a in data])) for rows in batches
-        ]
+        results = []
+        for k, rows in enumerate(batches):
+            batch = self.place([a[rows] if a.ndim else a for a in data])
+            results.append(self.call(function, batch, new and k == 0, fallible))
         return [np.stack(values) for values in zip(*results, strict=True)]

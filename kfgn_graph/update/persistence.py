@@ -93,13 +93,13 @@ class Persistent:
         }
         return SavedState(arrays, self._record)
 
-    def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore what :meth:`read` returned.
+    def restored(self, state: Mapping[str, np.ndarray]) -> list[tuple[list[Any], Any]]:
+        """Return the storage of each variable, with the value that :meth:`read` returned.
 
         Raises
         ------
         CheckpointError
-            If names, shapes, dtypes or settings do not fit; nothing is changed.
+            If names, shapes, dtypes or settings do not fit.
         """
         arrays = self._renamed(state)
         differences = [*self._unlike(getattr(state, "settings", None)), *self._unfit(arrays)]
@@ -111,9 +111,10 @@ class Persistent:
                 f"{f'; and {more} more' if more > 0 else ''}. It must be of the same network and "
                 "settings."
             )
-        values = {name: _value(name, v, arrays[name]) for name, v in self.variables.items()}
-        for name, v in self.variables.items():
-            v.set_value(values[name], borrow=True)
+        return [
+            (v.container.storage, _value(name, v, arrays[name]))
+            for name, v in self.variables.items()
+        ]
 
     def _renamed(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the arrays by today's names.

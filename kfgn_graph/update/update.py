@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from threading import RLock
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pytensor
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
-from pytensor.tensor.sharedvar import TensorSharedVariable
-from pytensor.tensor.type import TensorType
 
-from kfgn_graph.backends.base import Backend, mode_for
-from kfgn_graph.errors import SpecError
-from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.overlapping import Overlapping
-from kfgn_graph.printing import printable
+from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.interruptions import uninterrupted
+from kfgn_graph.backends.transactions import put
+from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
-from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
-from kfgn_graph.update.batches import check_batch, check_batches, check_inputs
+from kfgn_graph.update.batches import check_inputs
+from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
-from kfgn_graph.update.persistence import Persistent
+from kfgn_graph.update.functions import Functions, shapes_of
+from kfgn_graph.update.minibatches import minibatches_of
+from kfgn_graph.update.persistence import Persistent, SavedState
+from kfgn_graph.update.reading import BatchReader, drawn
 from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.update.summary import explain
 
@@ -53,18 +51,30 @@ class Update:
     def __init__(
         self, source: Source, inputs: Sequence[Variable], settings: Settings, backend: Backend
     ) -> None:
-        self._source = source.without_draws()
+        self._arguments = source.without_draws(), tuple(inputs)
+        self._source = self._arguments[0]
         self.graph: LayerGraph = self._source.graph()
         for v in (source.loss, *self._source.updates.values()):
             check_inputs(v, inputs)
+        minibatches = {}
+        if backend.static_batch:
+            minibatches = minibatches_of(source.loss, inputs, self.graph.parameters)
+        if minibatches:
+            self._source = source.replaced(minibatches).without_draws()
+            self.graph = self._source.graph()
+        draws = self._source.draws
         self._source = self._source.with_generators(backend.generators)
-        self._inputs = tuple(inputs)
+        self._inputs = (*inputs, *minibatches.values())
         self._settings = settings
         self._backend = backend
+        self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws)
         self._state = new_state(self.graph, settings)
-        self._step = step_of(self._source, self.graph, settings, self._state)
         self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
-        self._functions: dict[tuple[Any, ...], Function] = {}
+        self._lock = RLock()
+        self._seen: set[tuple[Any, ...]] = set()
+        self._functions = Functions(
+            self._source, self.graph, self._inputs, settings, self._state, backend
+        )
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
 
     @property
@@ -92,20 +102,55 @@ class Update:
         Raises
         ------
         BatchError
-            If the batch does not fit the inputs; nothing is changed.
+            If the batch does not fit the inputs, or an index in it is out of range.
+        ParameterError
+            If a parameter has been given another shape.
+
+        Notes
+        -----
+        Whatever is raised, :exc:`KeyboardInterrupt` included, parameters and state are those from
+        before or those from after the update.
         """
-        arrays = check_batch(self._inputs, batch)
-        placed = self._backend.place(arrays)
-        key = self._key(arrays)
-        if key in self._first_updates:
-            values = self._functions[key](*placed)
-        else:
-            start = perf_counter()
-            with fast_graph_construction():
-                values = self.function_for(arrays)(*placed)
-            shapes = ", ".join(str(a.shape) for a in arrays)
-            self._first_updates[key] = shapes, perf_counter() - start
+        arrays = self._reader.read(batch)
+        with self._lock:
+            shapes = shapes_of(arrays)
+            new = shapes not in self._seen
+            self._reader.check(arrays, new)
+            placed = self._backend.place(arrays)
+            key = self._functions.key(arrays)
+            if key in self._first_updates:
+                values = self._call(arrays, placed, new)
+            else:
+                start = perf_counter()
+                with fast_graph_construction():
+                    values = self._call(arrays, placed, new)
+                listed = ", ".join(map(str, shapes))
+                self._first_updates[key] = listed, perf_counter() - start
+            self._seen.add(shapes)
         return UpdateStats(*values)
+
+    def _call(self, arrays: Sequence[Any], placed: list[Any], new: bool) -> list[Any]:
+        function = self.function_for(arrays)
+        return self._backend.call(function, placed, new, self._reader.fallible)
+
+    def check(self, *batch: Any) -> None:
+        """Raise the error that a call with this batch would raise, without an update.
+
+        On JAX, indices in arrays that lie on another device than the CPU are checked in the first
+        call for each shape only, since a call would wait for them. This method always checks them.
+
+        Parameters
+        ----------
+        *batch : arrays
+            A batch, as the update is called with.
+
+        Raises
+        ------
+        BatchError
+            If the batch does not fit the inputs, or an index in it is out of range.
+        """
+        with self._lock:
+            self._reader.check(self._reader.read(batch), in_full=True)
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
@@ -131,11 +176,14 @@ class Update:
         BatchError
             If the data do not fit the inputs, or the batches the data; nothing is changed.
         """
-        rows = check_batches(batches, data)
-        placed = [a if hasattr(a, "dtype") else np.asarray(a) for a in data]
-        first = check_batch(self._inputs, [a[rows[0]] if a.ndim else a for a in placed])
-        whole = [a.astype(b.dtype, copy=False) for a, b in zip(placed, first, strict=True)]
-        values = self._backend.many(self.function_for(first), whole, rows)
+        whole, rows = self._reader.read_many(data, batches)
+        first = drawn(whole, rows[0])
+        with self._lock:
+            function, shapes = self.function_for(first), shapes_of(first)
+            values = self._backend.many(
+                function, whole, rows, shapes not in self._seen, self._reader.fallible
+            )
+            self._seen.add(shapes)
         return UpdateStats(*values)
 
     def function_for(self, batch: Sequence[Any]) -> Function:
@@ -145,45 +193,13 @@ class Update:
         ----------
         batch : sequence of arrays
             A batch as the update is called with.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has been given another shape.
         """
-        key = self._key(batch)
-        if key not in self._functions:
-            with fast_graph_construction():
-                self._functions[key] = self._compile(batch)
-            self._backend.place_state(self._persistent.variables.values())
-        return self._functions[key]
-
-    def _key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the key of a compiled function: the shapes that it was compiled for."""
-        return tuple(a.shape for a in batch) if self._backend.static_batch else ()
-
-    def _compile(self, batch: Sequence[Any]) -> Function:
-        """Compile over variables of static shape, which share the user's own values."""
-        inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
-        static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
-        static |= {p: static_alias(p) for p in self.graph.parameters}
-        if all((new.type, new.name) == (old.type, old.name) for old, new in static.items()):
-            inputs, step = list(self._inputs), self._step
-        else:
-            # recognised again, since canonicalisation leaves less where shapes are known
-            source = self._source.replaced(static)
-            step = step_of(source, source.graph(), self._settings, self._state)
-        function = pytensor.function(
-            inputs,
-            [step.statistics[field.name] for field in fields(UpdateStats)],
-            updates=step.updates,
-            mode=mode_for(self._backend, self._source.loss),
-            on_unused_input="ignore",
-            name="kfgn_update",
-        )
-        function.trust_input = True
-        return function
-
-    def _static_input(self, variable: Variable, array: Any) -> Variable:
-        shape = array.shape
-        if not self._backend.static_batch:
-            shape = (variable.type.shape[:1] + shape[1:]) if shape else shape
-        return TensorType(variable.type.dtype, shape)(name=printable(variable.name))
+        return self._functions.of(batch, self._persistent.variables.values)
 
     def averaged(self) -> dict[str, np.ndarray]:
         """Return copies of the parameters' averages over the updates so far.
@@ -201,10 +217,11 @@ class Update:
         averages = self._state.vector("averages")
         if not averages:
             raise SpecError("no averages are kept: compile the update with average_iterates=True.")
-        values = [np.array(v.get_value(borrow=True)) for v in averages]
+        with self._lock:
+            values = [np.array(v.get_value(borrow=True)) for v in averages]
         return dict(zip(parameter_names(self.graph), values, strict=True))
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> SavedState:
         """Return copies of everything that persists: parameters, factors, counters.
 
         Returns
@@ -215,7 +232,8 @@ class Update:
             variables with a default update. Its attribute ``settings`` records the method and the
             kind of inverse, which :meth:`load_state` compares.
         """
-        return self._persistent.read()
+        with self._lock:
+            return self._persistent.read()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what :meth:`state` returned.
@@ -226,11 +244,13 @@ class Update:
             If names, shapes or dtypes do not fit this update, or the state is from an update of
             another method or kind of inverse; nothing is changed.
         """
-        self._persistent.load(state)
+        with self._lock:
+            new = self._persistent.restored(state)
+            uninterrupted(lambda: put(new))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state` to a safetensors file, atomically."""
-        save_state(self._persistent.read(), path)
+        save_state(self.state(), path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Restore what :meth:`save` wrote.
@@ -242,6 +262,23 @@ class Update:
         """
         self.load_state(read_state(path))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Update:
+        """Return an update of its own parameters, ``graph.parameters``, in the same state."""
+        source, inputs = self._arguments
+        own = {v: separate(v) for v in (*self.graph.parameters, *source.updates)}
+        with fast_graph_construction():
+            copied = Update(source.replaced(own), inputs, self._settings, self._backend)
+        copied.load_state(self.state())
+        return copied
+
+    def __getstate__(self) -> Any:
+        """Raise, since compiled functions and parameters that a graph shares cannot be copied."""
+        raise CheckpointError(
+            "an update cannot be pickled, since it trains the variables of a graph by a compiled "
+            "function: pass on update.state() and the code that builds the update, or use "
+            "copy.deepcopy for one with separate parameters."
+        )
+
     def explain(self) -> str:
         """Return a table of the layers: their factors, shapes, flops and memory.
 
@@ -249,34 +286,3 @@ class Update:
         """
         first_updates = list(self._first_updates.values())
         return explain(self.graph, self._settings, self._backend.name, first_updates)
-
-
-@contextmanager
-def _fast() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with pytensor.config.change_flags(traceback__limit=0):
-            yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-#: Disables the garbage collector and PyTensor's creation traces while graphs are built. Cyclic
-#: collection takes a fifth of the time, since millions of small objects are made that live on. The
-#: traces record the line at which a variable was created; here the lines are the package's own.
-#: Variables created before keep their traces.
-fast_graph_construction = Overlapping(_fast)
-
-
-def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
-    """Return a variable that shares the parameter's value, with the value's shape in its type."""
-    alias_type = TensorType(parameter.type.dtype, value_shape(parameter))
-    return TensorSharedVariable(
-        type=alias_type,
-        value=None,
-        strict=None,
-        container=parameter.container,
-        name=printable(parameter.name),
-    )

@@ -10,11 +10,11 @@ from pytensor.compile.mode import CVM, Mode
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 
-from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.c.blas_flags import blas_configured, blas_flags
 from kfgn_graph.backends.c.branches import ALIAS_BRANCHES, KEEP_LAZY
 from kfgn_graph.backends.c.linker import ParallelCLinker
 from kfgn_graph.backends.c.numpy_ops import BY_NUMPY
+from kfgn_graph.backends.host import HostBackend
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.rewrites.dot import DOT
 from kfgn_graph.backends.rewrites.fast_activations import FAST_ACTIVATIONS
@@ -54,7 +54,7 @@ class WithBlas(GraphRewriter):
             return self._rewriter.apply(fgraph, *args, **kwargs)
 
 
-class CBackend(Backend):
+class CBackend(HostBackend):
     """PyTensor's C mode; refused where it would be slow for want of a compiler or a BLAS.
 
     Raises
@@ -67,6 +67,7 @@ class CBackend(Backend):
     static_batch = False
 
     def __init__(self) -> None:
+        super().__init__()
         if not pytensor.config.cxx or shutil.which(pytensor.config.cxx.split()[0]) is None:
             raise BackendError(
                 "backend='c' needs a C++ compiler: install g++, or choose backend='numba'."

@@ -18,6 +18,7 @@ from kfgn_graph.backends.rewrites.accumulation import MARKED, OWN_DTYPE
 from kfgn_graph.backends.rewrites.leading_rows import COPY_SHARED_ROWS
 from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
+from kfgn_graph.backends.transactions import Storage, attempt
 from kfgn_graph.errors import BackendError, BatchError
 
 
@@ -63,6 +64,18 @@ class JAXBackend(Backend):
         # on a CPU, whole updates take 6 % longer with strided diagonals
         return mode if jax.default_backend() == "cpu" else mode.including(STRIDED_DIAGONALS)
 
+    def array(self, value: Any) -> Any:
+        """Return an array of NumPy, or the given array if it is one of JAX, on its device."""
+        import jax
+
+        if not isinstance(value, jax.Array):
+            return super().array(value)
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError("it is traced: an update cannot be called inside a function of JAX")
+        if value.is_deleted():
+            raise ValueError("it was deleted, or donated to an earlier update")
+        return value
+
     def place(self, batch: list[Any]) -> list[Any]:
         if self._devices is None:
             return batch
@@ -92,16 +105,55 @@ class JAXBackend(Backend):
 
         return over_keys(values, updates)
 
-    def many(self, function: Function, data: Sequence[Any], batches: Any) -> list[Any]:
+    def is_remote(self, array: Any) -> bool:
+        import jax
+
+        return isinstance(array, jax.Array) and any(d.platform != "cpu" for d in array.devices())
+
+    def call(
+        self, function: Function, batch: Sequence[Any], new: bool, fallible: bool
+    ) -> list[Any]:
+        return self._attempt(lambda: function(*batch), shared(function, len(batch)), fallible)
+
+    def many(
+        self, function: Function, data: Sequence[Any], batches: Any, new: bool, fallible: bool
+    ) -> list[Any]:
         if self._devices is not None:
-            return super().many(function, data, batches)
+            return super().many(function, data, batches, new, fallible)
         if function not in self._loops:
             self._loops[function] = compiled_loop(function, len(data))
-        storages = [container.storage for container in function.input_storage][len(data) :]
-        state, outputs = self._loops[function](data, batches, [s[0] for s in storages])
-        for storage, value in zip(storages, state, strict=True):
-            storage[0] = value
-        return list(outputs)
+        loop, storages = self._loops[function], shared(function, len(data))
+
+        def run() -> list[Any]:
+            state, outputs = loop(data, batches, [s[0] for s in storages])
+            for storage, value in zip(storages, state, strict=True):
+                storage[0] = value
+            return list(outputs)
+
+        return self._attempt(run, storages, fallible)
+
+    def _attempt(
+        self, change: Callable[[], list[Any]], storages: Sequence[Storage], fallible: bool
+    ) -> list[Any]:
+        """Return ``change()``; copies are donated if the change may raise."""
+        import jax
+
+        kept = None
+        if fallible:
+            kept = [s[0] for s in storages]
+            for storage, value in zip(storages, kept, strict=True):
+                if isinstance(value, jax.Array):
+                    storage[0] = jax.numpy.array(value, copy=True)
+
+        def lost() -> bool:
+            return any(isinstance(s[0], jax.Array) and s[0].is_deleted() for s in storages)
+
+        return attempt(change, storages, kept, lost)
+
+
+def shared(function: Function, n_inputs: int) -> list[Storage]:
+    """Return the storages of the shared variables that a function reads."""
+    return [container.storage for container in function.input_storage][n_inputs:]
 
 
 def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:

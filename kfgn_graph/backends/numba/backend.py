@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytensor.compile.mode import NUMBA, Mode
 
-from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.host import HostBackend
 from kfgn_graph.backends.inverses import FACTORED_SOLVES
 from kfgn_graph.backends.numba.linker import KernelLinker
 from kfgn_graph.backends.rewrites.fast_activations import FAST_ACTIVATIONS
@@ -15,7 +15,7 @@ from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.syrk import SYRK
 
 
-class NumbaBackend(Backend):
+class NumbaBackend(HostBackend):
     """PyTensor's Numba mode, compiled kernel by kernel, for any batch size."""
 
     name = "numba"

@@ -1,0 +1,154 @@
+"""The compiled functions of an update: one for all batches, or one for each size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytensor
+from pytensor.compile.executor import Function
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import graph_inputs
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.type import TensorType
+
+from kfgn_graph.backends.base import Backend, mode_for
+from kfgn_graph.errors import ParameterError
+from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.printing import describe, printable
+from kfgn_graph.step.settings import Settings
+from kfgn_graph.step.state import State
+from kfgn_graph.step.updates import step_of
+from kfgn_graph.tracing import Source
+from kfgn_graph.update.building import fast_graph_construction, static_alias
+from kfgn_graph.update.stats import UpdateStats
+
+
+class Functions:
+    """The functions that compute one update.
+
+    Parameters
+    ----------
+    source : Source
+        The loss.
+    graph : LayerGraph
+        The layers that were found in it.
+    inputs : sequence of Variable
+        The inputs of the functions.
+    settings : Settings
+        How the update is computed.
+    state : State
+        The variables that persist.
+    backend : Backend
+        Compiles the functions.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        graph: LayerGraph,
+        inputs: Sequence[Variable],
+        settings: Settings,
+        state: State,
+        backend: Backend,
+    ) -> None:
+        self._source, self._inputs = source, inputs
+        self._settings, self._state, self._backend = settings, state, backend
+        self._step = step_of(source, graph, settings, state)
+        self._shapes = {p: value_shape(p) for p in graph.parameters}
+        self._fixed = fixed_variables(source.loss, graph.parameters)
+        self._functions: dict[tuple[Any, ...], Function] = {}
+
+    def of(
+        self, batch: Sequence[Any], persistent: Callable[[], Iterable[SharedVariable]]
+    ) -> Function:
+        """Return the function that serves batches of this size, compiling it if need be.
+
+        Parameters
+        ----------
+        batch : sequence of arrays
+            The values of the inputs.
+        persistent : callable
+            Returns the variables that a new function moves to the devices of the backend.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has been given another shape.
+        """
+        self._check_parameters()
+        key = self.key(batch)
+        if key not in self._functions:
+            with fast_graph_construction():
+                self._functions[key] = self._compile(batch)
+            self._backend.place_state(persistent())
+        return self._functions[key]
+
+    def key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the key of a compiled function: the shapes that it was compiled for."""
+        if not self._backend.static_batch:
+            return ()
+        return (*shapes_of(batch), *(value_shape(v) for v in self._fixed))
+
+    def _check_parameters(self) -> None:
+        """Raise :class:`ParameterError` if a parameter has been given another shape."""
+        for parameter, shape in self._shapes.items():
+            now = np.shape(parameter.container.storage[0])
+            if now != shape:
+                raise ParameterError(
+                    f"parameter {describe(parameter)} has been given the shape {now}, but had "
+                    f"{shape} when the update was built, which fixes the shapes of its factors: "
+                    "compile another update for the new shape."
+                )
+
+    def _compile(self, batch: Sequence[Any]) -> Function:
+        """Compile over variables of static shape, which share the user's own values."""
+        inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
+        static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
+        static |= {p: static_alias(p) for p in self._shapes}
+        if self._backend.static_batch:
+            static |= {v: static_alias(v) for v in self._fixed}
+        if all((new.type, new.name) == (old.type, old.name) for old, new in static.items()):
+            inputs, step = list(self._inputs), self._step
+        else:
+            # recognised again, since canonicalisation leaves less where shapes are known
+            source = self._source.replaced(static)
+            step = step_of(source, source.graph(), self._settings, self._state)
+        function = pytensor.function(
+            inputs,
+            [step.statistics[field.name] for field in fields(UpdateStats)],
+            updates=step.updates,
+            mode=mode_for(self._backend, self._source.loss),
+            on_unused_input="ignore",
+            name="kfgn_update",
+        )
+        function.trust_input = True
+        return function
+
+    def _static_input(self, variable: Variable, array: Any) -> Variable:
+        shape = array.shape
+        if not self._backend.static_batch:
+            shape = (variable.type.shape[:1] + shape[1:]) if shape else shape
+        return TensorType(variable.type.dtype, shape)(name=printable(variable.name))
+
+
+def fixed_variables(
+    loss: Variable, parameters: Collection[Variable]
+) -> tuple[TensorSharedVariable, ...]:
+    """Return the shared arrays that a loss reads but that are not trained, such as frozen layers.
+
+    Those whose shape their type already states are left out.
+    """
+    return tuple(
+        v
+        for v in graph_inputs([loss])
+        if isinstance(v, TensorSharedVariable) and v not in parameters and None in v.type.shape
+    )
+
+
+def shapes_of(arrays: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of arrays."""
+    return tuple(a.shape for a in arrays)

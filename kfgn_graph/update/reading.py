@@ -1,0 +1,116 @@
+"""From what an update is called with to arrays that its compiled function can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.tensor.rewriting.shape import ShapeFeature
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.backends.base import Backend
+from kfgn_graph.layers.draws import Draw
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.update.batches import check_batch, check_batches, check_examples, plain_array
+from kfgn_graph.update.failures import may_raise
+from kfgn_graph.update.indices import IndexChecks
+from kfgn_graph.update.values import Values
+
+
+class BatchReader:
+    """Reads and checks batches.
+
+    Parameters
+    ----------
+    graph : LayerGraph
+        The layers and the loss.
+    inputs : sequence of Variable
+        The inputs of the update.
+    minibatches : mapping of Variable to Variable
+        Slices of data to compute from the inputs, each with the variable that stands for it.
+    backend : Backend
+        Compiles the update.
+    draws : mapping of Variable to Draw
+        The inputs of the graph that stand for random draws.
+
+    Attributes
+    ----------
+    fallible : bool
+        Whether an update may raise for some values of a batch.
+    """
+
+    def __init__(
+        self,
+        graph: LayerGraph,
+        inputs: Sequence[Variable],
+        minibatches: Mapping[Variable, Variable],
+        backend: Backend,
+        draws: Mapping[TensorVariable, Draw],
+    ) -> None:
+        values, loss, output = {v: d.value for v, d in draws.items()}, graph.loss, graph.output
+        if values:
+            loss, output = graph_replace([loss, output], values, strict=False)
+        self._given, self._backend = list(inputs), backend
+        self._inputs = [*inputs, *minibatches.values()]
+        self._minibatches = Values(inputs, list(minibatches))
+        self._count = Values(inputs, [pt.as_tensor(ShapeFeature().shape_tuple(output)[0])])
+        self._indices = IndexChecks(loss, self._inputs, [*graph.parameters, *values.values()])
+        by_xla = backend.static_batch
+        unchecked = self._indices.incomplete and not by_xla
+        self.fallible = unchecked or may_raise(loss, inputs, by_xla)
+
+    def read(self, batch: Sequence[Any]) -> list[Any]:
+        """Return the arrays of a batch, and of the minibatches that it selects.
+
+        Raises
+        ------
+        BatchError
+            If it does not fit the inputs; see :func:`check_batch` and :func:`check_examples`.
+        """
+        given = check_batch(self._given, batch, self._backend)
+        arrays = [*given, *self._minibatches(given)]
+        check_examples(self._inputs, arrays, lambda: int(self._count(given)[0]))
+        return arrays
+
+    def read_many(self, data: Sequence[Any], batches: Any) -> tuple[list[Any], np.ndarray]:
+        """Return the arrays of the data, and the rows of each batch.
+
+        Raises
+        ------
+        BatchError
+            If the data do not fit the inputs, or the batches the data, or an index in a batch is
+            out of range.
+        """
+        pairs = zip(self._given, data, strict=False)
+        plain = [plain_array(v, value, self._backend) for v, value in pairs]
+        plain += list(data[len(plain) :])  # refused below, for their number
+        rows = check_batches(batches, plain)
+        first = self.read(drawn(plain, rows[0]))
+        pairs = zip(plain, first, strict=True)
+        arrays = [a if a.dtype == b.dtype else a.astype(b.dtype) for a, b in pairs]
+        if not self._indices.surely_hold(arrays, first):
+            for batch in rows:
+                self._indices(drawn(arrays, batch))
+        return arrays, rows
+
+    def check(self, arrays: Sequence[Any], in_full: bool) -> None:
+        """Raise :class:`BatchError` if an index in a batch is out of range.
+
+        Parameters
+        ----------
+        arrays : sequence of arrays
+            The batch as :meth:`read` returned it.
+        in_full : bool
+            Whether to check arrays that are not in the memory of the host, too.
+        """
+        if in_full or not any(self._backend.is_remote(a) for a in arrays):
+            self._indices(arrays)
+
+
+def drawn(data: Sequence[Any], rows: np.ndarray) -> list[Any]:
+    """Return the rows of each array; scalars are returned unchanged."""
+    return [a[rows] if a.ndim else a for a in data]

@@ -1,0 +1,45 @@
+"""Values of variables that depend on the inputs alone, computed before an update."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+from pytensor.compile.executor import Function
+from pytensor.compile.mode import Mode
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
+
+
+class Values:
+    """Variables as a function of the inputs, evaluated Op by Op in Python.
+
+    Parameters
+    ----------
+    inputs : sequence of Variable
+        The inputs; other variables that are read are shared or constant.
+    variables : sequence of Variable
+        The variables.
+    """
+
+    def __init__(self, inputs: Sequence[Variable], variables: Sequence[Variable]) -> None:
+        self._inputs, self._variables = list(inputs), list(variables)
+        self._function: Function | None = None
+
+    def __call__(self, batch: Sequence[Any]) -> list[np.ndarray]:
+        """Return the values for a batch, one array for each input."""
+        if not self._variables:
+            return []
+        if self._function is None:
+            mode = Mode(linker="py", optimizer=None)
+            self._function = pytensor.function(
+                self._inputs, self._variables, mode=mode, on_unused_input="ignore"
+            )
+        return [np.asarray(v) for v in self._function(*map(np.asarray, batch))]
+
+
+def reads(variable: Variable, others: Collection[Variable]) -> bool:
+    """Return whether a variable depends on one of the others."""
+    return any(v in others for v in ancestors([variable]))
