@@ -133,7 +133,9 @@ class Persistent:
 
     def _unlike(self, record: Mapping[str, str] | None) -> Iterator[str]:
         """Return the settings in which a record differs."""
-        for name in sorted({*(record or {}), *self._record}) if record is not None else ():
+        if record is None:
+            return
+        for name in sorted({*record, *self._record}):
             there, here = record.get(name, "not kept"), self._record.get(name, "not kept")
             if there != here:
                 yield f"its {name} is {there}, but that of the update is {here}"

@@ -108,7 +108,7 @@ def over_keys(
             inputs = [new.get(v, v) for v in node.inputs]
             new |= zip(node.outputs, node.clone_with_new_inputs(inputs).outputs, strict=True)
     changed = {keys.get(v, v): new.get(value, value) for v, value in updates.items()}
-    return [new.get(v, v) for v in values], changed  # type: ignore[misc]
+    return [new.get(v, v) for v in values], changed
 
 
 def _drawn(node: Apply, index: int, new: Mapping[Variable, Variable]) -> list[Variable]:
