@@ -13,7 +13,8 @@ from kfgn_graph.backends import resolve_backend
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import SettingNames, settings_from, takes_settings
 from kfgn_graph.tracing import Source
-from kfgn_graph.update.update import Update, fast_graph_construction
+from kfgn_graph.update.building import fast_graph_construction
+from kfgn_graph.update.update import Update
 
 
 @takes_settings

@@ -39,10 +39,11 @@ def attempt[T](
     CheckpointError
         If the change raised after it had destroyed values that were not kept.
     """
-    done = False
+    begun = done = False
 
     def whole() -> T:
-        nonlocal done
+        nonlocal begun, done
+        begun = True
         result = change()
         done = True
         return result
@@ -50,7 +51,7 @@ def attempt[T](
     try:
         return uninterrupted(whole, recoverable=kept is not None)
     except BaseException as error:
-        if done:
+        if done or not begun:
             raise
         if kept is not None:
             uninterrupted(lambda: put(zip(storages, kept, strict=True)))

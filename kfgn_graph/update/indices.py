@@ -18,7 +18,6 @@ from pytensor.graph.traversal import ancestors, toposort
 from pytensor.scalar.basic import Cast
 from pytensor.tensor.basic import ARange, ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.rewriting.shape import ShapeFeature
 from pytensor.tensor.shape import Reshape
 from pytensor.tensor.subtensor import (
     AdvancedIncSubtensor,
@@ -30,7 +29,7 @@ from pytensor.tensor.subtensor import (
 
 from kfgn_graph.errors import BatchError
 from kfgn_graph.printing import describe, name_of, names
-from kfgn_graph.update.values import Values, reads
+from kfgn_graph.update.values import Values, length_of, reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +115,7 @@ class IndexChecks:
         #: Whether some indices cannot be known before the update.
         self.incomplete = any(reads(u.index, parameters) for u in uses)
         self._uses = [u for u in uses if not reads(u.index, parameters) and not is_range(u.index)]
-        shapes = ShapeFeature()
-        lengths = [pt.as_tensor(shapes.shape_tuple(u.array)[u.axis]) for u in self._uses]
-        self._lengths = Values(inputs, lengths)
+        self._lengths = Values(inputs, [length_of(u.array, u.axis) for u in self._uses])
         self._indices = Values(inputs, [pt.as_tensor(u.index) for u in self._uses])
         self._known: dict[Any, list[int]] = {}
         self._by_value = any(v.type.ndim == 0 for v in inputs)

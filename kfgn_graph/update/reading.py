@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
-from pytensor.tensor.rewriting.shape import ShapeFeature
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
@@ -18,7 +17,7 @@ from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.update.batches import check_batch, check_batches, check_examples, plain_array
 from kfgn_graph.update.failures import may_raise
 from kfgn_graph.update.indices import IndexChecks
-from kfgn_graph.update.values import Values
+from kfgn_graph.update.values import Values, length_of
 
 
 class BatchReader:
@@ -57,7 +56,7 @@ class BatchReader:
         self._given, self._backend = list(inputs), backend
         self._inputs = [*inputs, *minibatches.values()]
         self._minibatches = Values(inputs, list(minibatches))
-        self._count = Values(inputs, [pt.as_tensor(ShapeFeature().shape_tuple(output)[0])])
+        self._output = output
         self._indices = IndexChecks(loss, self._inputs, [*graph.parameters, *values.values()])
         by_xla = backend.static_batch
         unchecked = self._indices.incomplete and not by_xla
@@ -75,6 +74,11 @@ class BatchReader:
         arrays = [*given, *self._minibatches(given)]
         check_examples(self._inputs, arrays, lambda: int(self._count(given)[0]))
         return arrays
+
+    @cached_property
+    def _count(self) -> Values:
+        """The number of examples, where it is not that of the rows of an input."""
+        return Values(self._given, [length_of(self._output, 0)])
 
     def read_many(self, data: Sequence[Any], batches: Any) -> tuple[list[Any], np.ndarray]:
         """Return the arrays of the data, and the rows of each batch.

@@ -55,7 +55,7 @@ class Update:
         self._source = self._arguments[0]
         self.graph: LayerGraph = self._source.graph()
         for v in (source.loss, *self._source.updates.values()):
-            check_inputs(v, inputs)
+            check_inputs(v, (*inputs, *source.draws))
         minibatches = {}
         if backend.static_batch:
             minibatches = minibatches_of(source.loss, inputs, self.graph.parameters)

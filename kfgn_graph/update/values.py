@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytensor
+import pytensor.tensor as pt
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
+from pytensor.tensor.rewriting.shape import ShapeFeature
 
 
 class Values:
@@ -43,3 +45,9 @@ class Values:
 def reads(variable: Variable, others: Collection[Variable]) -> bool:
     """Return whether a variable depends on one of the others."""
     return any(v in others for v in ancestors([variable]))
+
+
+def length_of(variable: Variable, axis: int) -> Variable:
+    """Return the length of an axis, in terms of the shapes of the graph's inputs."""
+    static = variable.type.shape[axis]
+    return pt.as_tensor(ShapeFeature().shape_tuple(variable)[axis] if static is None else static)

@@ -170,6 +170,38 @@ def test_a_number_of_python_takes_the_dtype_of_its_input() -> None:
         update(*single, np.float64(2.0))
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_batch_may_be_overwritten_once_the_call_has_returned(many: bool) -> None:
+    rng = np.random.default_rng(3)
+    data = rng.normal(size=(2000, 300)), rng.normal(size=(2000, 4))
+    x, y = pt.matrix("x", shape=(None, 300)), pt.matrix("y", shape=(None, 4))
+    V = pytensor.shared(rng.normal(size=(300, 200)) / 20, name="V", shape=(300, 200))
+    W = pytensor.shared(rng.normal(size=(200, 4)) / 20, name="W", shape=(200, 4))
+    loss = ((pt.tanh(x @ V) @ W - y) ** 2).sum(axis=1).mean()
+    update = kfgn.compile_update(loss, [V, W], [x, y], backend="jax")
+    rows = np.arange(2000).reshape(2, 1000)
+    call = (lambda *batch: update.many(batch, rows)) if many else update
+    call(*data)
+    before = state_of(update)
+    wanted = np.asarray(call(*data).loss), state_of(update)
+    update.load_state(before)
+    buffers = tuple(map(aligned, data))
+    stats = call(*buffers)
+    for buffer in buffers:
+        buffer[...] = 7.0
+    np.testing.assert_array_equal(stats.loss, wanted[0])
+    assert_identical(state_of(update), wanted[1])
+
+
+def aligned(a: np.ndarray) -> np.ndarray:
+    """Return a copy at an address whose memory JAX takes over."""
+    memory = np.empty(a.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + a.nbytes].view(a.dtype).reshape(a.shape)
+    copy[...] = a
+    return copy
+
+
 # --- data that the loss itself reads ----------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import unwrap
 from typing import Any
 
+import numpy as np
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import JAX, Mode
 from pytensor.compile.sharedvalue import SharedVariable
@@ -20,6 +21,9 @@ from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
 from kfgn_graph.backends.transactions import Storage, attempt
 from kfgn_graph.errors import BackendError, BatchError
+
+#: JAX does not copy NumPy's arrays that are aligned to this number of bytes.
+SHARED_ALIGNMENT = 64
 
 
 class JAXBackend(Backend):
@@ -77,6 +81,7 @@ class JAXBackend(Backend):
         return value
 
     def place(self, batch: list[Any]) -> list[Any]:
+        batch = [np.array(a) if is_shared(a) else a for a in batch]
         if self._devices is None:
             return batch
         import jax
@@ -130,7 +135,10 @@ class JAXBackend(Backend):
                 storage[0] = value
             return list(outputs)
 
-        return self._attempt(run, storages, fallible)
+        outputs = self._attempt(run, storages, fallible)
+        if any(map(is_shared, data)):
+            outputs[0].block_until_ready()
+        return outputs
 
     def _attempt(
         self, change: Callable[[], list[Any]], storages: Sequence[Storage], fallible: bool
@@ -149,6 +157,18 @@ class JAXBackend(Backend):
             return any(isinstance(s[0], jax.Array) and s[0].is_deleted() for s in storages)
 
         return attempt(change, storages, kept, lost)
+
+
+def is_shared(array: Any) -> bool:
+    """Return whether JAX on a CPU reads an array in the memory of NumPy.
+
+    It does so when the computation takes place, after the call has returned and its user may have
+    overwritten the array with the next batch.
+    """
+    if not isinstance(array, np.ndarray):
+        return False
+    address: int = array.__array_interface__["data"][0]
+    return address % SHARED_ALIGNMENT == 0
 
 
 def shared(function: Function, n_inputs: int) -> list[Storage]:
