@@ -52,8 +52,12 @@ class Source:
         return [self.loss] if self.output is None else [self.loss, self.output]
 
     def without_draws(self) -> Source:
-        """Return the same with its random draws replaced by inputs."""
-        if self.draws or self.updates:
+        """Return the same with its random draws replaced by inputs; itself if they are already.
+
+        Arguments that are no variables are left for :meth:`graph` to refuse.
+        """
+        symbolic = all(isinstance(v, Variable) for v in (*self._targets, *self.params))
+        if self.draws or self.updates or not symbolic:
             return self
         found = without_draws(self._targets, self.params)
         return self._with(found.targets, found.draws, found.updates)
