@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytensor
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.tensor.random.variable import shared_rng
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
+from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import value_shape
 from kfgn_graph.overlapping import Overlapping
 from kfgn_graph.printing import printable
@@ -46,8 +49,10 @@ def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
     )
 
 
-def separate(parameter: TensorSharedVariable) -> TensorSharedVariable:
+def separate(variable: SharedVariable) -> SharedVariable:
     """Return a variable of the same type and name with a copy of the value."""
+    if is_generator(variable):
+        return shared_rng(variable.get_value(), name=variable.name)
     return TensorSharedVariable(
-        type=parameter.type, value=parameter.get_value(), strict=False, name=parameter.name
+        type=variable.type, value=variable.get_value(), strict=False, name=variable.name
     )

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 
-from kfgn_graph.backends.interruptions import uninterrupted
-from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import LayerGraph
@@ -95,13 +93,13 @@ class Persistent:
         }
         return SavedState(arrays, self._record)
 
-    def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore what :meth:`read` returned.
+    def restored(self, state: Mapping[str, np.ndarray]) -> list[tuple[list[Any], Any]]:
+        """Return the storage of each variable, with the value that :meth:`read` returned.
 
         Raises
         ------
         CheckpointError
-            If names, shapes, dtypes or settings do not fit; nothing is changed.
+            If names, shapes, dtypes or settings do not fit.
         """
         arrays = self._renamed(state)
         differences = [*self._unlike(getattr(state, "settings", None)), *self._unfit(arrays)]
@@ -113,9 +111,10 @@ class Persistent:
                 f"{f'; and {more} more' if more > 0 else ''}. It must be of the same network and "
                 "settings."
             )
-        values = {name: _value(name, v, arrays[name]) for name, v in self.variables.items()}
-        new = [(v.container.storage, values[name]) for name, v in self.variables.items()]
-        uninterrupted(lambda: put(new))
+        return [
+            (v.container.storage, _value(name, v, arrays[name]))
+            for name, v in self.variables.items()
+        ]
 
     def _renamed(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the arrays by today's names.

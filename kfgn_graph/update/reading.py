@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.layers.draws import Draw
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.update.batches import check_batch, check_batches, check_examples, plain_array
 from kfgn_graph.update.failures import may_raise
@@ -30,6 +33,8 @@ class BatchReader:
         Slices of data to compute from the inputs, each with the variable that stands for it.
     backend : Backend
         Compiles the update.
+    draws : mapping of Variable to Draw
+        The inputs of the graph that stand for random draws.
 
     Attributes
     ----------
@@ -43,15 +48,19 @@ class BatchReader:
         inputs: Sequence[Variable],
         minibatches: Mapping[Variable, Variable],
         backend: Backend,
+        draws: Mapping[TensorVariable, Draw],
     ) -> None:
+        values, loss, output = {v: d.value for v, d in draws.items()}, graph.loss, graph.output
+        if values:
+            loss, output = graph_replace([loss, output], values, strict=False)
         self._given, self._backend = list(inputs), backend
         self._inputs = [*inputs, *minibatches.values()]
         self._minibatches = Values(inputs, list(minibatches))
-        self._output = graph.output
-        self._indices = IndexChecks(graph.loss, self._inputs, graph.parameters)
+        self._output = output
+        self._indices = IndexChecks(loss, self._inputs, [*graph.parameters, *values.values()])
         by_xla = backend.static_batch
         unchecked = self._indices.incomplete and not by_xla
-        self.fallible = unchecked or may_raise(graph.loss, inputs, by_xla)
+        self.fallible = unchecked or may_raise(loss, inputs, by_xla)
 
     def read(self, batch: Sequence[Any]) -> list[Any]:
         """Return the arrays of a batch, and of the minibatches that it selects.

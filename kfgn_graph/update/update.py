@@ -25,7 +25,7 @@ from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
 from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
-from kfgn_graph.update.persistence import Persistent
+from kfgn_graph.update.persistence import Persistent, SavedState
 from kfgn_graph.update.reading import BatchReader, drawn
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
@@ -50,29 +50,30 @@ class Update:
     def __init__(
         self, source: Source, inputs: Sequence[Variable], settings: Settings, backend: Backend
     ) -> None:
-        self._arguments = source, tuple(inputs)
-        source = source.without_draws()
-        self.graph: LayerGraph = source.graph()
-        for v in (self._arguments[0].loss, *source.updates.values()):
-            check_inputs(v, inputs)
+        self._arguments = source.without_draws(), tuple(inputs)
+        self._source = self._arguments[0]
+        self.graph: LayerGraph = self._source.graph()
+        for v in (source.loss, *self._source.updates.values()):
+            check_inputs(v, (*inputs, *source.draws))
         minibatches = {}
         if backend.static_batch:
             minibatches = minibatches_of(source.loss, inputs, self.graph.parameters)
         if minibatches:
-            source = source.replaced(minibatches)
-            self.graph = source.graph()
-        self._source = source.with_generators(backend.generators)
+            self._source = source.replaced(minibatches).without_draws()
+            self.graph = self._source.graph()
+        draws = self._source.draws
+        self._source = self._source.with_generators(backend.generators)
         self._inputs = (*inputs, *minibatches.values())
         self._settings = settings
         self._backend = backend
-        self._reader = BatchReader(self.graph, inputs, minibatches, backend)
+        self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws)
         self._state = new_state(self.graph, settings)
+        self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
         self._lock = RLock()
         self._seen: set[tuple[Any, ...]] = set()
         self._functions = Functions(
             self._source, self.graph, self._inputs, settings, self._state, backend
         )
-        self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
         self._stalling = StallDetector()
 
@@ -212,7 +213,7 @@ class Update:
         ParameterError
             If a parameter has been given another shape.
         """
-        return self._functions.of(batch, lambda: self._persistent.variables.values())
+        return self._functions.of(batch, self._persistent.variables.values)
 
     def averaged(self) -> dict[str, np.ndarray]:
         """Return copies of the parameters' averages over the updates so far.
@@ -234,7 +235,7 @@ class Update:
             values = [np.array(v.get_value(borrow=True)) for v in averages]
         return dict(zip(parameter_names(self.graph), values, strict=True))
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> SavedState:
         """Return copies of everything that persists: parameters, factors, counters.
 
         Returns
@@ -258,11 +259,12 @@ class Update:
             another method or kind of inverse; nothing is changed.
         """
         with self._lock:
-            self._persistent.load(state)
+            new = self._persistent.restored(state)
+            uninterrupted(lambda: put(new))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state` to a safetensors file, atomically."""
-        save_state(self._persistent.read(), path)
+        save_state(self.state(), path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Restore what :meth:`save` wrote.
@@ -277,7 +279,7 @@ class Update:
     def __deepcopy__(self, memo: dict[int, Any]) -> Update:
         """Return an update of its own parameters, ``graph.parameters``, in the same state."""
         source, inputs = self._arguments
-        own = {p: separate(p) for p in self.graph.parameters}
+        own = {v: separate(v) for v in (*self.graph.parameters, *source.updates)}
         with fast_graph_construction():
             copied = Update(source.replaced(own), inputs, self._settings, self._backend)
         copied.load_state(self.state())
