@@ -14,6 +14,8 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.backends.interruptions import uninterrupted
+from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.step.initial_state import new_state
