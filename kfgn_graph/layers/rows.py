@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import explicit_graph_inputs, toposort
@@ -16,7 +16,7 @@ from kfgn_graph.layers.examples import Axes, Mixes, example_axes
 ONE_ROW_EACH = 1
 
 
-def rows_are_examples(outputs: Sequence[Variable]) -> bool:
+def rows_are_examples(outputs: Sequence[Variable], shared: Collection[Variable] = ()) -> bool:
     """Return whether row n of each output is made of row n of the batch inputs alone.
 
     The proof applies the example-axis rules from the batch inputs on. It fails for tokens that
@@ -27,8 +27,10 @@ def rows_are_examples(outputs: Sequence[Variable]) -> bool:
     ----------
     outputs : sequence of Variable
         Variables in the intermediate representation.
+    shared : collection of Variable
+        Inputs whose leading axis does not enumerate examples, such as a mask for all of them.
     """
-    inputs = [v for v in explicit_graph_inputs(outputs) if v.type.ndim > 0]
+    inputs = [v for v in explicit_graph_inputs(outputs) if v.type.ndim > 0 and v not in shared]
     axes: dict[Variable, int] = dict.fromkeys(inputs, ONE_ROW_EACH)
     for node in toposort(outputs):
         if any(not isinstance(v.type, TensorType) for v in node.outputs):

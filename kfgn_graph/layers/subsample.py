@@ -69,7 +69,7 @@ def leading_examples(
     others = {*graph_inputs([loss])} - {*inputs, *params}
     if not inputs or any(_length(v) > count for v in others):
         return None
-    if not rows_are_examples([graph.output]):
+    if not rows_are_examples([graph.output], shared):
         return None
     targets = [loss] if output is None else [loss, output]
     try:

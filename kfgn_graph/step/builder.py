@@ -32,6 +32,10 @@ from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, factor_sizes
 
+#: Value of the state ``failed`` after a batch that was not finite. It is 2 after a step that failed,
+#: and 0 after an update that was taken.
+BAD_BATCH = 1
+
 
 @dataclass(frozen=True)
 class Step:
@@ -170,7 +174,7 @@ class StepBuilder:
     def _damping(self, preconditioner: Preconditioner) -> tuple[TensorVariable, TensorVariable]:
         """Return lambda of this update, and whether the dtype's precision raised it."""
         damping = self._first_damping()
-        kept = self.state.get("damping")
+        kept = self._stored_damping()
         if kept is not None:
             # a sum, since XLA gives a constant that a branch returns a dtype of its own
             damping = choose(pt.gt(kept, 0), [kept], [damping + kept])[0]
@@ -178,6 +182,14 @@ class StepBuilder:
         size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
         least = least_damping(preconditioner.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
+
+    def _stored_damping(self) -> TensorVariable | None:
+        """Return lambda; after a batch that was not finite, lambda from before it."""
+        kept = self.state.get("damping")
+        if kept is None:
+            return None
+        after_bad_batch = pt.eq(self.state["failed"], BAD_BATCH)
+        return pt.switch(after_bad_batch, self.damping_rule.recovered(kept), kept)
 
     def _first_damping(self) -> TensorVariable:
         """Return lambda of the first update, from the loss's curvature in an output."""
@@ -290,7 +302,6 @@ class StepBuilder:
         updates |= {v: pt.switch(accepted, value, v) for v, value in self.kept.items()}
         updates = {v: value.astype(v.type.dtype) for v, value in updates.items()}
         updates |= preconditioner.learnt
-        updates[self.state["failed"]] = (~accepted).astype("int32")
         watch = self.state.get("watch")
         if watch is not None and known.watch is not None:
             updates[watch] = pt.switch(finite, known.watch, watch)
@@ -299,14 +310,17 @@ class StepBuilder:
     def _keep_damping(
         self, step: Step, damping: TensorVariable, finite_batch: TensorVariable
     ) -> None:
-        """Raise lambda after a step that fails, and leave it after a batch that is not finite.
+        """Raise lambda after a failure; after a batch that is not finite, until the next good one.
 
         A loss, gradient or curvature that is not finite at the current parameters says nothing of
-        the quadratic model, and no lambda would make it finite.
+        the quadratic model. Lambda is raised from the value before the batch, however many such
+        batches follow each other, and the next finite batch begins from that value.
         """
-        kept = self.state.get("damping")
-        if kept is None:
-            return
         failed = step.statistics["skipped"] | step.statistics["rejected"]
-        raised = pt.switch(finite_batch, self.damping_rule.after_failure(damping), kept)
+        failed_step = failed & finite_batch
+        step.updates[self.state["failed"]] = failed.astype("int32") + failed_step.astype("int32")
+        kept, stored = self.state.get("damping"), self._stored_damping()
+        if kept is None or stored is None:
+            return
+        raised = self.damping_rule.after_failure(pt.switch(finite_batch, damping, stored))
         step.updates[kept] = pt.switch(failed, raised, self.kept[kept])

@@ -109,9 +109,13 @@ class Damping(GammaRule, ABC):
         return damping
 
     def after_failure(self, damping: TensorVariable) -> TensorVariable:
-        r"""Return :math:`\lambda` after an update that was rejected or could not be computed.
+        r"""Return :math:`\lambda` after an update that was rejected or skipped."""
+        return damping
 
-        It is not called after a batch that is not finite itself, which says nothing of lambda.
+    def recovered(self, damping: TensorVariable) -> TensorVariable:
+        r"""Return :math:`\lambda` from before :meth:`after_failure`, its inverse.
+
+        It is called after a batch that was not finite itself, which says nothing of lambda.
         """
         return damping
 
@@ -169,10 +173,10 @@ class LevenbergMarquardt(Damping):
     minimum, maximum : float
         Bounds of lambda.
     failure_factor : float
-        Factor by which lambda grows after an update that is rejected, or that is skipped because
-        the step cannot be computed: an inversion fails, or the step is not finite. A batch whose
-        loss, gradient or curvature is not finite says nothing of the model, and leaves lambda as
-        it is.
+        Factor by which lambda grows after an update that is rejected or skipped. After a batch
+        whose loss, gradient or curvature is not finite, which says nothing of the model, it grows
+        once, however many such batches follow each other, and the next finite batch begins from
+        its value before them.
     gamma, gamma_every
         See :class:`GammaRule`.
     """
@@ -237,6 +241,9 @@ class LevenbergMarquardt(Damping):
 
     def after_failure(self, damping: TensorVariable) -> TensorVariable:
         return damping * np.asarray(self.failure_factor, damping.type.dtype)
+
+    def recovered(self, damping: TensorVariable) -> TensorVariable:
+        return damping / np.asarray(self.failure_factor, damping.type.dtype)
 
 
 def first_damping(

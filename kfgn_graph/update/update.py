@@ -263,6 +263,7 @@ class Update:
         with self._lock:
             new = self._persistent.restored(state)
             uninterrupted(lambda: put(new))
+            self._stalling = StallDetector()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`state` to a safetensors file, atomically."""

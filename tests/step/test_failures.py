@@ -44,7 +44,7 @@ def to_single(batch: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.parametrize("backend", on_backends(MODES))
-def test_a_batch_that_is_not_finite_is_skipped_and_leaves_lambda(
+def test_a_batch_that_is_not_finite_is_skipped_and_raises_lambda(
     backend: str, rng: np.random.Generator
 ) -> None:
     case = case_of("tanh", "half_rows")
@@ -63,6 +63,7 @@ def test_a_batch_that_is_not_finite_is_skipped_and_leaves_lambda(
         assert_identical(values_of(problem), before)
         after = state_of(update)
         assert (state.pop("failed"), after.pop("failed")) == (0, 1)
+        assert after.pop("damping") == FAILURE_FACTOR * state.pop("damping")
         assert_identical(after, state)
     losses = [update(x, y).loss for _ in range(10)]
     assert losses[-1] < losses[0]
@@ -93,7 +94,7 @@ def test_batches_that_are_not_finite_lose_nothing(
     assert_identical(state_of(second), state_of(first))
 
 
-def test_a_batch_whose_curvature_overflows_leaves_lambda(rng: np.random.Generator) -> None:
+def test_lambda_recovers_from_a_batch_whose_curvature_overflows(rng: np.random.Generator) -> None:
     x = pt.matrix("x", dtype="float32", shape=(None, 2))
     W = pytensor.shared(np.full((2, 1), 0.1, "float32"), name="W", shape=(2, 1))
     loss = pt.softplus(-(x @ W)).mean()
@@ -105,8 +106,10 @@ def test_a_batch_whose_curvature_overflows_leaves_lambda(rng: np.random.Generato
     stats = update(np.tile(away, (8, 1)))
     assert np.isfinite([stats.loss, stats.gradient_norm]).all()
     assert stats.skipped
-    assert update.state()["damping"] == damping
-    assert not update(good).skipped
+    assert update.state()["damping"] == FAILURE_FACTOR * damping
+    stats = update(good)
+    assert not stats.skipped
+    assert stats.damping == damping
 
 
 def test_a_first_batch_that_is_not_finite_leaves_lambda_to_the_next(
