@@ -32,8 +32,8 @@ from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, factor_sizes
 
-#: Value of the state ``failed`` after a batch that was not finite. It is 2 after a step that failed,
-#: and 0 after an update that was taken.
+#: Value of the state ``failed`` after a batch that was not finite. It is 2 after a step that
+#: failed, and 0 after an update that was taken.
 BAD_BATCH = 1
 
 
