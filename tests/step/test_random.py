@@ -127,9 +127,9 @@ def loss_by_loop(values: list[np.ndarray], x: Any, t: Any, mask: Any, noise: Any
 @pytest.mark.parametrize(
     ("draws", "backend"),
     [
-        (masked, "jax"),
-        (streamed, "jax"),
-        (of_all_examples, "jax"),
+        pytest.param(masked, "jax", marks=pytest.mark.slow),
+        pytest.param(streamed, "jax", marks=pytest.mark.slow),
+        pytest.param(of_all_examples, "jax", marks=pytest.mark.slow),
         *[
             pytest.param(chained, *p.values, marks=p.marks)
             if hasattr(p, "values")
