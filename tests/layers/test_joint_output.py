@@ -20,6 +20,8 @@ from tests.reference.output_curvature import gauss_newton
 from tests.stepping import on_backends
 from tests.tolerances import EXACT, SINGLE
 
+pytestmark = pytest.mark.thorough
+
 N, D, M = 7, 3, 2
 
 

@@ -15,6 +15,8 @@ from tests.harness import MODES, assert_close
 from tests.stepping import on_backends
 from tests.tolerances import TRAJECTORY
 
+pytestmark = pytest.mark.thorough
+
 T, D, K = 3, 4, 2
 
 NETS = {

@@ -14,6 +14,8 @@ from tests.harness import MODES, assert_close
 from tests.stepping import on_backends
 from tests.tolerances import EXACT
 
+pytestmark = pytest.mark.thorough
+
 N, D = 12, 4
 
 

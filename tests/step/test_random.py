@@ -18,6 +18,7 @@ from tests.harness import MODES
 from tests.stepping import assert_identical, on_backends
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.filterwarnings("ignore:RandomStream is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:RandomVariable Ops:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Setting default_update:DeprecationWarning"),

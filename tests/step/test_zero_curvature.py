@@ -15,6 +15,8 @@ from kfgn_graph.step.damping import ABSENT, first_damping
 from tests.harness import MODES, compile_graph
 from tests.stepping import on_backends, thorough
 
+pytestmark = pytest.mark.thorough
+
 N, D, UPDATES = 40, 3, 60
 RATIO = kfgn.LevenbergMarquardt().initial_ratio
 Loss = Callable[[TensorVariable, TensorVariable], TensorVariable]

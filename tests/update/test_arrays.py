@@ -15,6 +15,8 @@ import scipy.sparse
 import kfgn_graph as kfgn
 from tests.stepping import assert_identical, slow, state_of
 
+pytestmark = pytest.mark.thorough
+
 N, D = 6, 3
 X = np.random.default_rng(0).normal(size=(N, D))
 Y = np.random.default_rng(1).normal(size=(N, 1))

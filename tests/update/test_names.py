@@ -14,6 +14,8 @@ import kfgn_graph as kfgn
 from kfgn_graph.layers.names import unique_keys, unique_names
 from tests.stepping import assert_identical
 
+pytestmark = pytest.mark.thorough
+
 SIZES = (3, 4, 4, 4, 4, 2)
 PLAIN = ("A", "B", "C", "D", "E")
 HOSTILE = [
