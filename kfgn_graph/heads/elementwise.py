@@ -24,13 +24,10 @@ def match_elementwise(loss: TensorVariable, z: TensorVariable, example_axes: int
     if terms is None:
         return None
     found = [classify(term, z) for term in terms]
-    if all(kind in ("none", "constant") for kind, _ in found) and (
-        "constant" in {k for k, _ in found}
-    ):
+    kinds = {kind for kind, _ in found}
+    if "constant" in kinds <= {"none", "constant"}:
         return SquaredErrorHead(z, example_axes, loss)
-    if all(kind in ("none", "logistic") for kind, _ in found) and (
-        "logistic" in {k for k, _ in found}
-    ):
+    if "logistic" in kinds <= {"none", "logistic"}:
         scales = [
             grad(loss, term.value).reshape(z.shape, ndim=z.type.ndim) * factor
             if term.value.type.ndim != z.type.ndim

@@ -174,7 +174,7 @@ class StepBuilder:
     def _damping(self, preconditioner: Preconditioner) -> tuple[TensorVariable, TensorVariable]:
         """Return lambda of this update, and whether the dtype's precision raised it."""
         damping = self._first_damping()
-        kept = self._stored_damping()
+        kept = self._stored_damping
         if kept is not None:
             # a sum, since XLA gives a constant that a branch returns a dtype of its own
             damping = choose(pt.gt(kept, 0), [kept], [damping + kept])[0]
@@ -183,8 +183,9 @@ class StepBuilder:
         least = least_damping(preconditioner.greatest_block, size)
         return pt.maximum(damping, least), pt.lt(damping, least)
 
+    @cached_property
     def _stored_damping(self) -> TensorVariable | None:
-        """Return lambda; after a batch that was not finite, lambda from before it."""
+        """Lambda; after a batch that was not finite, lambda from before it."""
         kept = self.state.get("damping")
         if kept is None:
             return None
@@ -319,7 +320,7 @@ class StepBuilder:
         failed = step.statistics["skipped"] | step.statistics["rejected"]
         failed_step = failed & finite_batch
         step.updates[self.state["failed"]] = failed.astype("int32") + failed_step.astype("int32")
-        kept, stored = self.state.get("damping"), self._stored_damping()
+        kept, stored = self.state.get("damping"), self._stored_damping
         if kept is None or stored is None:
             return
         raised = self.damping_rule.after_failure(pt.switch(finite_batch, damping, stored))

@@ -3,11 +3,13 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kfgn_graph.program.evaluation import Evaluation
 from kfgn_graph.program.spec import GraphSpec, parse_spec
+from kfgn_graph.program.training import Outcome, start
 
 EXAMPLES, FEATURES, CLASSES = 40, 4, 3
 SPEC = """
@@ -86,3 +88,13 @@ class Watch:
 def interrupting(at: int) -> Watch:
     """Return a watcher that presses Ctrl-C after an update."""
     return Watch(at, lambda: signal.raise_signal(signal.SIGINT))
+
+
+def train(folder: Path, watch: Watch | None = None, runs: str = "runs", **changes: Any) -> Outcome:
+    """Train a small run in a folder that has the data."""
+    return start(small_spec(**changes), folder, folder / runs, watch or Watch())
+
+
+def checkpoints(path: Path) -> list[int]:
+    """Return the updates of a run's checkpoints."""
+    return [int(p.stem[7:]) for p in sorted((path / "checkpoints").iterdir())]

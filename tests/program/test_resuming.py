@@ -14,22 +14,14 @@ from kfgn_graph.errors import CheckpointError
 from kfgn_graph.program.checkpoints import read_checkpoint
 from kfgn_graph.program.machine import machine_record
 from kfgn_graph.program.runs import METRICS, read_run
-from kfgn_graph.program.training import LOCK, Outcome, go_on, start
-from tests.program.small import Watch, interrupting, small_spec, write_data
+from kfgn_graph.program.training import LOCK, go_on
+from tests.program.small import Watch, checkpoints, interrupting, train, write_data
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_data(tmp_path)
     return tmp_path
-
-
-def train(folder: Path, watch: Watch | None = None, runs: str = "runs", **changes) -> Outcome:
-    return start(small_spec(**changes), folder, folder / runs, watch or Watch())
-
-
-def checkpoints(path: Path) -> list[int]:
-    return [int(p.stem[7:]) for p in sorted((path / "checkpoints").iterdir())]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -12,22 +12,22 @@ from kfgn_graph.program.runs import METRICS, read_run
 from kfgn_graph.program.spec import parse_spec
 from kfgn_graph.program.spec.models import BudgetSpec
 from kfgn_graph.program.storage import locked
-from kfgn_graph.program.training import LOCK, Outcome, go_on, start
-from tests.program.small import ADAM, KFRA, Watch, interrupting, small_spec, write_data
+from kfgn_graph.program.training import LOCK, go_on, start
+from tests.program.small import (
+    ADAM,
+    KFRA,
+    Watch,
+    checkpoints,
+    interrupting,
+    train,
+    write_data,
+)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_data(tmp_path)
     return tmp_path
-
-
-def train(folder: Path, watch: Watch | None = None, runs: str = "runs", **changes) -> Outcome:
-    return start(small_spec(**changes), folder, folder / runs, watch or Watch())
-
-
-def checkpoints(path: Path) -> list[int]:
-    return [int(p.stem[7:]) for p in sorted((path / "checkpoints").iterdir())]
 
 
 def test_a_run_s_folder_has_all_that_was_done(folder):
