@@ -10,9 +10,8 @@ from experiments.backends import Backend, resolve_backend
 from experiments.optimisers import Optimiser
 from experiments.peers.alternation import calm_lapack
 from experiments.progress import progress_display
+from experiments.runs import Budget, Run
 from experiments.training import (
-    Budget,
-    Run,
     compile_evaluation,
     parameter_values,
     set_parameter_values,

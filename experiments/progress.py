@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from experiments.training import Run
+from experiments.runs import Run
 
 OnUpdate = Callable[[Run, float], None]
 LINES = 10

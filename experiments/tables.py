@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from experiments.training import Run
+from experiments.runs import Run
 
 
 def results_table(runs: Sequence[Run], floor: float, dataset: str) -> Table:

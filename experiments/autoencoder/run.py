@@ -27,7 +27,8 @@ from experiments.networks import Activation, autoencoder
 from experiments.optimisers import FirstOrder, GaussNewton, Optimiser
 from experiments.peers.training import KfacJax
 from experiments.records import write_json
-from experiments.training import Budget, Run, parameter_values
+from experiments.runs import Budget, Run
+from experiments.training import parameter_values
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "autoencoder"
 COUNT = 50_000

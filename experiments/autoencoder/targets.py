@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from experiments.training import Run
+from experiments.runs import Run
 
 TARGETS: Mapping[str, Mapping[int, float]] = {
     "tanh": {100: 66.0, 200: 59.0, 1000: 53.0, 5000: 51.5},

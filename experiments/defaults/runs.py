@@ -17,13 +17,8 @@ from experiments.optimisers import CURVATURES, FirstOrder, GaussNewton, Optimise
 from experiments.peers.alternation import calm_lapack
 from experiments.progress import progress_display
 from experiments.records import write_json
-from experiments.training import (
-    Budget,
-    Run,
-    compile_evaluation,
-    shuffled_batches,
-    train,
-)
+from experiments.runs import Budget, Run
+from experiments.training import compile_evaluation, shuffled_batches, train
 
 SECOND_ORDER = ("kfra", "kflr", "kfac")
 FIRST_ORDER = ("adam", "nesterov")

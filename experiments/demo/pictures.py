@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.training import Run
+from experiments.runs import Run
 
 COLOURS = (
     "#0b6fa4",

@@ -14,8 +14,8 @@ from experiments.demo.config import DemoConfig
 from experiments.demo.pictures import draw_losses, draw_reconstructions
 from experiments.networks import autoencoder
 from experiments.records import write_json
+from experiments.runs import Budget, Run
 from experiments.tables import results_table
-from experiments.training import Budget, Run
 
 SHOWN = 12
 MNIST_COUNT = 50_000

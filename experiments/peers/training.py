@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.environments import KFAC_JAX, run_script
 from experiments.networks import Activation
-from experiments.training import Evaluation, Run
+from experiments.runs import Evaluation, Run
 
 
 @dataclass(frozen=True)

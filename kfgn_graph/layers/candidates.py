@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.traversal import explicit_graph_inputs
 from pytensor.tensor.elemwise import CAReduce
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import CurvatureRuleNotFound
-from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.ir import NetworkOutput
-from kfgn_graph.layers.traversal import bottlenecks, dependents, value_roots
+from kfgn_graph.layers.traversal import bottlenecks, dependents, reads_batch
 from kfgn_graph.printing import name_of
 
 
@@ -60,12 +58,6 @@ def _is_output_function(
         for w in node.inputs:
             if w in varying:
                 pending.append(w)
-            elif _reads_batch(w):
+            elif reads_batch(w):
                 return False
     return True
-
-
-def _reads_batch(v: Variable) -> bool:
-    """Return whether v depends on a batch input; an integer depends on it by value, not shape."""
-    batch = [u for u in explicit_graph_inputs([v]) if u.type.ndim > 0]
-    return bool(batch) and (is_float(v) or not value_roots([v]).isdisjoint(batch))

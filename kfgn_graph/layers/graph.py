@@ -22,13 +22,13 @@ from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
-from kfgn_graph.layers.joint import exposed_outputs, reads_batch, with_joint_output
+from kfgn_graph.layers.joint import exposed_outputs, with_joint_output
 from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
-from kfgn_graph.layers.traversal import dependents
+from kfgn_graph.layers.traversal import dependents, reads_batch
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
 from kfgn_graph.printing import describe, names
 
@@ -156,12 +156,7 @@ def _assemble(
     unmatched: str,
 ) -> LayerGraph:
     nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
-    data = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0] + [
-        n.outputs[0] for n in nodes
-    ]
-    data_loss, penalty = split_penalty(
-        loss, dependents([loss], parameters), dependents([loss], data)
-    )
+    data_loss, penalty = _data_loss_and_penalty(loss, nodes, parameters)
     reasons = find_unmatched(data_loss, parameters)
     if reasons and unmatched == "error":
         raise_unmatched(reasons)
@@ -190,6 +185,14 @@ def _assemble(
         unmatched=reasons,
         unmatched_treatment=unmatched,
     )
+
+
+def _data_loss_and_penalty(
+    loss: TensorVariable, nodes: Sequence[Apply], parameters: Sequence[TensorSharedVariable]
+) -> tuple[TensorVariable | None, TensorVariable | None]:
+    data = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0]
+    data += [node.outputs[0] for node in nodes]
+    return split_penalty(loss, dependents([loss], parameters), dependents([loss], data))
 
 
 def _assemble_jointly(

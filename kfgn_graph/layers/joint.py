@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
-from pytensor.graph.traversal import explicit_graph_inputs, toposort
+from pytensor.graph.traversal import toposort
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.ir import Affine, network_output
-from kfgn_graph.layers.traversal import value_roots
 
 type Size = TensorVariable | int
 
@@ -43,12 +42,6 @@ def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[Te
         else:
             pending.extend(v.owner.inputs)
     return [node.outputs[0] for node in toposort([loss]) if node.outputs[0] in found]
-
-
-def reads_batch(v: Variable, exposed: Sequence[Variable]) -> bool:
-    """Return whether v reads the values of a batch input other than through ``exposed``."""
-    batch = set(explicit_graph_inputs([v]))
-    return bool(batch & value_roots([v], stop=exposed))
 
 
 def with_joint_output(

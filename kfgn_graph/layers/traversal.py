@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.traversal import toposort
+from pytensor.graph.traversal import explicit_graph_inputs, toposort
 from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.layers.dtypes import is_float
@@ -42,6 +42,12 @@ def value_roots(outputs: Sequence[Variable], stop: Collection[Variable] = ()) ->
         elif not isinstance(v.owner.op, Shape | Shape_i):
             pending.extend(v.owner.inputs)
     return found
+
+
+def reads_batch(v: Variable, stop: Collection[Variable] = ()) -> bool:
+    """Return whether v depends on a batch input by value, other than through ``stop``."""
+    batch = [u for u in explicit_graph_inputs([v]) if u.type.ndim > 0]
+    return not value_roots([v], stop).isdisjoint(batch)
 
 
 def differentiable_in(output: Variable) -> set[Variable]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.program.spec.complaints import shown
-from kfgn_graph.program.spec.models import MOST
+from kfgn_graph.program.spec.limits import MOST
 
 RUN_FORMAT = "kfgn-run-1"
 

@@ -19,22 +19,14 @@ from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.averages import iterate_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
-from kfgn_graph.step.damping import (
-    applied_damping,
-    factored_gamma,
-    first_damping,
-    least_damping,
-)
+from kfgn_graph.step.current_damping import CurrentDamping, applied_damping, first_damping
+from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
 from kfgn_graph.step.quadratic_model import quadratic_model
 from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
 from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, factor_sizes
-
-#: Value of the state ``failed`` after a batch that was not finite. It is 2 after a step that
-#: failed, and 0 after an update that was taken.
-BAD_BATCH = 1
 
 
 @dataclass(frozen=True)
@@ -95,6 +87,7 @@ class StepBuilder:
     ) -> None:
         self.graph, self.settings, self.state = graph, settings, state
         self.damping_rule, self.step_rule = settings.damping, settings.step_rule
+        self.damping = CurrentDamping(settings.damping, state)
         self.dtype = graph.loss.type.dtype
         self.head = find_head(graph)
         self.products = self._products(leading)
@@ -119,7 +112,8 @@ class StepBuilder:
         """Return the step: direction, step length, adaptation, and the guard around them."""
         gradient = self.gradient
         preconditioner = self.preconditioner()
-        damping, clamped = self._damping(preconditioner)
+        size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
+        damping, clamped = self.damping.value(self._first_damping(), preconditioner, size)
         # before the direction, whose inversions may fail
         measured = pt.stack([preconditioner.mean_curvature, damping])
         finite_batch = preconditioner.sound & all_finite([measured])
@@ -141,7 +135,9 @@ class StepBuilder:
             "clamped": clamped,
         }
         step = self._guarded(move.update, preconditioner, known, statistics)
-        self._keep_damping(step, damping, finite_batch)
+        failed = statistics["skipped"] | statistics["rejected"]
+        adapted = self.kept.get(self.state.get("damping"))
+        step.updates.update(self.damping.following(damping, adapted, failed, finite_batch))
         return step
 
     def preconditioner(self) -> Preconditioner:
@@ -170,27 +166,6 @@ class StepBuilder:
             return loss
         values = {p: moved.get(p, p) for p in self.moving}
         return loss + self._number(self.settings.l2 / 2) * inner(values, values)
-
-    def _damping(self, preconditioner: Preconditioner) -> tuple[TensorVariable, TensorVariable]:
-        """Return lambda of this update, and whether the dtype's precision raised it."""
-        damping = self._first_damping()
-        kept = self._stored_damping
-        if kept is not None:
-            # a sum, since XLA gives a constant that a branch returns a dtype of its own
-            damping = choose(pt.gt(kept, 0), [kept], [damping + kept])[0]
-        damping = self.damping_rule.bounded(damping, preconditioner.mean_curvature)
-        size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
-        least = least_damping(preconditioner.greatest_block, size)
-        return pt.maximum(damping, least), pt.lt(damping, least)
-
-    @cached_property
-    def _stored_damping(self) -> TensorVariable | None:
-        """Lambda; after a batch that was not finite, lambda from before it."""
-        kept = self.state.get("damping")
-        if kept is None:
-            return None
-        after_bad_batch = pt.eq(self.state["failed"], BAD_BATCH)
-        return pt.switch(after_bad_batch, self.damping_rule.recovered(kept), kept)
 
     def _first_damping(self) -> TensorVariable:
         """Return lambda of the first update, from the loss's curvature in an output."""
@@ -307,21 +282,3 @@ class StepBuilder:
         if watch is not None and known.watch is not None:
             updates[watch] = pt.switch(finite, known.watch, watch)
         return Step(updates, statistics)
-
-    def _keep_damping(
-        self, step: Step, damping: TensorVariable, finite_batch: TensorVariable
-    ) -> None:
-        """Raise lambda after a failure; after a batch that is not finite, until the next good one.
-
-        A loss, gradient or curvature that is not finite at the current parameters says nothing of
-        the quadratic model. Lambda is raised from the value before the batch, however many such
-        batches follow each other, and the next finite batch begins from that value.
-        """
-        failed = step.statistics["skipped"] | step.statistics["rejected"]
-        failed_step = failed & finite_batch
-        step.updates[self.state["failed"]] = failed.astype("int32") + failed_step.astype("int32")
-        kept, stored = self.state.get("damping"), self._stored_damping
-        if kept is None or stored is None:
-            return
-        raised = self.damping_rule.after_failure(pt.switch(finite_batch, damping, stored))
-        step.updates[kept] = pt.switch(failed, raised, self.kept[kept])

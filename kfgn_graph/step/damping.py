@@ -13,14 +13,10 @@ from typing import Literal
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.arguments import positive, positive_count
 from kfgn_graph.errors import SpecError
-
-#: Curvature below this share of the gradient's norm counts as absent: the precision of float64.
-ABSENT = 2.0**-52
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +85,7 @@ class Damping(GammaRule, ABC):
         output_curvature : scalar TensorVariable
             The mean diagonal entry of the loss's Hessian at the network's output, summed over
             the first batch, :math:`\mathrm{tr}(\sum_n H_{L,n}) / K`; where the loss has no
-            curvature, the gradient's norm: see :func:`first_damping`.
+            curvature, the gradient's norm: see ``first_damping``.
         """
 
     def bounded(self, damping: TensorVariable, mean_curvature: TensorVariable) -> TensorVariable:
@@ -246,58 +242,6 @@ class LevenbergMarquardt(Damping):
         return damping / np.asarray(self.failure_factor, damping.type.dtype)
 
 
-def first_damping(
-    rule: Damping, trace: TensorVariable, outputs: TensorVariable, slope: TensorVariable
-) -> TensorVariable:
-    r"""Return a rule's first lambda for the curvature :math:`\max(c, s - c/\epsilon)`.
-
-    It is c where the loss has curvature, :math:`c \ge \epsilon s`. Where it has none, it is s, the
-    curvature that makes the first step along the gradient as long as 1. It is continuous in c.
-
-    Parameters
-    ----------
-    rule : Damping
-        The damping rule.
-    trace, outputs : scalar TensorVariables
-        The trace of the loss's Hessian at the output, summed over examples, and the number of
-        outputs: c is their quotient.
-    slope : scalar TensorVariable
-        s, the norm of the gradient over all parameters.
-    """
-    present = rule.first(trace / outputs)
-    if isinstance(present, Constant):
-        return present
-    # a switch, since a maximum within `first` would keep its constants from being merged
-    share = pt.abs(trace) / (outputs * np.asarray(ABSENT, trace.type.dtype))
-    return pt.switch(pt.lt(share, slope), rule.first(slope - share), present)
-
-
-def applied_damping(damping: TensorVariable) -> TensorVariable:
-    r"""Return the :math:`\lambda` that enters the system: 1 where :math:`\lambda` is 0.
-
-    It is 0 until a batch has curvature or a gradient. The step is then 0, whatever damps it.
-    """
-    return pt.switch(pt.eq(damping, 0), np.asarray(1, damping.type.dtype), damping)
-
-
 def factored_gamma(shift: TensorVariable) -> TensorVariable:
     r"""Return :math:`\gamma = \sqrt{\lambda + \eta}` (Martens and Grosse 2015, section 6.6)."""
     return pt.sqrt(shift)
-
-
-def least_damping(curvature: TensorVariable, size: int) -> TensorVariable:
-    r"""Return the lambda below which a Cholesky factor of the dtype may fail.
-
-    Rounding moves the eigenvalues of a (d, d) factor by some :math:`d\,\epsilon` of its mean
-    eigenvalue times d; damping is to stay above that in both factors of a block, so that
-    :math:`\lambda \ge (d\,\epsilon)^2` times the block's mean curvature.
-
-    Parameters
-    ----------
-    curvature : scalar TensorVariable
-        The largest mean eigenvalue of a block.
-    size : int
-        d, of the largest factor.
-    """
-    dtype = curvature.type.dtype
-    return curvature * np.asarray((size * np.finfo(dtype).eps) ** 2, dtype)

@@ -15,7 +15,7 @@ from experiments.autoencoder.run import Config, judgements, run_all
 from experiments.autoencoder.targets import loss_after_seconds, loss_at
 from experiments.networks import autoencoder
 from experiments.optimisers import GaussNewton
-from experiments.training import Evaluation, Run
+from experiments.runs import Evaluation, Run
 
 
 def finished(*evaluations: tuple[int, float, float, float | None]) -> Run:

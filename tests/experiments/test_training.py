@@ -6,8 +6,8 @@ import pytest
 import kfgn_graph as kfgn
 from experiments.networks import autoencoder, classifier
 from experiments.optimisers import FirstOrder, GaussNewton, optimiser
+from experiments.runs import Budget
 from experiments.training import (
-    Budget,
     compile_evaluation,
     parameter_values,
     set_parameter_values,

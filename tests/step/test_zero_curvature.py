@@ -11,7 +11,7 @@ import pytest
 from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.step.damping import ABSENT, first_damping
+from kfgn_graph.step.current_damping import ABSENT, first_damping
 from tests.harness import MODES, compile_graph
 from tests.stepping import on_backends, thorough
 

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kfgn_graph.arguments import MOST as LONGEST_PERIOD
 from kfgn_graph.program.spec.choices import (
     Activation,
     BackendName,
@@ -21,26 +20,19 @@ from kfgn_graph.program.spec.choices import (
     MethodName,
     TableName,
 )
+from kfgn_graph.program.spec.limits import (
+    MOST_LAYERS,
+    Count,
+    CountFromZero,
+    Draws,
+    Index,
+    NotNegative,
+    Passes,
+    Period,
+    Positive,
+    Share,
+)
 from kfgn_graph.program.spec.section import Misfit, Section
-
-MOST = 10**15
-"""Largest allowed count; every JSON or TOML parser represents it exactly."""
-
-MOST_LAYERS = 200
-MOST_DRAWS = 10**6
-MOST_PASSES = 10**12
-GREATEST = 1e38
-"""Greatest allowed real setting: float32 represents it."""
-
-Count = Annotated[int, Field(ge=1, le=MOST)]
-CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
-Index = Annotated[int, Field(ge=-MOST, le=MOST)]
-Period = Annotated[int, Field(ge=1, le=LONGEST_PERIOD)]
-Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS)]
-Positive = Annotated[float, Field(gt=0, le=GREATEST)]
-Passes = Annotated[float, Field(gt=0, le=MOST_PASSES)]
-NotNegative = Annotated[float, Field(ge=0, le=GREATEST)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _named(value: object) -> object:
