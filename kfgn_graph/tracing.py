@@ -12,7 +12,9 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import split_at_head, with_curvature
+from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.draws import Draw, without_draws
 from kfgn_graph.layers.graph import LayerGraph, recognise
 from kfgn_graph.layers.subsample import Leading, leading_examples
@@ -42,6 +44,9 @@ class Source:
     unmatched: str
     draws: Mapping[TensorVariable, Draw] = field(default_factory=dict)
     updates: Updates = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", listed(self.params, "params", ParameterError))
 
     def graph(self) -> LayerGraph:
         """Return the recognised graph."""
@@ -147,7 +152,7 @@ def trace_layers(
         If no variable splits the loss from the network, or the loss is linear in the one that
         does.
     """
-    graph = recognise(loss, params, output, unmatched)
+    graph = recognise(loss, listed(params, "params", ParameterError), output, unmatched)
     for v in (graph.loss, *graph.example_axes):
         if v.owner is not None:
             marked(v)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroGrad
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors, toposort
 from pytensor.tensor.type import TensorType
 
-from kfgn_graph.errors import CurvatureRuleNotFound, NotABatchLossError, ParameterError
+from kfgn_graph.errors import CurvatureRuleNotFound, KfgnError, NotABatchLossError, ParameterError
 from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
@@ -19,6 +20,23 @@ GRADIENT_CHANGING = (DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroG
 
 #: The dtypes of parameters that can be trained.
 TRAINABLE = ("float32", "float64")
+
+
+def listed(variables: object, name: str, error: type[KfgnError]) -> list[Variable]:
+    """Return several variables, given as the argument ``name``, as a list.
+
+    Raises
+    ------
+    KfgnError
+        Of the type ``error``, if they are one variable, a mapping or nothing to iterate over.
+    """
+    if isinstance(variables, Variable):
+        raise error(f"{name} is one variable, {describe(variables)}: pass it in a list.")
+    if isinstance(variables, Mapping):
+        raise error(f"{name} is a mapping: pass the list of its values.")
+    if isinstance(variables, str) or not isinstance(variables, Iterable):
+        raise error(f"{name} must be a list of variables, not {type(variables).__name__}.")
+    return list(variables)
 
 
 def check_loss(loss: object) -> None:
@@ -75,6 +93,11 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
                 f"parameter {describe(p)} has dtype {p.type.dtype}, in which factors cannot be "
                 "inverted: keep parameters in float32 or float64. Data may have another dtype; "
                 "they are cast."
+            )
+        if 0 in (shape := np.shape(p.container.storage[0])):
+            raise ParameterError(
+                f"parameter {describe(p)} has the shape {shape}, without entries: remove it, or "
+                "give its layer a width."
             )
     dtypes = {p.type.dtype for p in params}
     if len(dtypes) > 1:

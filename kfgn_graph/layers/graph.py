@@ -15,6 +15,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import (
     CurvatureRuleNotFound,
+    ParameterError,
     SpecError,
     UnmatchedParameterError,
 )
@@ -167,6 +168,8 @@ def _assemble(
             "no curvature to factorise. Train them by a first-order method."
         )
     layers = _layers(nodes, frozenset(matched))
+    for layer in layers:
+        _check_bias(layer)
     check_movable(loss, parameters, {} if unmatched != "freeze" else reasons)
     nodes = [layer.preactivation.owner for layer in layers]
     example_axes = count_example_axes(data_loss, nodes)
@@ -259,6 +262,19 @@ def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[La
         h.name = h.name or f"{name}_preactivation"
         layers.append(Layer(name, weight, bias, a, h, key))
     return tuple(layers)
+
+
+def _check_bias(layer: Layer) -> None:
+    """Raise :class:`ParameterError` unless the bias has an entry for each output of the layer."""
+    if layer.bias is None:
+        return
+    shape, bias = value_shape(layer.weight), value_shape(layer.bias)
+    outputs = shape[0] if layer.transposed else (*shape, 1)[1]
+    if np.prod(bias) != outputs:
+        raise ParameterError(
+            f"bias {describe(layer.bias)} has the shape {bias}, but its layer {layer.name} has "
+            f"{outputs} outputs: give it one entry for each."
+        )
 
 
 def value_shape(parameter: TensorSharedVariable) -> tuple[int, ...]:

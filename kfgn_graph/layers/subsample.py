@@ -72,8 +72,11 @@ def leading_examples(
     if not rows_are_examples([graph.output], shared):
         return None
     targets = [loss] if output is None else [loss, output]
+    rows = {v: v[:count] for v in inputs}
+    # recognised over inputs, from which the proofs of recognition begin
+    own = {v: first.type() for v, first in rows.items()}
     try:
-        copies = clone_replace(targets, {v: v[:count] for v in inputs}, rebuild_strict=False)
+        copies = clone_replace(targets, own, rebuild_strict=False)
     except (TypeError, ValueError):  # an Op of static shapes that do not fit fewer examples
         return None
     part = recognise(copies[0], params, None if output is None else copies[1], unmatched)
@@ -82,12 +85,11 @@ def leading_examples(
     z = part.candidates[graph.candidates.index(graph.output)]
     if z.type.shape[0] != graph.output[:count].type.shape[0]:
         return None
-    pairs = [
-        pair
-        for own, whole in zip(part.layers, graph.layers, strict=True)
-        for pair in ((own.input, whole.input), (own.preactivation, whole.preactivation))
-    ]
+    ours = [v for layer in part.layers for v in (layer.input, layer.preactivation)]
+    theirs = [v for layer in graph.layers for v in (layer.input, layer.preactivation)]
+    z, *ours = clone_replace([z, *ours], {own[v]: first for v, first in rows.items()})
     batch = explicit_graph_inputs([graph.loss])
+    pairs = zip(ours, theirs, strict=True)
     return Leading(z, {v: w[:count] for v, w in pairs if _is_row_by_row(w, batch)})
 
 

@@ -95,7 +95,13 @@ def check_batches(batches: Any, data: Sequence[Any]) -> np.ndarray:
     BatchError
         If they are not a table of integers, or there is no such row in the data.
     """
-    rows = np.asarray(batches)
+    try:
+        rows = np.asarray(batches)
+    except ValueError as error:
+        raise BatchError(
+            "batches differ in length: pass a table (T, B) of row numbers, and call the update "
+            "for a shorter last batch."
+        ) from error
     if np.ma.is_masked(batches):
         raise BatchError("batches have masked entries, which would be read as numbers of rows.")
     if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
@@ -108,6 +114,11 @@ def check_batches(batches: Any, data: Sequence[Any]) -> np.ndarray:
         raise BatchError(
             "batches name rows of the data, but no input of this update has rows: call the update "
             "once for each batch."
+        )
+    if len(set(lengths)) > 1:
+        raise BatchError(
+            f"the data have different numbers of rows, {', '.join(map(str, lengths))}: each array "
+            "must hold the same examples."
         )
     if not (rows.min() >= 0 and rows.max() < min(lengths)):
         raise BatchError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +38,12 @@ def save_state(state: SavedState, path: str | os.PathLike[str]) -> None:
     ------
     CheckpointError
         If the file cannot be written; an older file at ``path`` is left as it was.
+
+    Notes
+    -----
+    The permissions of an older file are kept, and a link keeps pointing to its target.
     """
-    target = Path(path)
+    target = _file(path)
     arrays = {name: np.asarray(a, order="C") for name, a in state.items()}
     record = json.dumps(state.settings or {}, sort_keys=True)
     metadata = {"format": FORMAT, "settings": record, "sha256": digest(record, arrays)}
@@ -52,6 +57,7 @@ def save_state(state: SavedState, path: str | os.PathLike[str]) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        temporary.chmod(_permissions(target))
         temporary.replace(target)
     except OSError as error:
         if temporary is not None:
@@ -68,7 +74,7 @@ def read_state(path: str | os.PathLike[str]) -> SavedState:
         If the file is missing, truncated, altered, or not one of ours.
     """
     try:
-        with safe_open(str(path), framework="numpy") as file:
+        with safe_open(_file(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CheckpointError(f"{path} is not a state saved by kfgn_graph ({FORMAT}).")
@@ -83,6 +89,32 @@ def read_state(path: str | os.PathLike[str]) -> SavedState:
             f"{path} is altered: its content does not match its SHA-256. Use another copy."
         )
     return SavedState(arrays, json.loads(metadata["settings"]))
+
+
+def _file(path: str | os.PathLike[str]) -> Path:
+    """Return the file that a path names, links followed.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no path, or names a device, a pipe or a folder.
+    """
+    try:
+        found = Path(os.path.realpath(os.fsdecode(path)))
+        if found.exists() and not found.is_file():
+            raise CheckpointError(f"{path} is not a regular file: name another one.")
+    except (TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path!r} is not the path of a file: {error}.") from error
+    return found
+
+
+def _permissions(path: Path) -> int:
+    """Return the permissions of a file; of one that is not there, those of a new file."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def digest(record: str, arrays: Mapping[str, np.ndarray]) -> str:

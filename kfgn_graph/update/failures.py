@@ -43,9 +43,14 @@ def may_raise(loss: Variable, inputs: Sequence[Variable], by_xla: bool) -> bool:
         then, in a function that they call back.
     """
     if by_xla:
-        return not _all_of(loss, lambda op: _module(op).startswith(BY_XLA))
+        return not known_ops(loss)
     decisive = any(v.type.ndim == 0 and v.type.dtype.startswith(("int", "uint")) for v in inputs)
     return decisive or not _all_of(loss, lambda op: _module(op).startswith(SAFE))
+
+
+def known_ops(loss: Variable) -> bool:
+    """Return whether all Ops of a graph are those of PyTensor, pytensor-ml and this package."""
+    return _all_of(loss, lambda op: _module(op).startswith(BY_XLA))
 
 
 def _all_of(loss: Variable, holds: Callable[[Op], bool]) -> bool:

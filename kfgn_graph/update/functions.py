@@ -24,6 +24,7 @@ from kfgn_graph.step.state import State
 from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
 from kfgn_graph.update.building import fast_graph_construction, static_alias
+from kfgn_graph.update.fitting import check_broadcasting
 from kfgn_graph.update.stats import UpdateStats
 
 
@@ -88,10 +89,14 @@ class Functions:
         return self._functions[key]
 
     def key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the key of a compiled function: the shapes that it was compiled for."""
+        """Return the key of a compiled function: the shapes that it was compiled for.
+
+        They are the shapes of an example, and with a static batch size those of the batch.
+        """
+        shapes = shapes_of(batch)
         if not self._backend.static_batch:
-            return ()
-        return (*shapes_of(batch), *(value_shape(v) for v in self._fixed))
+            return tuple(shape[1:] for shape in shapes)
+        return (*shapes, *(value_shape(v) for v in self._fixed))
 
     def _check_parameters(self) -> None:
         """Raise :class:`ParameterError` if a parameter has been given another shape."""
@@ -116,6 +121,7 @@ class Functions:
         else:
             # recognised again, since canonicalisation leaves less where shapes are known
             source = self._source.replaced(static)
+            check_broadcasting(self._source.loss, source.loss, static)
             step = step_of(source, source.graph(), self._settings, self._state)
         function = pytensor.function(
             inputs,

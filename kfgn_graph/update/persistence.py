@@ -101,6 +101,11 @@ class Persistent:
         CheckpointError
             If names, shapes, dtypes or settings do not fit.
         """
+        if not isinstance(state, Mapping):
+            raise CheckpointError(
+                f"a state maps names to arrays; it is no {type(state).__name__}: pass what "
+                "update.state() returned."
+            )
         arrays = self._renamed(state)
         differences = [*self._unlike(getattr(state, "settings", None)), *self._unfit(arrays)]
         if differences:

@@ -89,6 +89,7 @@ class BatchReader:
             If the data do not fit the inputs, or the batches the data, or an index in a batch is
             out of range.
         """
+        data = list(data)
         pairs = zip(self._given, data, strict=False)
         plain = [plain_array(v, value, self._backend) for v, value in pairs]
         plain += list(data[len(plain) :])  # refused below, for their number

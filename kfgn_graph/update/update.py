@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from threading import RLock
 from time import perf_counter
 from typing import Any
@@ -16,7 +17,8 @@ from pytensor.graph.basic import Variable
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.interruptions import uninterrupted
 from kfgn_graph.backends.transactions import put
-from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.errors import BatchError, CheckpointError, SpecError
+from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
@@ -25,6 +27,8 @@ from kfgn_graph.tracing import Source
 from kfgn_graph.update.batches import check_inputs
 from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
+from kfgn_graph.update.failures import known_ops
+from kfgn_graph.update.fitting import unfit_refused
 from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
 from kfgn_graph.update.persistence import Persistent, SavedState
@@ -52,6 +56,7 @@ class Update:
     def __init__(
         self, source: Source, inputs: Sequence[Variable], settings: Settings, backend: Backend
     ) -> None:
+        inputs = listed(inputs, "inputs", BatchError)
         self._arguments = source.without_draws(), tuple(inputs)
         self._source = self._arguments[0]
         self.graph: LayerGraph = self._source.graph()
@@ -68,6 +73,7 @@ class Update:
         self._inputs = (*inputs, *minibatches.values())
         self._settings = settings
         self._backend = backend
+        self._known_ops = known_ops(source.loss)
         self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws)
         self._state = new_state(self.graph, settings)
         self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
@@ -139,8 +145,15 @@ class Update:
         return stats
 
     def _call(self, arrays: Sequence[Any], placed: list[Any], new: bool) -> list[Any]:
-        function = self.function_for(arrays)
-        return self._backend.call(function, placed, new, self._reader.fallible)
+        with self._fitting(arrays, new):
+            function = self.function_for(arrays)
+            return self._backend.call(function, placed, new, self._reader.fallible)
+
+    def _fitting(self, arrays: Sequence[Any], new: bool) -> AbstractContextManager[None]:
+        """Return a context in which a first batch of its shapes that does not fit is refused."""
+        if new and self._known_ops:
+            return unfit_refused(self.graph, self._inputs, arrays)
+        return nullcontext()
 
     def check(self, *batch: Any) -> None:
         """Raise the error that a call with this batch would raise, without an update.
@@ -193,10 +206,11 @@ class Update:
         whole, rows = self._reader.read_many(data, batches)
         first = drawn(whole, rows[0])
         with self._lock:
-            function, shapes = self.function_for(first), shapes_of(first)
-            values = self._backend.many(
-                function, whole, rows, shapes not in self._seen, self._reader.fallible
-            )
+            shapes = shapes_of(first)
+            new = shapes not in self._seen
+            with self._fitting(first, new):
+                function = self.function_for(first)
+                values = self._backend.many(function, whole, rows, new, self._reader.fallible)
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats, len(rows))
@@ -282,7 +296,11 @@ class Update:
     def __deepcopy__(self, memo: dict[int, Any]) -> Update:
         """Return an update of its own parameters, ``graph.parameters``, in the same state."""
         source, inputs = self._arguments
-        own = {v: separate(v) for v in (*self.graph.parameters, *source.updates)}
+        own = {}
+        for v in (*self.graph.parameters, *source.updates):
+            if id(v) not in memo:
+                memo[id(v)] = separate(v)
+            own[v] = memo[id(v)]
         with fast_graph_construction():
             copied = Update(source.replaced(own), inputs, self._settings, self._backend)
         copied.load_state(self.state())
