@@ -10,10 +10,41 @@ from kfgn_graph.errors import SpecError
 MOST = 2**31 - 1
 
 
+def real(name: str, value: object, needed: str = "a finite number") -> float:
+    """Return a setting as a number.
+
+    Raises
+    ------
+    SpecError
+        Unless ``value`` is a finite real number; ``needed`` says what is allowed.
+    """
+    if isinstance(value, bool | str | bytes) or np.ndim(value) or not np.isrealobj(value):  # type: ignore[arg-type]
+        raise SpecError(f"{name}={value!r} must be {needed}.")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SpecError(f"{name}={value!r} must be {needed}.") from error
+    if not np.isfinite(number):
+        raise SpecError(f"{name}={value!r} must be {needed}.")
+    return number
+
+
 def positive(name: str, value: float) -> None:
     """Raise :class:`SpecError` unless ``value`` is a positive number."""
-    if not (np.isfinite(value) and value > 0):
+    if real(name, value, "a positive number") <= 0:
         raise SpecError(f"{name}={value} must be a positive number.")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Raise :class:`SpecError` unless ``value`` is zero or a positive number."""
+    if real(name, value, "zero or a positive number") < 0:
+        raise SpecError(f"{name}={value} must be zero or a positive number.")
+
+
+def switch(name: str, value: object) -> None:
+    """Raise :class:`SpecError` unless ``value`` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise SpecError(f"{name}={value!r} must be True or False.")
 
 
 def positive_count(name: str, value: int) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from pytensor.graph.basic import Apply, Variable
+
+#: The folder of the package, in which no line is the user's.
+PACKAGE = Path(__file__).parent
 
 
 def printable(name: str | None) -> str | None:
@@ -22,10 +26,12 @@ def name_of(variable: Variable) -> str:
 
 
 def created_at(variable: Variable) -> str:
-    """Return ``' (created at FILE:LINE)'`` if PyTensor recorded the line, else ``''``."""
+    """Return ``' (created at FILE:LINE)'`` of the user's line if PyTensor recorded it, or ``''``."""
     stacks = getattr(variable.tag, "trace", None) or []
     for stack in reversed(stacks):
         for frame in reversed(stack):
+            if Path(frame[0]).is_relative_to(PACKAGE):
+                continue
             return f" (created at {frame[0]}:{frame[1]})"
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
 from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
+from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.linalg.random import Draws, self_advancing_counter
@@ -34,9 +35,13 @@ def curvature_factors(
 
     Raises
     ------
+    SpecError
+        If ``method`` is no curvature method.
     CurvatureRuleNotFound
         If the method cannot propagate curvature through an Op of the network.
     """
+    if not isinstance(method, Method):
+        raise SpecError(f"method={method!r} is not a curvature method such as KFRA() or KFLR().")
     if method.random and draws is None:
         draws = Draws(self_advancing_counter())
     if isinstance(method, KroneckerMethod):

@@ -18,6 +18,7 @@ from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.vectors import Values
+from kfgn_graph.printing import describe
 
 
 class GaussNewton:
@@ -143,7 +144,7 @@ def gauss_newton_product(
     Raises
     ------
     ParameterError
-        If there is not exactly one tensor for each parameter.
+        If there is not exactly one tensor for each parameter, or one has another number of axes.
     """
     parameters = list(graph.parameters)
     if len(vectors) != len(parameters):
@@ -151,5 +152,12 @@ def gauss_newton_product(
             f"gauss_newton_product takes {len(parameters)} vectors, one for each parameter, not "
             f"{len(vectors)}."
         )
+    vectors = [pt.as_tensor(v) for v in vectors]
+    for p, v in zip(parameters, vectors, strict=True):
+        if v.type.ndim != p.type.ndim:
+            raise ParameterError(
+                f"the vector for {describe(p)} has {v.type.ndim} axes, but the parameter has "
+                f"{p.type.ndim}: pass one tensor of the shape of each parameter."
+            )
     product = GaussNewton(graph).product(dict(zip(parameters, vectors, strict=True)))
     return [marked(product[p]) for p in parameters]

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.arguments import not_negative
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.matrices import (
     ShiftedInverse,
@@ -148,7 +150,14 @@ def kronecker_solve(
     -------
     TensorVariable
         Of the shape of V; NaN if a damped factor is not positive definite.
+
+    Raises
+    ------
+    SpecError
+        If gamma is a negative number.
     """
+    if not isinstance(gamma, Variable):
+        not_negative("gamma", gamma)
     return KroneckerFactors(*damped_inverses(factors, gamma)).matmul(V)
 
 

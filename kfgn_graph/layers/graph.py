@@ -142,6 +142,10 @@ def _marked(loss: TensorVariable, output: TensorVariable | None) -> TensorVariab
     """Insert :data:`network_output` at the variable where the user splits the loss."""
     if output is None:
         return loss
+    if not isinstance(output, Variable):
+        raise SpecError(
+            f"output must be a variable of the graph of the loss, not {type(output).__name__}."
+        )
     if output not in set(ancestors([loss])):
         raise CurvatureRuleNotFound(
             f"output {describe(output)} is not in the graph of the loss: pass the very variable "

@@ -113,7 +113,9 @@ class StepBuilder:
         gradient = self.gradient
         preconditioner = self.preconditioner()
         size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
-        damping, clamped = self.damping.value(self._first_damping(), preconditioner, size)
+        damping, clamped = self.damping.value(
+            self._first_damping(preconditioner), preconditioner, size
+        )
         # before the direction, whose inversions may fail
         measured = pt.stack([preconditioner.mean_curvature, damping])
         finite_batch = preconditioner.sound & all_finite([measured])
@@ -122,7 +124,7 @@ class StepBuilder:
         move = self._move(preconditioner.direction(gradient, shifts, gamma), gradient, shifts)
         self.kept |= preconditioner.kept
         known = self._outcome(move)
-        self._adapt(damping, known.ratio, move)
+        self._adapt(damping, known, move)
         statistics = {
             "loss": self.graph.loss,
             "damping": damping,
@@ -167,11 +169,15 @@ class StepBuilder:
         values = {p: moved.get(p, p) for p in self.moving}
         return loss + self._number(self.settings.l2 / 2) * inner(values, values)
 
-    def _first_damping(self) -> TensorVariable:
+    def _first_damping(self, preconditioner: Preconditioner) -> TensorVariable:
         """Return lambda of the first update, from the loss's curvature in an output."""
         hessian = self.head.summed_hessian()
         outputs = hessian.shape[0].astype(self.dtype)
-        return first_damping(self.damping_rule, pt.trace(hessian), outputs, norm(self.gradient))
+        sizes = [np.prod(factor_sizes(layer)) for layer in self.graph.layers]
+        whole = preconditioner.mean_curvature * self._number(sum(sizes))
+        return first_damping(
+            self.damping_rule, pt.trace(hessian), outputs, whole, norm(self.gradient)
+        )
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""
@@ -222,8 +228,8 @@ class StepBuilder:
     def _outcome(self, move: Move) -> Outcome:
         """Return what the loss at the new parameters says, where lambda adapts."""
         if not self.damping_rule.adaptive:
-            nothing = pt.constant(self._number(np.nan)), pt.constant(np.asarray(False))
-            return Outcome(*nothing)
+            no = pt.constant(np.asarray(False))
+            return Outcome(pt.constant(self._number(np.nan)), no, no)
         moved = {p: p + d for p, d in move.update.items()}
         losses = (
             self._objective(self.graph.loss, {}),
@@ -238,13 +244,13 @@ class StepBuilder:
         """Return whether lambda adapts at this update."""
         return pt.eq(self.count % np.int32(self.damping_rule.period), 0)
 
-    def _adapt(self, damping: TensorVariable, ratio: TensorVariable, move: Move) -> None:
+    def _adapt(self, damping: TensorVariable, known: Outcome, move: Move) -> None:
         """Set the state after an accepted update: lambda, the update, its length, averages."""
         kept = self.state.get("damping")
         if kept is not None:
-            adapted = self.damping_rule.adapted(damping, ratio)
+            adapted = self.damping_rule.adapted(damping, known.ratio)
             # an update of length 0, as of a batch without a gradient, has no ratio
-            due = self._adapting() & pt.gt(norm(move.update), 0)
+            due = self._adapting() & known.resolved & pt.gt(norm(move.update), 0)
             self.kept[kept] = pt.switch(due, adapted, damping)
         length = self.state.get("length")
         if length is not None:

@@ -100,12 +100,18 @@ class CurrentDamping:
 
 
 def first_damping(
-    rule: Damping, trace: TensorVariable, outputs: TensorVariable, slope: TensorVariable
+    rule: Damping,
+    trace: TensorVariable,
+    outputs: TensorVariable,
+    whole: TensorVariable,
+    slope: TensorVariable,
 ) -> TensorVariable:
-    r"""Return a rule's first lambda for the curvature :math:`\max(c, s - c/\epsilon)`.
+    r"""Return a rule's first lambda for the curvature :math:`\max(\min(c, t), s - c/\epsilon)`.
 
-    It is c where the loss has curvature, :math:`c \ge \epsilon s`. Where it has none, it is s, the
-    curvature that makes the first step along the gradient as long as 1. It is continuous in c.
+    It is c where the loss has curvature, :math:`c \ge \epsilon s`, unless all parameters together
+    have less: inputs of a small scale have little curvature, and a lambda above its trace t damps
+    every direction. Where the loss has none, it is s, the curvature that makes the first step
+    along the gradient as long as 1. For c below t it is continuous in c.
 
     Parameters
     ----------
@@ -114,10 +120,12 @@ def first_damping(
     trace, outputs : scalar TensorVariables
         The trace of the loss's Hessian at the output, summed over examples, and the number of
         outputs: c is their quotient.
+    whole : scalar TensorVariable
+        t, the trace of the curvature of all parameters.
     slope : scalar TensorVariable
         s, the norm of the gradient over all parameters.
     """
-    present = rule.first(trace / outputs)
+    present = rule.first(pt.minimum(trace / outputs, whole))
     if isinstance(present, Constant):
         return present
     # a switch, since a maximum within `first` would keep its constants from being merged

@@ -15,7 +15,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.arguments import positive, positive_count
+from kfgn_graph.arguments import not_negative, positive, positive_count, real
 from kfgn_graph.errors import SpecError
 
 
@@ -193,20 +193,20 @@ class LevenbergMarquardt(Damping):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive("initial_ratio", self.initial_ratio)
-        if not (np.isfinite(self.minimum_ratio) and self.minimum_ratio >= 0):
-            raise SpecError(f"minimum_ratio={self.minimum_ratio} must be at least 0.")
+        not_negative("minimum_ratio", self.minimum_ratio)
         if self.initial is not None:
             positive("initial", self.initial)
         positive_count("every", self.every)
-        if not 0 < self.decay < 1:
+        if not 0 < real("decay", self.decay, "between 0 and 1") < 1:
             raise SpecError(f"decay={self.decay} must lie between 0 and 1.")
-        if not self.lower < self.upper:
+        if not real("lower", self.lower) < real("upper", self.upper):
             raise SpecError(f"lower={self.lower} must be below upper={self.upper}.")
-        if not 0 <= self.minimum < self.maximum:
+        not_negative("minimum", self.minimum)
+        if not self.minimum < self.maximum:
             raise SpecError(
                 f"minimum={self.minimum} must be at least 0 and below maximum={self.maximum}."
             )
-        if not (np.isfinite(self.failure_factor) and self.failure_factor > 1):
+        if not real("failure_factor", self.failure_factor, "above 1") > 1:
             raise SpecError(f"failure_factor={self.failure_factor} must be above 1.")
 
     def first(self, output_curvature: TensorVariable) -> TensorVariable:

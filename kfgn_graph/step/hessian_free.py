@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfgn_graph.arguments import positive_count
+from kfgn_graph.arguments import positive, positive_count, real, switch
 from kfgn_graph.curvature.gauss_newton import GaussNewton
 from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
 from kfgn_graph.curvature.methods.base import Method
@@ -52,9 +52,10 @@ class HessianFree(Method):
 
     def __post_init__(self) -> None:
         positive_count("iterations", self.iterations)
-        if not (np.isfinite(self.tolerance) and self.tolerance > 0):
-            raise SpecError(f"tolerance={self.tolerance} must be a positive number.")
-        if not 0 <= self.start_decay <= 1:
+        positive("tolerance", self.tolerance)
+        switch("preconditioned", self.preconditioned)
+        switch("block", self.block)
+        if not 0 <= real("start_decay", self.start_decay, "in [0, 1]") <= 1:
             raise SpecError(f"start_decay={self.start_decay} must be in [0, 1].")
 
     def blocks(

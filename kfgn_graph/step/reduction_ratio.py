@@ -15,7 +15,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.step.settings import Settings
 
-#: An increase of the loss by less than this number of its ulps is rounding.
+#: A change of the loss by less than this number of its ulps is rounding.
 ROUNDING = 100
 
 #: The ratio is always measured for an update this many times as long as the last one: nearly all
@@ -33,12 +33,16 @@ class Outcome:
         The reduction ratio; NaN where it is not measured.
     rejected : scalar bool
         Whether the update is rejected.
+    resolved : scalar bool
+        Whether the predicted change of the loss is above the rounding of the loss. Otherwise the
+        ratio is noise, and says nothing of the quadratic model.
     watch : scalar int32, optional
         For how many further updates the ratio is measured even if lambda does not adapt.
     """
 
     ratio: TensorVariable
     rejected: TensorVariable
+    resolved: TensorVariable
     watch: TensorVariable | None = None
 
 
@@ -88,18 +92,21 @@ def outcome(
     """
     least, (before, after) = settings.reject_below, losses
     dtype = before.type.dtype
+    resolved = pt.gt(abs(change), _rounding(before))
     if least is not None and watch is None:
-        return Outcome((after - before) / change, _rejected(least, before, after, change))
+        rejected = _rejected(least, before, after, change)
+        return Outcome((after - before) / change, rejected, resolved)
     after = choose(due, [after], [before])[0]
     ratio = pt.switch(due, (after - before) / change, np.asarray(np.nan, dtype))
     if least is None or watch is None or settings.watch is None:
-        return Outcome(ratio, pt.constant(np.asarray(False)))
+        return Outcome(ratio, pt.constant(np.asarray(False)), resolved)
     trusted_above = max(settings.damping.trusted_above, least)
     trusted = ~due | pt.gt(ratio, np.asarray(trusted_above, dtype))
     left = pt.maximum(watch - np.int32(1), np.int32(0))
     return Outcome(
         ratio,
         due & _rejected(least, before, after, change),
+        resolved,
         pt.switch(trusted, left, np.int32(settings.watch)),
     )
 
@@ -108,6 +115,11 @@ def _rejected(
     least: float, before: TensorVariable, after: TensorVariable, change: TensorVariable
 ) -> TensorVariable:
     """Return whether the ratio is below the least, by more than the loss's rounding."""
-    dtype = before.type.dtype
-    rounding = np.asarray(ROUNDING * np.finfo(dtype).eps, dtype) * abs(before)
-    return ~pt.le(after - before, np.asarray(least, dtype) * change + rounding)
+    bound = np.asarray(least, before.type.dtype) * change + _rounding(before)
+    return ~pt.le(after - before, bound)
+
+
+def _rounding(loss: TensorVariable) -> TensorVariable:
+    """Return the rounding of a loss, which is a sum over examples."""
+    dtype = loss.type.dtype
+    return np.asarray(ROUNDING * np.finfo(dtype).eps, dtype) * abs(loss)

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from kfgn_graph.arguments import positive_count
+from kfgn_graph.arguments import not_negative, positive_count, real, switch
 from kfgn_graph.curvature.methods import KFRA
 from kfgn_graph.curvature.methods.base import Method
 from kfgn_graph.errors import SpecError
@@ -81,12 +81,15 @@ class Settings:
                 f"damping={self.damping!r} is not a damping rule such as LevenbergMarquardt() or "
                 "ConstantDamping(1e-3)."
             )
-        if not 0 <= self.curvature_decay < 1:
+        if not 0 <= real("curvature_decay", self.curvature_decay, "in [0, 1)") < 1:
             raise SpecError(f"curvature_decay={self.curvature_decay} must be in [0, 1).")
         positive_count("factors_every", self.factors_every)
         positive_count("refresh_every", self.refresh_every)
-        if not (np.isfinite(self.l2) and self.l2 >= 0):
-            raise SpecError(f"l2={self.l2} must be zero or a positive number.")
+        not_negative("l2", self.l2)
+        switch("average_iterates", self.average_iterates)
+        whole = isinstance(self.seed, int | np.integer) and not isinstance(self.seed, bool)
+        if not (whole and 0 <= self.seed < 2**32):
+            raise SpecError(f"seed={self.seed!r} must be a whole number from 0 to 2^32 - 1.")
         self._check_combinations()
 
     def _check_combinations(self) -> None:

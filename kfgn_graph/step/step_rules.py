@@ -9,7 +9,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.arguments import positive_count
+from kfgn_graph.arguments import positive_count, real, switch
 from kfgn_graph.errors import SpecError
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.vectors import Values
@@ -64,10 +64,8 @@ class FixedStep(StepRule):
     length: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (
-            np.isrealobj(self.length) and np.ndim(self.length) == 0 and np.isfinite(self.length)
-        ):
-            raise SpecError(f"step={self.length} must be a finite number or Rescaling().")
+        if real("step", self.length, "zero, a positive number or Rescaling()") < 0:
+            raise SpecError(f"step={self.length} is negative, which would raise the loss.")
 
     def lengths(self, model: QuadraticModel) -> list[TensorVariable]:
         return [pt.constant(np.asarray(self.length, model.slopes[0].type.dtype))]
@@ -111,6 +109,9 @@ class Rescaling(StepRule):
     examples: int | None = 250
 
     def __post_init__(self) -> None:
+        switch("momentum", self.momentum)
+        if self.reject_below is not None:
+            real("reject_below", self.reject_below)
         positive_count("groups", self.groups)
         if self.watch is not None:
             positive_count("watch", self.watch)

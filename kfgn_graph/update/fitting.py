@@ -10,7 +10,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import Elemwise
 
-from kfgn_graph.errors import BatchError
+from kfgn_graph.errors import BackendError, BatchError
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.printing import describe, name_of
 from kfgn_graph.update.values import Values, length_of
@@ -21,9 +21,9 @@ UNFIT = (ValueError, TypeError, AssertionError)
 
 @contextmanager
 def unfit_refused(
-    graph: LayerGraph, inputs: Sequence[Variable], arrays: Sequence[Any]
+    graph: LayerGraph, inputs: Sequence[Variable], arrays: Sequence[Any], known_ops: bool
 ) -> Iterator[None]:
-    """Turn what the block raises for a batch that does not fit into a :class:`BatchError`.
+    """Turn what the block raises for the first batch of its shapes into errors of the package.
 
     Parameters
     ----------
@@ -33,15 +33,26 @@ def unfit_refused(
         The inputs of the update.
     arrays : sequence of arrays
         One for each input.
+    known_ops : bool
+        Whether no Op is the user's own, which may raise errors for other reasons.
 
     Raises
     ------
     BatchError
-        If the block raises one of :data:`UNFIT`.
+        If the block raises one of :data:`UNFIT`, and all Ops are known.
+    BackendError
+        If the backend has no implementation of an Op.
     """
     try:
         yield
+    except NotImplementedError as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise BackendError(
+            f"the backend cannot compile an Op of the loss ({first}): use another backend."
+        ) from error
     except UNFIT as error:
+        if not known_ops:
+            raise
         pairs = zip(inputs, arrays, strict=True)
         shapes = ", ".join(f"{name_of(v)} {a.shape}" for v, a in pairs)
         reason = next(_unfit_layers(graph, inputs, arrays), None)

@@ -93,10 +93,13 @@ class Functions:
 
         They are the shapes of an example, and with a static batch size those of the batch.
         """
-        shapes = shapes_of(batch)
         if not self._backend.static_batch:
-            return tuple(shape[1:] for shape in shapes)
-        return (*shapes, *(value_shape(v) for v in self._fixed))
+            return tuple(shape[1:] for shape in shapes_of(batch))
+        return self.shapes(batch)
+
+    def shapes(self, batch: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of a batch, and of the arrays that the graph reads besides."""
+        return (*shapes_of(batch), *(value_shape(v) for v in self._fixed))
 
     def _check_parameters(self) -> None:
         """Raise :class:`ParameterError` if a parameter has been given another shape."""

@@ -126,7 +126,7 @@ class Update:
         """
         arrays = self._reader.read(batch)
         with self._lock:
-            shapes = shapes_of(arrays)
+            shapes = self._functions.shapes(arrays)
             new = shapes not in self._seen
             self._reader.check(arrays, new)
             placed = self._backend.place(arrays)
@@ -137,7 +137,7 @@ class Update:
                 start = perf_counter()
                 with fast_graph_construction():
                     values = self._call(arrays, placed, new)
-                listed = ", ".join(map(str, shapes))
+                listed = ", ".join(map(str, shapes_of(arrays)))
                 self._first_updates[key] = listed, perf_counter() - start
             self._seen.add(shapes)
             stats = UpdateStats(*values)
@@ -151,9 +151,9 @@ class Update:
 
     def _fitting(self, arrays: Sequence[Any], new: bool) -> AbstractContextManager[None]:
         """Return a context in which a first batch of its shapes that does not fit is refused."""
-        if new and self._known_ops:
-            return unfit_refused(self.graph, self._inputs, arrays)
-        return nullcontext()
+        if not new:
+            return nullcontext()
+        return unfit_refused(self.graph, self._inputs, arrays, self._known_ops)
 
     def check(self, *batch: Any) -> None:
         """Raise the error that a call with this batch would raise, without an update.
@@ -206,7 +206,7 @@ class Update:
         whole, rows = self._reader.read_many(data, batches)
         first = drawn(whole, rows[0])
         with self._lock:
-            shapes = shapes_of(first)
+            shapes = self._functions.shapes(first)
             new = shapes not in self._seen
             with self._fitting(first, new):
                 function = self.function_for(first)

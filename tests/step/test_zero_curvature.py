@@ -134,7 +134,12 @@ def test_the_first_step_is_the_gradient_s_over_lambda(l2: float) -> None:
 def test_the_first_lambda_is_continuous_and_unchanged_where_there_is_curvature(dtype: str) -> None:
     c, s = pt.scalar("c", dtype=dtype), pt.scalar("s", dtype=dtype)
     rule = kfgn.LevenbergMarquardt(initial_ratio=1.0)
-    function = compile_graph([c, s], first_damping(rule, c, pt.constant(np.ones((), dtype)), s))
+    function = compile_graph(
+        [c, s],
+        first_damping(
+            rule, c, pt.constant(np.ones((), dtype)), pt.constant(np.asarray(np.inf, dtype)), s
+        ),
+    )
 
     def found(curvature: float, slope: float) -> float:
         return float(function(np.asarray(curvature, dtype), np.asarray(slope, dtype)))

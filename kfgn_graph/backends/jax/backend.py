@@ -53,7 +53,7 @@ class JAXBackend(Backend):
         self._loops: dict[Function, Callable[..., Any]] = {}
         if devices is None:
             return
-        if not 1 <= devices <= len(jax.devices()):
+        if not isinstance(devices, int) or not 1 <= devices <= len(jax.devices()):
             raise BackendError(f"devices={devices}, but JAX sees {len(jax.devices())} here.")
         sharding: Any = jax.sharding
         mesh = sharding.Mesh(jax.devices()[:devices], ("batch",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kfgn_graph.arguments import positive_count
 from kfgn_graph.curvature.methods.base import KroneckerMethod
 from kfgn_graph.curvature.sweeps import (
     PerLayer,
@@ -37,8 +38,7 @@ class KFAC(KroneckerMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples < 1:
-            raise SpecError(f"samples={self.samples} must be at least 1.")
+        positive_count("samples", self.samples)
 
     def preactivation_factors(
         self, graph: LayerGraph, head: Head, draws: Draws | None
