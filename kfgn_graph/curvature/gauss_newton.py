@@ -14,6 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph import equations
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import Head, find_head
+from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.accumulation import marked
@@ -121,6 +122,7 @@ class SampledGaussNewton(GaussNewton):
         return share * super().curvature(padded)[first]
 
 
+@defined_derivatives()
 def gauss_newton_product(
     graph: LayerGraph, vectors: Sequence[TensorVariable]
 ) -> list[TensorVariable]:

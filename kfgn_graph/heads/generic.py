@@ -26,7 +26,8 @@ class GenericHead(Head):
         direction = z.type("direction")
         product = grad((grad(self.loss, z) * direction).sum(), z, disconnected_inputs="ignore")
         unit = self.basis(0, self.n_outputs) * pt.ones_like(z)[None]
-        stacked = vectorize_graph(product, {direction: unit})
+        # The product is constant where the loss is piecewise linear.
+        stacked = vectorize_graph(product + pt.zeros_like(direction), {direction: unit})
         flat = stacked.reshape((unit.shape[0], -1, self.n_outputs))
         return flat.dimshuffle(1, 0, 2)
 

@@ -17,7 +17,8 @@ from pytensor.graph.traversal import explicit_graph_inputs, toposort
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.ir import Affine, network_output
-from kfgn_graph.layers.traversal import value_roots
+from kfgn_graph.layers.rows import varies_by_example
+from kfgn_graph.layers.traversal import dependents, nodes_between, value_roots
 
 type Size = TensorVariable | int
 
@@ -46,9 +47,13 @@ def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[Te
 
 
 def reads_batch(v: Variable, exposed: Sequence[Variable]) -> bool:
-    """Return whether v reads the values of a batch input other than through ``exposed``."""
+    """Return whether v reads values of the examples other than through ``exposed``."""
     batch = set(explicit_graph_inputs([v]))
-    return bool(batch & value_roots([v], stop=exposed))
+    if batch & value_roots([v], stop=exposed):
+        return True
+    varying = dependents([v], exposed)
+    nodes = nodes_between(v, {u: None for u in varying if u not in exposed})
+    return any(varies_by_example(n, u) for n in nodes for u in n.inputs if u not in varying)
 
 
 def with_joint_output(
