@@ -105,6 +105,10 @@ class Comparison:
         found["KFRA"] = [v for k in layers if k in kfra for v in (kfra[k].Q, kfra[k].G)]
         function = python_function(problem.inputs, [v for part in found.values() for v in part])
         values = iter(function(*problem.batch))
+        for key in ("gradient", "product", "KFLR", "KFRA"):
+            kinds = {v.type.dtype for v in found[key]} - {dtype}
+            if kinds:
+                raise Fault(f"{key} is computed in {kinds}")
         got = {key: [next(values) for _ in part] for key, part in found.items()}
         return self._compare(got, moving, direction, layers)
 

@@ -100,8 +100,8 @@ class Drawing:
         """Return random data in a random floating-point dtype, or whole numbers."""
         kind = self.rng.choice(["same", "same", "same", "float32", "float64", "int64", "int8"])
         values = self.numbers.normal(size=shape)
-        if kind.startswith("int"):
-            return np.round(2 * values).astype(kind)
+        if kind.startswith("int"):  # squares of which int8 cannot hold
+            return np.round(self.rng.choice([2, 2, 15]) * values).astype(kind)
         return values.astype(self.dtype if kind == "same" else kind)
 
 

@@ -62,4 +62,4 @@ def diagonal_hessian(loss: TensorVariable, z: TensorVariable) -> TensorVariable:
     """Return the diagonal of an elementwise loss's Hessian, of z's shape."""
     first = grad(loss, z)
     second = grad(first.sum(), z, disconnected_inputs="ignore")
-    return second * pt.ones_like(z)
+    return second.astype(z.type.dtype) * pt.ones_like(z)

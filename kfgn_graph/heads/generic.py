@@ -26,8 +26,10 @@ class GenericHead(Head):
         direction = z.type("direction")
         product = grad((grad(self.loss, z) * direction).sum(), z, disconnected_inputs="ignore")
         unit = self.basis(0, self.n_outputs) * pt.ones_like(z)[None]
-        # The product is constant where the loss is piecewise linear.
-        stacked = vectorize_graph(product + pt.zeros_like(direction), {direction: unit})
+        # The product is constant where the loss is piecewise linear, and PyTensor's derivative of
+        # a comparison has the dtype floatX.
+        product = product.astype(z.type.dtype) + pt.zeros_like(direction)
+        stacked = vectorize_graph(product, {direction: unit})
         flat = stacked.reshape((unit.shape[0], -1, self.n_outputs))
         return flat.dimshuffle(1, 0, 2)
 
