@@ -82,6 +82,8 @@ class Truth:
         two also have the same derivatives.
         """
         flat = np.ravel(value)
+        if np.isin(flat, [0.0, 1.0]).all():  # found in many places
+            raise NotLocated
         scale = max(float(np.abs(flat).max()), 1e-3)
         found = [
             index

@@ -55,7 +55,8 @@ class GaussNewton:
     def pullback(self, u: TensorVariable, parameters: Sequence[TensorVariable]) -> Values:
         """Return J^T u for the parameters, summed over the examples."""
         pulled = pullback(self._output, list(parameters), u, disconnected_inputs="ignore")
-        return dict(zip(parameters, pulled, strict=True))
+        # PyTensor's derivative of a comparison has the dtype floatX.
+        return {p: g.astype(p.type.dtype) for p, g in zip(parameters, pulled, strict=True)}
 
     def product(self, v: Values) -> Values:
         """Return the block of the matrix that belongs to v's parameters, times v."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import grad
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.core import Head, non_negative, rows
+from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.matrices import diagonal, identity
 from kfgn_graph.linalg.random import Draws
 
@@ -62,4 +62,4 @@ def diagonal_hessian(loss: TensorVariable, z: TensorVariable) -> TensorVariable:
     """Return the diagonal of an elementwise loss's Hessian, of z's shape."""
     first = grad(loss, z)
     second = grad(first.sum(), z, disconnected_inputs="ignore")
-    return second.astype(z.type.dtype) * pt.ones_like(z)
+    return second * pt.ones_like(z)
