@@ -26,7 +26,7 @@ def name_of(variable: Variable) -> str:
 
 
 def created_at(variable: Variable) -> str:
-    """Return ``' (created at FILE:LINE)'`` of the user's line if PyTensor recorded it, or ``''``."""
+    """Return ``' (created at FILE:LINE)'``, the user's line, or ``''`` if it is unknown."""
     stacks = getattr(variable.tag, "trace", None) or []
     for stack in reversed(stacks):
         for frame in reversed(stack):

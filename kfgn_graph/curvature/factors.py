@@ -6,10 +6,12 @@ from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
 from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
+from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.linalg.random import Draws, self_advancing_counter
 
 
+@defined_derivatives()
 def curvature_factors(
     graph: LayerGraph, method: Method, draws: Draws | None = None
 ) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:

@@ -14,6 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph import equations
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import Head, find_head
+from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.accumulation import marked
@@ -55,7 +56,8 @@ class GaussNewton:
     def pullback(self, u: TensorVariable, parameters: Sequence[TensorVariable]) -> Values:
         """Return J^T u for the parameters, summed over the examples."""
         pulled = pullback(self._output, list(parameters), u, disconnected_inputs="ignore")
-        return dict(zip(parameters, pulled, strict=True))
+        # PyTensor's derivative of a comparison has the dtype floatX.
+        return {p: g.astype(p.type.dtype) for p, g in zip(parameters, pulled, strict=True)}
 
     def product(self, v: Values) -> Values:
         """Return the block of the matrix that belongs to v's parameters, times v."""
@@ -122,6 +124,7 @@ class SampledGaussNewton(GaussNewton):
         return share * super().curvature(padded)[first]
 
 
+@defined_derivatives()
 def gauss_newton_product(
     graph: LayerGraph, vectors: Sequence[TensorVariable]
 ) -> list[TensorVariable]:

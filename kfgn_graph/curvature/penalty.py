@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pytensor.gradient import grad
 from pytensor.graph.basic import Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
@@ -12,6 +11,7 @@ from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.terms import elementwise_terms
+from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.linalg.vectors import total
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pytensor.gradient import grad
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
@@ -14,6 +13,7 @@ from kfgn_graph import equations
 from kfgn_graph.curvature.live_cut import LiveCut
 from kfgn_graph.jacobians import LocalJacobian, Segment, local_jacobian
 from kfgn_graph.jacobians.core import flatten_examples, product
+from kfgn_graph.layers.derivatives import grads
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.layers.traversal import clients_of, dependents, nodes_between
 
@@ -241,7 +241,7 @@ def _left(jacobian: LocalJacobian, index: int) -> Callable[[TensorVariable], Ten
 def output_gradients(graph: LayerGraph) -> dict[Variable, TensorVariable]:
     """Return the gradient of the data loss at every segment's output, of shape (R, *event)."""
     outputs: Sequence[Variable] = [segment.output for segment in segments_of(graph)]
-    gradients = grad(graph.data_loss, list(outputs))
+    gradients = grads(graph.data_loss, outputs)
     return {
         v: flatten_examples(g, graph.example_axes[v])
         for v, g in zip(outputs, gradients, strict=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import grad
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.core import Head, non_negative, rows
+from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.matrices import diagonal, identity
 from kfgn_graph.linalg.random import Draws
 

@@ -6,7 +6,6 @@ A loss is recognised where a form of its second derivative is proven for all arg
 
 from __future__ import annotations
 
-from pytensor.gradient import grad
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.bernoulli import BernoulliHead
@@ -15,6 +14,7 @@ from kfgn_graph.heads.diagonal import DiagonalHead
 from kfgn_graph.heads.proving import classify
 from kfgn_graph.heads.squared_error import SquaredErrorHead
 from kfgn_graph.heads.terms import elementwise_terms
+from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.vectors import total
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.ops import deep_copy_op
-from pytensor.gradient import grad
 from pytensor.graph.replace import vectorize_graph
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.core import Head, rows
+from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.random import Draws
 
 
@@ -26,7 +26,8 @@ class GenericHead(Head):
         direction = z.type("direction")
         product = grad((grad(self.loss, z) * direction).sum(), z, disconnected_inputs="ignore")
         unit = self.basis(0, self.n_outputs) * pt.ones_like(z)[None]
-        stacked = vectorize_graph(product, {direction: unit})
+        # The product is constant where the loss is piecewise linear.
+        stacked = vectorize_graph(product + pt.zeros_like(direction), {direction: unit})
         flat = stacked.reshape((unit.shape[0], -1, self.n_outputs))
         return flat.dimshuffle(1, 0, 2)
 

@@ -135,6 +135,9 @@ class _Prover:
             return self._switched(*node.inputs)
         if isinstance(op, ps.Second):
             return self.value(node.inputs[1])
+        modulus = _squared_modulus(node)
+        if modulus is not None:
+            return _apply(ps.sqr, [self.value(modulus)])
         shifted = _shifted_exponents(node)
         if shifted:
             total = _sum([_function(ps.exp, self.value(v)) for v in shifted])
@@ -158,6 +161,16 @@ class _Prover:
 
 def _is(node: Apply | None, op: type) -> bool:
     return node is not None and isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, op)
+
+
+def _squared_modulus(node: Apply) -> Variable | None:
+    """Return v of |v|**2, which is v**2, else None."""
+    base, *others = node.inputs
+    same = _is(node, ps.Mul) and len(others) == 1 and others[0] is base
+    squared = _is(node, ps.Pow) and _constant(others[0]) == 2.0
+    if not (same or squared or _is(node, ps.Sqr)) or not _is(base.owner, ps.Abs):
+        return None
+    return base.owner.inputs[0]
 
 
 def _shifted_exponents(node: Apply) -> list[Variable]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import grad
 from pytensor.graph.basic import Apply
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.special import LogSoftmax, LogSumExp
@@ -15,6 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.heads.core import Head, non_negative
 from kfgn_graph.heads.diagonal import batched_diagonal
 from kfgn_graph.heads.linearity import is_linear
+from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.matrices import diagonal
 from kfgn_graph.linalg.random import Draws
 

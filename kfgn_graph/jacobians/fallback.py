@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pytensor.gradient import grad
 from pytensor.graph.op import Op
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.jacobians.core import LocalJacobian, Segment, register_local_jacobian
+from kfgn_graph.layers.derivatives import grads
 
 
 class PullbackJacobian(LocalJacobian):
@@ -21,7 +21,7 @@ class PullbackJacobian(LocalJacobian):
         )
         out = copy.outputs[self.segment.node.outputs.index(v)]
         g = v.type()
-        pulled = grad(
+        pulled = grads(
             None, list(dummies.values()), known_grads={out: g}, disconnected_inputs="ignore"
         )
         pulled = clone_replace(pulled, {d: u for u, d in dummies.items()})

@@ -10,6 +10,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import CurvatureRuleNotFound
 from kfgn_graph.layers.ir import NetworkOutput
+from kfgn_graph.layers.rows import varies_by_example
 from kfgn_graph.layers.traversal import bottlenecks, dependents, reads_batch
 from kfgn_graph.printing import name_of
 
@@ -44,8 +45,8 @@ def _is_output_function(
 ) -> bool:
     """Return whether v is a function of ``nearest`` alone, such as tanh(h) or frozen layers.
 
-    A variable that also reads a batch input (a target), or that reduces over an axis, belongs to
-    the loss.
+    A variable that also reads values of the examples (a target), or that reduces over an axis,
+    belongs to the loss.
     """
     pending = [v]
     while pending:
@@ -58,6 +59,6 @@ def _is_output_function(
         for w in node.inputs:
             if w in varying:
                 pending.append(w)
-            elif reads_batch(w):
+            elif reads_batch(w) or varies_by_example(node, w):
                 return False
     return True

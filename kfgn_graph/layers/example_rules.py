@@ -28,10 +28,19 @@ LINEAR = (Add, Sub, Neg, Cast, Identity, Second)
 
 
 @example_axes.register(Affine)
+def example_axes_affine(op: Affine, node: Apply, axes: Axes) -> int:
+    """Keep the example axes of the first input; refuse to contract one."""
+    (a,) = node.inputs[:1]
+    state = unmixed_state(node, {a: axes[a]})
+    if state >= a.type.ndim:
+        raise Mixes(f"{op} contracts the examples of {describe(a)}")
+    return state
+
+
 @example_axes.register(NetworkOutput)
-def example_axes_affine(op: Op, node: Apply, axes: Axes) -> int:
-    """Return the example axes of the first input."""
-    return unmixed_state(node, {v: axes[v] for v in node.inputs[:1]})
+def example_axes_network_output(op: Op, node: Apply, axes: Axes) -> int:
+    """Return the example axes of the input."""
+    return unmixed_state(node, axes)
 
 
 @example_axes.register(SpecifyShape)

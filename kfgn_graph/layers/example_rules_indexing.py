@@ -15,6 +15,7 @@ from pytensor.tensor.shape import Reshape, Shape
 from pytensor.tensor.subtensor import AdvancedSubtensor, Subtensor, indices_from_subtensor
 
 from kfgn_graph.layers.examples import FLATTENED, SUMMED, Axes, Mixes, example_axes, unmixed_state
+from kfgn_graph.layers.rows import have_same_rows
 from kfgn_graph.printing import describe
 
 
@@ -73,10 +74,17 @@ def example_axes_reshape(op: Op, node: Apply, axes: Axes) -> int:
     n_features = x.type.ndim - state
     kept = len(sizes) - n_features
     if kept >= 1 and all(_same_size(sizes[kept + k], x, state + k) for k in range(n_features)):
-        return kept
+        return _without_single_entries(kept, y) if n_features == 0 else kept
     if y.type.ndim == 1:
         return FLATTENED
     raise Mixes(f"{op} cannot be shown to keep examples apart, in {describe(y)}")
+
+
+def _without_single_entries(kept: int, y: Variable) -> int:
+    """Return the number of example axes of y, of which trailing axes of length 1 are events."""
+    while kept > 1 and y.type.shape[kept - 1] == 1:
+        kept -= 1
+    return kept
 
 
 def _target_sizes(node: Apply) -> list[int | Variable | None]:
@@ -120,14 +128,16 @@ def _same_size(size: int | Variable | None, x: Variable, axis: int) -> bool:
 
 
 def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: Axes) -> bool:
-    """Return whether ``size`` is the length of example axis ``axis`` of any variable."""
+    """Return whether ``size`` is the length of example axis ``axis`` of x, by any variable."""
     if not isinstance(size, Variable):
         return size is not None and size == x.type.shape[axis]
     found = _length_of(size)
     if found is None:
         return False
     variable, k = found
-    return (variable, k) == (x, axis) or (k == axis < axes.get(variable, SUMMED))
+    if (variable, k) == (x, axis):
+        return True
+    return k == axis < axes.get(variable, SUMMED) and have_same_rows(variable, x, axes)
 
 
 def _infers_example_axis(sizes: list[int | Variable | None], x: Variable) -> bool:

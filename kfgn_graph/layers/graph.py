@@ -23,13 +23,13 @@ from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
-from kfgn_graph.layers.joint import exposed_outputs, with_joint_output
+from kfgn_graph.layers.joint import exposed_outputs, reads_examples, with_joint_output
 from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
-from kfgn_graph.layers.traversal import dependents, reads_batch
+from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
 from kfgn_graph.printing import describe, names
 
@@ -249,7 +249,7 @@ def read_with_data(graph: LayerGraph) -> list[TensorVariable]:
     varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
     nearest = graph.candidates[0]
     exposed = exposed_outputs(nearest, varying)
-    return exposed if len(exposed) > 1 and reads_batch(nearest, exposed) else []
+    return exposed if len(exposed) > 1 and reads_examples(nearest, exposed) else []
 
 
 def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:

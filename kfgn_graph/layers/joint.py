@@ -17,6 +17,8 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.ir import Affine, network_output
+from kfgn_graph.layers.rows import varies_by_example
+from kfgn_graph.layers.traversal import dependents, nodes_between, reads_batch
 
 type Size = TensorVariable | int
 
@@ -42,6 +44,15 @@ def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[Te
         else:
             pending.extend(v.owner.inputs)
     return [node.outputs[0] for node in toposort([loss]) if node.outputs[0] in found]
+
+
+def reads_examples(v: Variable, exposed: Sequence[Variable]) -> bool:
+    """Return whether v reads values of the examples other than through ``exposed``."""
+    if reads_batch(v, exposed):
+        return True
+    varying = dependents([v], exposed)
+    nodes = nodes_between(v, {u: None for u in varying if u not in exposed})
+    return any(varies_by_example(n, u) for n in nodes for u in n.inputs if u not in varying)
 
 
 def with_joint_output(

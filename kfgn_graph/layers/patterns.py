@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.builders import OpFromGraph
 from pytensor.compile.rewriting import inline_ofg_node
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable, equal_computations
 from pytensor.graph.features import Feature
 from pytensor.graph.fg import FunctionGraph
@@ -16,11 +18,12 @@ from pytensor.scalar import Add
 from pytensor.tensor.basic import Split
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.math import Dot
+from pytensor.tensor.math import Dot, Prod
 from pytensor.tensor.reshape import JoinDims, SplitDims
 from pytensor.tensor.shape import Reshape, SpecifyShape
 from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 
+from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
 
 #: Ops that are not inlined, because loss heads and rules match them.
@@ -185,8 +188,29 @@ def _awaits_bias(fgraph: FunctionGraph, variable: Variable, bias: Variable | Non
         bias is not None
         and _is_product(variable)
         and variable.type.ndim == bias.type.ndim
+        and _has_entry_for_each_output(bias, variable)
         and all(_adds(client, bias) for client, _ in fgraph.clients[variable])
     )
+
+
+def _has_entry_for_each_output(bias: Variable, product: Variable) -> bool:
+    """Return whether the bias is not broadcast over the outputs: one entry for several of them.
+
+    Such an entry is the sum of an affine map's biases, which no block of the map describes.
+    """
+    if not bias.type.broadcastable[-1] or product.type.shape[-1] == 1:
+        return True
+    return _static_shape(product.owner.inputs[1])[1] == 1
+
+
+def _static_shape(matrix: Variable) -> tuple[int | None, ...]:
+    """Return the shape of a parameter or of its transpose, by its value where not declared."""
+    if isinstance(matrix, SharedVariable):
+        return tuple(np.shape(matrix.get_value(borrow=True)))
+    node = matrix.owner
+    if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
+        return _static_shape(node.inputs[0])[::-1]
+    return matrix.type.shape
 
 
 def _adds(client: Apply, bias: Variable) -> bool:
@@ -235,6 +259,37 @@ def _is_squeezed(variable: Variable) -> bool:
         and isinstance(node.op, DimShuffle)
         and node.op.new_order == tuple(range(node.inputs[0].type.ndim - 1))
     )
+
+
+@node_rewriter([Dot])
+def find_inner_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Replace the inner product of two vectors, ``u @ v``, by the sum of their products."""
+    row, column = (v.owner for v in node.inputs)
+    if not _expands(row, ("x", 0)) or not _expands(column, (0, "x")):
+        return None
+    u, v = row.inputs[0], column.inputs[0]
+    if any(underlying_parameter(w, fgraph.parameter_set) is not None for w in (u, v)):
+        return None
+    return _replaced(node, (u * v).sum().dimshuffle("x", "x"))
+
+
+def _expands(node: Apply | None, order: tuple[int | str, ...]) -> bool:
+    return node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == order
+
+
+@node_rewriter([Prod])
+def expand_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
+    """Replace a product over one axis of known length, which has no second derivative.
+
+    The result is the product of the slices.
+    """
+    (x,) = node.inputs
+    axes = range(x.type.ndim) if node.op.axis is None else node.op.axis
+    if len(axes) != 1 or x.type.shape[axes[0]] is None or not is_float(x):
+        return None
+    before = (slice(None),) * axes[0]
+    factors = [x[(*before, k)] for k in range(x.type.shape[axes[0]])]
+    return _replaced(node, reduce(pt.mul, factors)) if factors else None
 
 
 @node_rewriter([Split])

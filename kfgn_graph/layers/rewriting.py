@@ -34,8 +34,10 @@ from pytensor.tensor.type import TensorType
 from kfgn_graph.layers.dtypes import rebuild_with_dtype
 from kfgn_graph.layers.patterns import (
     ParameterSet,
+    expand_product,
     find_bias,
     find_dot,
+    find_inner_product,
     find_matmul,
     find_scalar_bias,
     find_tensordot,
@@ -57,6 +59,8 @@ PRODUCT_RULES: tuple[Callable[..., Any], ...] = (
     find_matmul,
     find_bias,
     find_scalar_bias,
+    find_inner_product,
+    expand_product,
     split_into_slices,
 )
 PATTERN_RULES: tuple[Callable[..., Any], ...] = (*PRODUCT_RULES, find_tensordot)

@@ -6,11 +6,17 @@ from collections.abc import Collection, Sequence
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import explicit_graph_inputs, toposort
-from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.reshape import JoinDims, SplitDims
+from pytensor.tensor.shape import Reshape, Shape, Shape_i
 from pytensor.tensor.subtensor import AdvancedSubtensor, indices_from_subtensor
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.examples import Axes, Mixes, example_axes
+from kfgn_graph.layers.traversal import value_roots
+
+#: Ops that may change the number of rows.
+RESHAPES = (Reshape, JoinDims, SplitDims)
 
 #: The state of a variable whose leading axis alone enumerates examples.
 ONE_ROW_EACH = 1
@@ -58,3 +64,38 @@ def _looks_up_rows(node: Apply, axes: Axes) -> bool:
         return False
     first, *rest = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
     return first in axes and all(index == slice(None) for index in rest)
+
+
+def varies_by_example(node: Apply, v: Variable) -> bool:
+    """Return whether an elementwise Op reads from v a value of each example, such as a target.
+
+    The array may be a batch input, a shared variable or a constant. A bias or a scale, which is
+    broadcast over the examples, has no such values.
+    """
+    if not isinstance(node.op, Elemwise) or v.type.ndim == 0 or v.type.broadcastable[0]:
+        return False
+    return any(not all(u.type.broadcastable) for u in value_roots([v]) if u.type.ndim > 0)
+
+
+def have_same_rows(first: Variable, second: Variable, axes: Axes) -> bool:
+    """Return whether the example axes of two variables are shown to have the same lengths.
+
+    Tokens of shape (N T, d) and examples of shape (N, d) both have one example axis. They are
+    told apart by the variable whose rows they inherit. Arrays that are shown to have a row for
+    each example of the batch count as one.
+    """
+    if axes[first] != axes[second]:
+        return False
+    one, other = _rows_from(first, axes), _rows_from(second, axes)
+    return one is other or (axes[first] == ONE_ROW_EACH and rows_are_examples([one, other]))
+
+
+def _rows_from(v: Variable, axes: Axes) -> Variable:
+    """Return the variable that v inherits its example axes from, Op by Op."""
+    state = axes[v]
+    while v.owner is not None and not isinstance(v.owner.op, RESHAPES):
+        inherited = [u for u in v.owner.inputs if axes.get(u) == state]
+        if not inherited:
+            break
+        v = inherited[0]
+    return v

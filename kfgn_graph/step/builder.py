@@ -7,13 +7,13 @@ from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import grad
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
 from kfgn_graph.curvature.penalty import penalty_curvature
 from kfgn_graph.heads import find_head
+from kfgn_graph.layers.derivatives import grads
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.averages import iterate_average
@@ -158,7 +158,7 @@ class StepBuilder:
     @cached_property
     def gradient(self) -> Values:
         """The gradient of the objective."""
-        gradients = grad(self.graph.loss, self.moving)
+        gradients = grads(self.graph.loss, self.moving)
         l2 = self._number(self.settings.l2)
         return {p: g + l2 * p for p, g in zip(self.moving, gradients, strict=True)}
 

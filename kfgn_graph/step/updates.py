@@ -11,6 +11,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.step.builder import Step, build_step
@@ -68,6 +69,7 @@ def kfgn_updates(
     return step_of(source, graph, chosen, state).updates
 
 
+@defined_derivatives()
 def step_of(source: Source, graph: LayerGraph, settings: Settings, state: State) -> Step:
     """Return one update, symbolically.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
@@ -21,6 +23,7 @@ from kfgn_graph.heads import (
 from kfgn_graph.linalg.random import Draws
 from tests.harness import assert_close, in_python
 from tests.heads.test_heads import Graph, semidefinite_part
+from tests.reference.output_curvature import gauss_newton
 from tests.tolerances import EXACT
 
 N, K = 12, 3
@@ -97,6 +100,12 @@ CASES: dict[str, tuple[type, str, Callable[..., Any], Callable[..., Any]]] = {
         lambda y, t, a: (y >= 0) * a[:, None],
         lambda z, y, t, a: (a[:, None] * pt.switch(pt.eq(y, -1), 0.0, (z - t) ** 2)).sum(),
     ),
+    "squared_modulus": (
+        SquaredErrorHead,
+        "squared",
+        lambda y, t, a: np.ones(y.shape) * (1 + a[:, None]),
+        lambda z, y, t, a: (abs(z - t) ** 2 + a[:, None] * abs(z - t) * abs(z - t)).sum(),
+    ),
     "far_square": (
         DiagonalHead,
         "log",
@@ -171,3 +180,45 @@ def test_factors_of_signed_weights_are_positive_semidefinite(
             true = dense(data[0] @ W.get_value(), derivative, w, data[2])
             assert_close(G, semidefinite_part(true).sum(axis=0), EXACT)
         assert np.linalg.eigvalsh(G).min() > -EXACT
+
+
+#: Losses (m, z, y, w) for targets y (N, K) and weights w (N,), written for PyTensor and JAX.
+WRITTEN: dict[str, Callable[..., Any]] = {
+    "product": lambda m, z, y, w: ((m.prod(z - y, axis=1) - 1) ** 2).mean(),
+    "margin": lambda m, z, y, w: (m.max(z + 1 - y, axis=1) - (y * z).sum(axis=1)).mean(),
+    "largest output": lambda m, z, y, w: (m.max(z, axis=1) ** 2).mean(),
+    "inner product": lambda m, z, y, w: m.dot(w, m.sqrt(((z - y) ** 2).sum(axis=1) + 0.1)),
+    "inner product, swapped": lambda m, z, y, w: m.dot(m.exp(z).sum(axis=1), w) / w.sum(),
+}
+
+
+@pytest.mark.parametrize("place", ["input", "shared", "constant"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_loss_has_one_curvature_wherever_its_targets_are(
+    name: str, place: str, rng: np.random.Generator
+) -> None:
+    X, Y, v = rng.normal(size=(N, 2)), rng.normal(size=(N, K)), rng.normal(size=(2, K))
+    weights = np.abs(rng.normal(size=N))
+    W = pytensor.shared(rng.normal(size=(2, K)), name="W", shape=(2, K))
+    data = {"input": pt.matrix("y"), "shared": pytensor.shared(Y), "constant": pt.constant(Y)}
+    x, y, w = pt.matrix("x"), data[place], pt.vector("w")
+    graph = kfgn.trace_layers(WRITTEN[name](pt, x @ W, y, w), [W])
+    product = kfgn.gauss_newton_product(graph, [pt.constant(v)])
+    (found,) = in_python([x, data["input"], w], product)(X, Y, weights)
+
+    def loss_of(z: list[jax.Array]) -> jax.Array:
+        return WRITTEN[name](jnp, z[0], Y, weights)
+
+    wanted = gauss_newton(lambda p: [X @ p], loss_of, [W.get_value()]) @ v.ravel()
+    assert_close(found.ravel(), wanted, EXACT)
+
+
+def test_a_product_over_an_undeclared_length_has_no_curvature_rule() -> None:
+    x, W = pt.matrix("x"), pytensor.shared(np.ones((2, K)), name="W")
+    graph = kfgn.trace_layers(((pt.prod(x @ W, axis=1) - 1) ** 2).mean(), [W])
+    for curvature in (
+        lambda: kfgn.curvature_factors(graph, kfgn.KFLR()),
+        lambda: kfgn.gauss_newton_product(graph, [W]),
+    ):
+        with pytest.raises(kfgn.CurvatureRuleNotFound, match=r"(?s)second derivative.*length"):
+            curvature()

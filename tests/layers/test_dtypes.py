@@ -144,3 +144,30 @@ def test_half_precision_data_on_numba_are_refused() -> None:
     x = pt.tensor("half_data", dtype="float16", shape=(None, D))
     with pytest.raises(kfgn.BackendError, match=r"(?s)half_data.*float16.*float32"):
         kfgn.compile_update(((x @ W) ** 2).mean(), [W], [x], backend="numba")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "bool", "int64"])
+def test_factors_of_integer_inputs_do_not_wrap(dtype: str) -> None:
+    W = pytensor.shared(np.ones((D, K), "float32"), name="W", shape=(D, K))
+    x = pt.tensor("x", dtype=dtype, shape=(None, 2, D))
+    graph = kfgn.trace_layers(((x @ W) ** 2).mean(), [W])
+    factors = kfgn.curvature_factors(graph, kfgn.KFLR())
+    (block,) = kfgn.curvature_factors(graph, kfgn.BlockGaussNewton()).values()
+    X = np.random.default_rng(0).integers(-100, 100, (N, 2, D)).astype(dtype)
+    (layer,) = factors
+    Q, exact = in_python([x], [factors[layer].Q, block.to_dense()])(X)
+    rows = X.astype("float64")
+    dense = rows.reshape(-1, D).T @ rows.reshape(-1, D)
+    assert Q.dtype == "float32"
+    assert_close(Q, dense / (2 * N), SINGLE)
+    assert_close(exact, np.kron(dense, 2 / (2 * N * K) * np.eye(K)), SINGLE)
+
+
+@pytest.mark.parametrize("method", [kfgn.KFLR(), kfgn.KFRA()], ids=str)
+def test_curvature_through_a_comparison_stays_single(method: kfgn.KFLR | kfgn.KFRA) -> None:
+    """PyTensor's derivative of a comparison has the dtype floatX, and its shapes are unknown."""
+    W = pytensor.shared(np.ones((D, K), "float32"), name="W")
+    loss = (pt.fmatrix("x") @ W).max(axis=1)
+    graph = kfgn.trace_layers((loss**2).mean(), [W])
+    (factors,) = kfgn.curvature_factors(graph, method).values()
+    assert {factors.Q.type.dtype, factors.G.type.dtype} == {"float32"}

@@ -11,9 +11,9 @@ import pytest
 
 import kfgn_graph as kfgn
 from kfgn_graph.layers.rows import rows_are_examples
-from tests.harness import MODES, assert_close
+from tests.harness import MODES, assert_close, in_python
 from tests.stepping import on_backends
-from tests.tolerances import TRAJECTORY
+from tests.tolerances import EXACT, TRAJECTORY
 
 pytestmark = pytest.mark.thorough
 
@@ -89,3 +89,36 @@ def test_tokens_as_rows(form: Any, backend: str, static: bool) -> None:
     flattened = (X.reshape(-1, D), Y.ravel())
     wanted = trained(rows, pt.matrix("x"), pt.lvector("y"), flattened, backend, step=whole)
     assert_close(found, wanted, TRAJECTORY)
+
+
+def read_back(x: Any, W: Any, w: Any) -> Any:
+    """Tokens in their shape again, read by a vector."""
+    h = pt.tanh(x.reshape((-1, D)) @ W)
+    return pt.exp(h.reshape((x.shape[0], T, K))) @ w
+
+
+def read_back_by_hidden_shape(x: Any, W: Any, w: Any) -> Any:
+    """The rows of the target shape are those of a variable with two example axes."""
+    h = pt.tanh((x.reshape((-1, D)) @ W).reshape((x.shape[0], T, K)))
+    return (pt.exp(h.reshape((-1, K))) @ w).reshape((h.shape[0], T))
+
+
+@pytest.mark.parametrize("network", [read_back, read_back_by_hidden_shape])
+def test_tokens_that_are_brought_back_to_sequences(network: Any) -> None:
+    r = np.random.default_rng(0)
+    X, Y, v = r.normal(size=(5, T, D)), r.normal(size=(5, T)), r.normal(size=(D, K))
+    W, w = r.normal(size=(D, K)), r.normal(size=K)
+    p = [pytensor.shared(a, name=n, shape=a.shape) for a, n in ((W, "W"), (w, "w"))]
+    x, y = pt.tensor3("x", shape=(None, T, D)), pt.matrix("y", shape=(None, T))
+    graph = kfgn.trace_layers(((network(x, *p) - y) ** 2).mean(), p)
+    blocks = kfgn.curvature_factors(graph, kfgn.BlockGaussNewton())
+    product = kfgn.gauss_newton_product(graph, [pt.constant(v), pt.zeros(K)])
+    dense = [block.to_dense() for block in blocks.values()]
+    found, first, second = in_python([x, y], [product[0], *dense])(X, Y)
+    h = np.tanh(X @ W)
+    # dz / dW for each token, and the Hessian 2 / (N T) of the mean of squares.
+    J = np.einsum("nti,ntk->ntik", X, (1 - h**2) * np.exp(h) * w).reshape(5 * T, D * K)
+    by_w = np.exp(h).reshape(5 * T, K)
+    assert_close(first, 2 / (5 * T) * J.T @ J, EXACT)
+    assert_close(second, 2 / (5 * T) * by_w.T @ by_w, EXACT)
+    assert_close(found.ravel(), 2 / (5 * T) * J.T @ J @ v.ravel(), EXACT)

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
-from tests.harness import MODES, assert_close
+from tests.harness import MODES, assert_close, in_python
 from tests.stepping import on_backends
 from tests.tolerances import EXACT
 
@@ -153,3 +153,25 @@ def test_a_frozen_layer_of_another_width_is_compiled_anew() -> None:
         (np.tanh(X @ F.get_value()) @ G.get_value() @ np.asarray(W.get_value()) - Y) ** 2
     )
     np.testing.assert_allclose(float(update(X, Y).loss), value)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), ()])
+def test_one_bias_for_several_outputs_is_no_bias_of_a_layer(shape: tuple[int, ...]) -> None:
+    x, W = pt.matrix("x"), parameters(W=(D, 3))["W"]
+    b = pytensor.shared(np.full(shape, 0.5), name="b", shape=shape)
+    loss = (pt.tanh(x @ W + b) ** 2).sum(axis=1).mean()
+    with pytest.raises(kfgn.UnmatchedParameterError, match="'b'"):
+        kfgn.trace_layers(loss, [W, b])
+    graph = kfgn.trace_layers(loss, [W, b], unmatched="gradient")
+    assert list(graph.unmatched) == [b]
+    X = np.random.default_rng(1).normal(size=(N, D))
+    found, wanted = in_python([x], [pytensor.grad(graph.loss, b), pytensor.grad(loss, b)])(X)
+    assert found.shape == shape
+    assert_close(found, wanted, EXACT)
+
+
+def test_one_bias_for_one_output_is_the_bias_of_a_layer() -> None:
+    x, W = pt.matrix("x"), parameters(W=(D, 1))["W"]
+    b = pytensor.shared(np.zeros(1), name="b", shape=(1,))
+    (layer,) = kfgn.trace_layers(((x @ W + b) ** 2).mean(), [W, b]).layers
+    assert layer.bias is b

@@ -102,7 +102,7 @@ class KroneckerMethod(Method):
 
     def flat_input(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
         """Return a layer's inputs as (rows, d_in); ``sharing`` determines what a row is."""
-        a = layer.input
+        a = _real_input(layer)
         if self.sharing == "reduce":
             a = positions_of(graph, layer).mean(axis=1)
         return a if a.type.ndim == 2 else a.reshape((-1, a.shape[a.type.ndim - 1]))
@@ -129,8 +129,14 @@ class KroneckerMethod(Method):
 
 def positions_of(graph: LayerGraph, layer: Layer) -> TensorVariable:
     """Return a layer's inputs as (R, T, d_in), where T positions share the weight."""
-    a, axes = layer.input, graph.example_axes[layer.preactivation]
+    a, axes = _real_input(layer), graph.example_axes[layer.preactivation]
     n_positions = 1
     for length in event_lengths(a, axes)[:-1]:
         n_positions = length * n_positions
     return a.reshape((-1, n_positions, a.shape[a.type.ndim - 1]))
+
+
+def _real_input(layer: Layer) -> TensorVariable:
+    """Return a layer's inputs in the dtype of its weight: products of integers would wrap."""
+    dtype = layer.matrix.type.dtype
+    return layer.input if layer.input.type.dtype == dtype else layer.input.astype(dtype)

@@ -53,7 +53,10 @@ class KFLR(KroneckerMethod):
 
         def step(start: TensorVariable, *totals: TensorVariable) -> list[TensorVariable]:
             partial = self._chunk(graph, head, start, chunk)
-            return [total + G for total, G in zip(totals, partial.values(), strict=True)]
+            return [
+                pt.specify_shape(total + G, total.type.shape)
+                for total, G in zip(totals, partial.values(), strict=True)
+            ]
 
         zeros = [_zero_factor(layer) for layer in graph.layers]
         sums = pytensor.scan(
@@ -81,5 +84,12 @@ class KFLR(KroneckerMethod):
 
 
 def _zero_factor(layer: Layer) -> TensorVariable:
-    d = layer.matrix.type.shape[1] or layer.matrix.shape[1]
+    """Return zeros of a factor's shape, static if any variable of the layer declares it.
+
+    A loop needs the same static shape before and after each step.
+    """
+    declared = [
+        v.type.shape[-1] for v in (layer.matrix, layer.preactivation, layer.bias) if v is not None
+    ]
+    d = next((n for n in declared if n is not None), layer.matrix.shape[1])
     return pt.zeros((d, d), dtype=layer.matrix.type.dtype)

@@ -1,0 +1,9 @@
+from experiments.fuzzing.graphs import fuzz
+
+
+def test_random_graphs_are_equal_to_brute_force_or_refused(tmp_path):
+    outcomes = fuzz(range(40), seed=8, output=tmp_path, train_every=0)
+    assert not any(outcome.startswith("FAULT") for outcome in outcomes)
+    assert not any(tmp_path.iterdir())
+    assert outcomes["accepted"] > 10
+    assert sum(outcomes.values()) == 40
