@@ -269,6 +269,16 @@ def test_random_state_of_another_backend_is_refused() -> None:
         Net(masked).update("jax").load_state(state)
 
 
+def test_a_state_from_before_generators_were_saved_keeps_the_generator() -> None:
+    update, other = Net(masked).update("jax"), Net(masked).update("jax")
+    state = update.state()
+    random_state = state.pop("shared/rng")
+    with pytest.raises(kfgn.CheckpointError, match=r"missing \['shared/rng'\]"):
+        other.load_state(state)
+    other.load_state(dict(state))
+    assert_identical(other.state(), {**state, "shared/rng": random_state})
+
+
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
 def test_states_of_all_generators_are_arrays(kind: str) -> None:
     first, other = (np.random.Generator(getattr(np.random, kind)(k)) for k in (1, 2))
