@@ -18,14 +18,14 @@ from kfgn_graph.update.values import reads, reads_value
 
 
 def minibatches_of(
-    loss: Variable, inputs: Sequence[Variable], parameters: Collection[Variable]
+    outputs: Sequence[Variable], inputs: Sequence[Variable], parameters: Collection[Variable]
 ) -> dict[Variable, Variable]:
     """Return the slices of data whose bounds depend on values of inputs, with new variables.
 
     Parameters
     ----------
-    loss : Variable
-        The loss.
+    outputs : sequence of Variable
+        The loss, the random draws and the next values of shared variables.
     inputs : sequence of Variable
         The inputs of the update.
     parameters : collection of Variable
@@ -37,7 +37,7 @@ def minibatches_of(
         From slices to variables with the same type and an unknown number of rows.
     """
     found = {}
-    for node in toposort([loss]):
+    for node in toposort(outputs):
         if isinstance(node.op, Subtensor) and _is_of_unknown_length(node, inputs):
             out = node.outputs[0]
             if out.type.ndim and not reads(out, parameters):
