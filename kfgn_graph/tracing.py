@@ -56,6 +56,12 @@ class Source:
     def _targets(self) -> list[TensorVariable]:
         return [self.loss] if self.output is None else [self.loss, self.output]
 
+    @property
+    def outputs(self) -> list[Variable]:
+        """The loss, its output if that is given, the draws, and the next values."""
+        values = [draw.value for draw in self.draws.values()]
+        return [*self._targets, *values, *self.updates.values()]
+
     def without_draws(self) -> Source:
         """Return the same with its random draws replaced by inputs; itself if they are already.
 
@@ -69,9 +75,7 @@ class Source:
 
     def replaced(self, replacements: Mapping[Variable, Variable]) -> Source:
         """Return the same over other inputs and parameters, whose shapes may be known better."""
-        values = [draw.value for draw in self.draws.values()]
-        wanted = [*self._targets, *values, *self.updates.values()]
-        found = clone_replace(wanted, dict(replacements), rebuild_strict=False)
+        found = clone_replace(self.outputs, dict(replacements), rebuild_strict=False)
         for v in ancestors(found):
             if v.owner is not None:
                 v.name = printable(v.name)

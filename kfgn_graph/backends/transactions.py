@@ -37,7 +37,7 @@ def attempt[T](
     Raises
     ------
     CheckpointError
-        If the change raised after it had destroyed values that were not kept.
+        If the change raised and may have destroyed values that were not kept.
     """
     begun = done = False
 
@@ -57,9 +57,9 @@ def attempt[T](
             uninterrupted(lambda: put(zip(storages, kept, strict=True)))
         elif lost():
             raise CheckpointError(
-                f"the update failed half-way ({type(error).__name__}: {error}), and parameters "
-                "and state are neither those from before nor those from after it: restore a "
-                "saved state by load() or load_state()."
+                f"the update failed half-way ({type(error).__name__}: {error}), and may have "
+                "overwritten a part of parameters and state: restore a saved state by load() or "
+                "load_state()."
             ) from error
         raise
 

@@ -14,11 +14,12 @@ from kfgn_graph.step.state import State, zero_vector
 def new_state(graph: LayerGraph, settings: Settings) -> State:
     """Return the state before the first update.
 
-    ``count`` is the number of accepted updates, and ``failed`` is 1 after one that was rejected or
-    skipped. ``damping`` and ``gamma`` are kept where they adapt, ``draws`` (the counter of the
-    random draws) where the method draws, ``previous/<parameter>`` (the last update) where it is a
-    direction, and ``averages/<parameter>`` where iterates are averaged. ``watch`` and ``length``
-    are those of :func:`watch_state`; the preconditioner adds its own.
+    ``count`` is the number of accepted updates. ``failed`` is 1 after a batch that is not finite,
+    2 after another update that was rejected or skipped, and 0 otherwise. ``damping`` and
+    ``gamma`` are kept where they adapt, ``draws`` (the counter of the random draws) where the
+    method draws, ``previous/<parameter>`` (the last update) where it is a direction, and
+    ``averages/<parameter>`` where iterates are averaged. ``watch`` and ``length`` are those of
+    :func:`watch_state`; the preconditioner adds its own.
     """
     method, dtype = settings.method, graph.loss.type.dtype
     number = np.asarray(0, dtype)  # until the first update sets it

@@ -27,9 +27,15 @@ from kfgn_graph.update.building import fast_graph_construction, static_alias
 from kfgn_graph.update.fitting import check_broadcasting
 from kfgn_graph.update.stats import UpdateStats
 
+#: The number of compiled functions that are kept, those of the sizes that were used last. One for
+#: a small network takes about 17 MiB on JAX.
+MOST_FUNCTIONS = 64
+
 
 class Functions:
     """The functions that compute one update.
+
+    At most :data:`MOST_FUNCTIONS` are kept; for other batch sizes they are compiled again.
 
     Parameters
     ----------
@@ -82,11 +88,15 @@ class Functions:
         """
         self._check_parameters()
         key = self.key(batch)
-        if key not in self._functions:
+        function = self._functions.pop(key, None)
+        if function is None:
             with fast_graph_construction():
-                self._functions[key] = self._compile(batch)
+                function = self._compile(batch)
             self._backend.place_state(persistent())
-        return self._functions[key]
+            while len(self._functions) >= MOST_FUNCTIONS:
+                del self._functions[next(iter(self._functions))]
+        self._functions[key] = function  # the last, since it was used last
+        return function
 
     def key(self, batch: Sequence[Any]) -> tuple[Any, ...]:
         """Return the key of a compiled function: the shapes that it was compiled for.

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.traversal import ancestors, toposort
 from pytensor.scalar.basic import Cast
+from pytensor.scan.op import Scan
 from pytensor.tensor.basic import ARange, ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.shape import Reshape
@@ -27,8 +28,9 @@ from pytensor.tensor.subtensor import (
     indices_from_subtensor,
 )
 
-from kfgn_graph.errors import BatchError
+from kfgn_graph.errors import BackendError, BatchError
 from kfgn_graph.printing import describe, name_of, names
+from kfgn_graph.update.scan_indices import Loop
 from kfgn_graph.update.values import Values, length_of, reads
 
 
@@ -51,9 +53,12 @@ class Use:
     axis: int
 
 
-def uses_of(loss: Variable) -> Iterator[Use]:
-    """Yield every use of integers as indices in the graph of a loss."""
-    for node in toposort([loss]):
+def uses_of(outputs: Sequence[Variable]) -> Iterator[Use]:
+    """Yield every use of integers as indices in a graph, also in the loop of a ``Scan``."""
+    for node in toposort(outputs):
+        if isinstance(node.op, Scan):
+            yield from uses_in_loop(node)
+            continue
         if isinstance(node.op, Subtensor | AdvancedSubtensor):
             array, *rest = node.inputs
         elif isinstance(node.op, IncSubtensor | AdvancedIncSubtensor):
@@ -69,6 +74,29 @@ def uses_of(loss: Variable) -> Iterator[Use]:
             else:
                 yield Use(entry, array, axis)
                 axis += 1
+
+
+def uses_in_loop(node: Apply) -> Iterator[Use]:
+    """Yield the uses of indices in the loop of a ``Scan``, over variables outside the loop.
+
+    Raises
+    ------
+    BackendError
+        If an index cannot be computed outside the loop.
+    """
+    loop = Loop(node)
+    for use in uses_of(loop.outputs):
+        if isinstance(use.index, Constant) or is_range(use.index):
+            continue
+        index = loop.at_all_steps(use.index)
+        if index is None:
+            raise BackendError(
+                f"{describe(node.outputs[0])} indexes axis {use.axis} of {name_of(use.array)} in "
+                "its loop, by integers that cannot be computed before an update, so that their "
+                "range cannot be checked: compute them outside of the scan, and pass them as one "
+                "of its sequences."
+            )
+        yield Use(index, loop.at_first_step(use.array), use.axis)
 
 
 def rearranged(index: Variable) -> Variable:
@@ -111,7 +139,7 @@ class IndexChecks:
         self, loss: Variable, inputs: Sequence[Variable], parameters: Collection[Variable]
     ) -> None:
         self._inputs = list(inputs)
-        uses = [u for u in uses_of(loss) if not isinstance(u.index, Constant)]
+        uses = [u for u in uses_of([loss]) if not isinstance(u.index, Constant)]
         #: Whether some indices cannot be known before the update.
         self.incomplete = any(reads(u.index, parameters) for u in uses)
         self._uses = [u for u in uses if not reads(u.index, parameters) and not is_range(u.index)]
@@ -129,9 +157,21 @@ class IndexChecks:
             One for each input.
         """
         if self._uses and not self.surely_hold(batch, batch):
-            values = zip(self._uses, self._indices(batch), self._lengths_of(batch), strict=True)
+            indices = self._computed(batch)
+            values = zip(self._uses, indices, self._lengths_of(batch), strict=True)
             for use, index, length in values:
                 check(use, index, length, self._inputs)
+
+    def _computed(self, batch: Sequence[Any]) -> list[np.ndarray]:
+        """Return the indices; raise if one that they are computed from is out of range."""
+        try:
+            return self._indices(batch)
+        except IndexError as error:
+            arrays = names({u.array: None for u in self._uses})
+            raise BatchError(
+                f"an index of {arrays}, computed from the batch, is out of range "
+                f"({str(error).splitlines()[0]}). Correct the values that it is computed from."
+            ) from error
 
     def surely_hold(self, data: Sequence[Any], batch: Sequence[Any]) -> bool:
         """Return whether no row of the data has an index out of range.

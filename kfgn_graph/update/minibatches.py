@@ -14,18 +14,18 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.subtensor import Subtensor, indices_from_subtensor
 from pytensor.tensor.type import TensorType
 
-from kfgn_graph.update.values import reads
+from kfgn_graph.update.values import reads, reads_value
 
 
 def minibatches_of(
-    loss: Variable, inputs: Sequence[Variable], parameters: Collection[Variable]
+    outputs: Sequence[Variable], inputs: Sequence[Variable], parameters: Collection[Variable]
 ) -> dict[Variable, Variable]:
-    """Return the slices of data whose bounds depend on the inputs, each with a new variable.
+    """Return the slices of data whose bounds depend on values of inputs, with new variables.
 
     Parameters
     ----------
-    loss : Variable
-        The loss.
+    outputs : sequence of Variable
+        The loss, the random draws and the next values of shared variables.
     inputs : sequence of Variable
         The inputs of the update.
     parameters : collection of Variable
@@ -37,7 +37,7 @@ def minibatches_of(
         From slices to variables with the same type and an unknown number of rows.
     """
     found = {}
-    for node in toposort([loss]):
+    for node in toposort(outputs):
         if isinstance(node.op, Subtensor) and _is_of_unknown_length(node, inputs):
             out = node.outputs[0]
             if out.type.ndim and not reads(out, parameters):
@@ -48,9 +48,9 @@ def minibatches_of(
 
 
 def _is_of_unknown_length(node: Apply, inputs: Sequence[Variable]) -> bool:
-    """Return whether the first index is a slice with a bound that depends on the inputs."""
+    """Return whether the first index is a slice with a bound that depends on inputs' values."""
     first, *_ = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
     if not isinstance(first, slice):
         return False
     bounds = [b for b in (first.start, first.stop, first.step) if isinstance(b, Variable)]
-    return any(not isinstance(b, Constant) and reads(b, inputs) for b in bounds)
+    return any(not isinstance(b, Constant) and reads_value(b, inputs) for b in bounds)

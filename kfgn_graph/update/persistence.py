@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from kfgn_graph.errors import CheckpointError
 from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.names import unique_names
+from kfgn_graph.step.reduction_ratio import watch_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, parameter_names
 from kfgn_graph.tracing import Updates
@@ -81,16 +82,12 @@ class Persistent:
         user = dict(zip(names, [*graph.parameters, *own], strict=True))
         self.variables: dict[str, SharedVariable] = user | state.variables
         self._record = record_of(settings)
+        self._dtype, self._settings = graph.loss.type.dtype, settings
         self._layers = [layer for layer in graph.layers if layer.key != layer.name]
 
     def read(self) -> SavedState:
         """Return copies of all values."""
-        arrays = {
-            name: packed(v.get_value(borrow=True))
-            if is_generator(v)
-            else np.array(v.get_value(borrow=True))
-            for name, v in self.variables.items()
-        }
+        arrays = {name: stored(v) for name, v in self.variables.items()}
         return SavedState(arrays, self._record)
 
     def restored(self, state: Mapping[str, np.ndarray]) -> list[tuple[list[Any], Any]]:
@@ -106,8 +103,10 @@ class Persistent:
                 f"a state maps names to arrays; it is no {type(state).__name__}: pass what "
                 "update.state() returned."
             )
+        record = getattr(state, "settings", None)
         arrays = self._renamed(state)
-        differences = [*self._unlike(getattr(state, "settings", None)), *self._unfit(arrays)]
+        arrays |= self._defaults(arrays, record is not None)
+        differences = [*self._unlike(record), *self._unfit(arrays)]
         if differences:
             listed = "; ".join(differences[:LISTED])
             more = len(differences) - LISTED
@@ -136,6 +135,20 @@ class Persistent:
             for name, a in state.items()
         }
 
+    def _defaults(self, given: Collection[str], recorded: bool) -> dict[str, np.ndarray]:
+        """Return the values of entries that states of earlier versions do not have.
+
+        ``failed`` is 0. In a state without a record of its settings, the watch of the reduction
+        ratio begins anew, and the loss's random generators and changing variables keep their
+        current values.
+        """
+        defaults = {"failed": np.asarray(np.int32(0))}
+        if not recorded:
+            defaults |= watch_state(self._settings, self._dtype)
+        kept = [] if recorded else [n for n in self.variables if n.startswith("shared/")]
+        absent = {n: defaults[n] for n in defaults if n in self.variables and n not in given}
+        return absent | {n: stored(self.variables[n]) for n in kept if n not in given}
+
     def _unlike(self, record: Mapping[str, str] | None) -> Iterator[str]:
         """Return the settings in which a record differs."""
         if record is None:
@@ -163,6 +176,12 @@ class Persistent:
                     + random
                     * " (random state of another bit generator, or of another backend)"
                 )
+
+
+def stored(v: SharedVariable) -> np.ndarray:
+    """Return a copy of a variable's value; the state of a random generator as integers."""
+    value = v.get_value(borrow=True)
+    return packed(value) if is_generator(v) else np.array(value)
 
 
 def _internal(v: SharedVariable) -> Any:

@@ -64,9 +64,9 @@ class Update:
             check_inputs(v, (*inputs, *source.draws))
         minibatches = {}
         if backend.static_batch:
-            minibatches = minibatches_of(source.loss, inputs, self.graph.parameters)
+            minibatches = minibatches_of(self._source.outputs, inputs, self.graph.parameters)
         if minibatches:
-            self._source = source.replaced(minibatches).without_draws()
+            self._source = self._source.replaced(minibatches)
             self.graph = self._source.graph()
         draws = self._source.draws
         self._source = self._source.with_generators(backend.generators)

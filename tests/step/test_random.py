@@ -220,6 +220,31 @@ def test_default_updates_of_other_shared_variables() -> None:
     np.testing.assert_array_equal(update.state()["shared/mean"], mean.get_value())
 
 
+@pytest.mark.slow
+def test_draws_of_minibatches_by_index_are_those_of_batches() -> None:
+    rng = np.random.default_rng(0)
+    X, T = (pytensor.shared(rng.normal(size=(3 * N, d)), name=n) for n, d in (("X", 3), ("T", 2)))
+    number, rows = pt.lscalar("i"), lambda k: slice(k * N, (k + 1) * N)
+
+    def built(x: Any, t: Any, inputs: list[Any]) -> kfgn.Update:
+        W = pytensor.shared(np.ones((3, 2)), name="W", shape=(3, 2))
+        mean = pytensor.shared(0.0, name="mean")
+        mean.default_update = 0.9 * mean + x.mean()
+        mask = generator().bernoulli(0.5, size=x.shape)[1]
+        loss = ((((x - mean) * mask) @ W - t) ** 2).sum(axis=1).mean()
+        return kfgn.compile_update(loss, [W], inputs, backend="jax")
+
+    x, t = pt.matrix("x", shape=(None, 3)), pt.matrix("t", shape=(None, 2))
+    by_index, by_batch = built(X[rows(number)], T[rows(number)], [number]), built(x, t, [x, t])
+    for k in (0, 2, 2):
+        batch = [v.get_value()[rows(k)] for v in (X, T)]
+        assert by_index(k).loss == pytest.approx(by_batch(*batch).loss, rel=1e-12)
+    assert by_index.state()["shared/mean"] != 0
+    assert by_index.state().keys() == by_batch.state().keys()
+    for name, array in by_index.state().items():
+        np.testing.assert_allclose(array, by_batch.state()[name], rtol=1e-9, err_msg=name)
+
+
 def test_dropout_of_a_library() -> None:
     layers = pytest.importorskip("pytensor_ml.layers")
     model = pytest.importorskip("pytensor_ml.model")
@@ -267,6 +292,16 @@ def test_random_state_of_another_backend_is_refused() -> None:
     state = Net(masked).update("numba").state()
     with pytest.raises(kfgn.CheckpointError, match=r"shared/rng is uint64.*another backend"):
         Net(masked).update("jax").load_state(state)
+
+
+def test_a_state_from_before_generators_were_saved_keeps_the_generator() -> None:
+    update, other = Net(masked).update("jax"), Net(masked).update("jax")
+    state = update.state()
+    random_state = state.pop("shared/rng")
+    with pytest.raises(kfgn.CheckpointError, match=r"missing \['shared/rng'\]"):
+        other.load_state(state)
+    other.load_state(dict(state))
+    assert_identical(other.state(), {**state, "shared/rng": random_state})
 
 
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 import kfgn_graph as kfgn
 from kfgn_graph.update.checkpoint import read_state
+from kfgn_graph.update.persistence import SavedState
 from tests.stepping import assert_identical
 
 
@@ -68,6 +69,30 @@ def test_a_file_without_record_and_checksum_loads(tmp_path: Path) -> None:
     save_file(changed, tmp_path / "old", {"format": "kfgn_graph-1"})
     update.load(tmp_path / "old")
     assert_identical(update.state(), changed)
+
+
+def test_a_state_of_an_earlier_version_takes_defaults(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+    saved, update = built(), built()
+    saved(x, y), saved(x, y), update(x, y)
+    state = saved.state()
+    assert {"failed", "watch", "length"} <= state.keys()
+    old = {k: a for k, a in state.items() if k not in ("failed", "watch", "length")}
+    save_file(old, tmp_path / "old", {"format": "kfgn_graph-1"})
+    update.load(tmp_path / "old")
+    assert_identical(update.state(), {**state, "failed": 0, "watch": 50, "length": 0.0})
+    assert update(x, y).loss == pytest.approx(saved(x, y).loss, rel=1e-12)
+    del state["failed"]
+    update.load_state(state)
+    assert update.state()["failed"] == 0
+    for missing in ("watch", "count", "previous/W"):
+        with pytest.raises(kfgn.CheckpointError, match=rf"missing \['{missing}'\]"):
+            update.load_state(
+                SavedState({k: state[k] for k in state if k != missing}, state.settings)
+            )
+    with pytest.raises(kfgn.CheckpointError, match=r"missing \['count'\]"):
+        update.load_state({k: state[k] for k in state if k != "count"})
 
 
 def test_every_damaged_byte_is_found(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
+from kfgn_graph.update.indices import uses_of
 from tests.stepping import assert_identical, slow, state_of
 
 N, D, K = 8, 3, 4
@@ -146,3 +147,83 @@ def test_arrays_on_another_device_are_checked_once_and_on_request(
     update(X, wrong)  # clamped by JAX: to wait for the device in each call would stall it
     with pytest.raises(kfgn.BatchError, match="'y'"):
         update.check(X, wrong)
+
+
+TABLE = np.random.default_rng(1).normal(size=(K, D))
+
+
+def scanned(step: Any, **settings: Any) -> Any:
+    return pytensor.scan(step, return_updates=False, **settings)
+
+
+#: Functions of the rows of a table E, by integers y, that a scan picks in its loop.
+IN_A_LOOP = {
+    "sequence": lambda x, y, E: scanned(lambda a, i: a + E[(i + 1) - 1], sequences=[x, y]),
+    "fixed": lambda x, y, E: (
+        x + scanned(lambda _, y: E[y], sequences=[pt.arange(2)], non_sequences=[y])[-1]
+    ),
+    "state": lambda x, y, E: (
+        x + scanned(lambda i: (i * 1, E[i]), outputs_info=[y, None], n_steps=2)[1][-1]
+    ),
+    "delayed": lambda x, y, E: (
+        x
+        + scanned(
+            lambda before, last: (last * 1, E[before]),
+            outputs_info=[{"initial": pt.stack([y, y]), "taps": [-2, -1]}, None],
+            n_steps=2,
+        )[1][-1]
+    ),
+    "nested": lambda x, y, E: (
+        x + scanned(lambda: scanned(lambda i: E[i] * 1.0, sequences=[y]), n_steps=2)[-1]
+    ),
+    "time": lambda x, y, E: scanned(
+        lambda rows, h: h + E[rows] / 2, sequences=[pt.stack([y, y])], outputs_info=[x]
+    )[-1],
+}
+
+
+def looping(form: str, backend: str) -> kfgn.Update:
+    """Compile an update of a net with one layer, after rows that are picked in a loop."""
+    x, y = pt.matrix("x", shape=(None, D)), pt.lvector("y")
+    E = pytensor.shared(TABLE, name="E", shape=(K, D))
+    W = pytensor.shared(np.full((D, 2), 0.1), name="W", shape=(D, 2))
+    loss = ((IN_A_LOOP[form](x, y, E) @ W) ** 2).sum(axis=1).mean()
+    return kfgn.compile_update(loss, [W], [x, y], backend=backend)
+
+
+@pytest.mark.parametrize("form", IN_A_LOOP)
+def test_indices_in_the_loop_of_a_scan_are_checked(form: str) -> None:
+    update = looping(form, "jax")
+    update.check(X, with_label(-K))
+    for value in (K, -100):
+        with pytest.raises(kfgn.BatchError, match=f"value {value} at|index {value} is out of"):
+            update.check(X, with_label(value))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "form"),
+    [*(("jax", form) for form in IN_A_LOOP), ("numba", "delayed"), ("c", "delayed")],
+)
+def test_an_index_in_the_loop_of_a_scan_changes_nothing(backend: str, form: str) -> None:
+    update = looping(form, backend)
+    expected = ((X + TABLE[with_label(-1)]) @ np.full((D, 2), 0.1)) ** 2
+    assert update(X, with_label(-1)).loss == pytest.approx(expected.sum(1).mean(), rel=1e-10)
+    before = state_of(update)
+    for value in (K, -K - 1, -100):
+        with pytest.raises(kfgn.BatchError, match=f"value {value} at|index {value} is out of"):
+            update(X, with_label(value))
+    assert_identical(state_of(update), before)
+
+
+def test_an_index_that_is_drawn_in_a_loop_is_refused() -> None:
+    rng = pt.random.shared_rng(np.random.default_rng(0), name="rng")
+    E = pytensor.shared(TABLE, name="E", shape=(K, D))
+
+    def step(state: Any) -> tuple[Any, Any]:
+        state, row = state.integers(0, K + 1, size=())
+        return state, E[row]
+
+    _, rows = scanned(step, outputs_info=[rng, None], n_steps=2)
+    with pytest.raises(kfgn.BackendError, match=r"axis 0 of .*outside of the scan"):
+        list(uses_of([rows]))

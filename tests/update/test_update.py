@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytensor
 import pytest
 
 import kfgn_graph as kfgn
+from kfgn_graph.update.functions import MOST_FUNCTIONS, Functions
 from tests.cases import PENALTY, Case, build
 from tests.harness import MODES, assert_close
 from tests.losses import LOSSES
@@ -269,3 +272,43 @@ def test_real_digits_are_learnt_in_few_updates(
 def digits_net() -> Net:
     """Return a net of one hidden layer for images of 8 x 8 pixels."""
     return chain("digits", [64, 20, 10], "tanh")
+
+
+def test_functions_of_the_sizes_that_were_used_last_are_kept(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = case_of("tanh", "half_rows")
+    update = compile_case(build(case, case.values(rng)), backend="jax")
+    monkeypatch.setattr(Functions, "_compile", lambda self, batch: Compiled())
+    batches = [case.batch(rng, n) for n in range(2, MOST_FUNCTIONS + 3)]
+    first, second, *_ = [update.function_for(batch) for batch in batches[:-1]]
+    assert update.function_for(batches[0]) is first
+    dropped = weakref.ref(second)
+    del second, _
+    update.function_for(batches[-1])
+    assert dropped() is None
+    assert update.function_for(batches[0]) is first
+
+
+@pytest.mark.slow
+def test_sizes_of_batches_may_be_compiled_again(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfgn_graph.update.functions.MOST_FUNCTIONS", 1)
+    case = case_of("tanh", "half_rows")
+    values = case.values(rng)
+    update, twin = (compile_case(build(case, values), backend=b) for b in ("jax", "numba"))
+    for n in (5, 3, 5, 3):
+        x, y = case.batch(rng, n)
+        rows = np.arange(n)[None]
+        assert update(x, y).loss == pytest.approx(twin(x, y).loss, rel=1e-9)
+        last = [u.many((x, y), rows).loss for u in (update, twin)]
+        np.testing.assert_allclose(*last, rtol=1e-9)
+    graph = weakref.ref(update.function_for((x, y)).maker.fgraph)
+    update.function_for(case.batch(rng, 4))
+    gc.collect()
+    assert graph() is None
+
+
+class Compiled:
+    """What stands for a compiled function."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import unwrap
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import JAX, Mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
+from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
@@ -50,7 +52,8 @@ class JAXBackend(Backend):
         import kfgn_graph.backends.jax.dispatch  # noqa: F401  for its registration
 
         self._devices = devices
-        self._loops: dict[Function, Callable[..., Any]] = {}
+        #: The loop of each function, by its graph. It ends with the function.
+        self._loops: WeakKeyDictionary[FunctionGraph, Callable[..., Any]] = WeakKeyDictionary()
         if devices is None:
             return
         if not isinstance(devices, int) or not 1 <= devices <= len(jax.devices()):
@@ -125,9 +128,10 @@ class JAXBackend(Backend):
     ) -> list[Any]:
         if self._devices is not None:
             return super().many(function, data, batches, new, fallible)
-        if function not in self._loops:
-            self._loops[function] = compiled_loop(function, len(data))
-        loop, storages = self._loops[function], shared(function, len(data))
+        graph = function.maker.fgraph
+        if graph not in self._loops:
+            self._loops[graph] = compiled_loop(function, len(data))
+        loop, storages = self._loops[graph], shared(function, len(data))
 
         def run() -> list[Any]:
             state, outputs = loop(data, batches, [s[0] for s in storages])
