@@ -90,6 +90,42 @@ def test_the_ledger_shows_every_function_of_the_equations():
     assert set(re.findall(r"^:pyobject: (\w+)$", page, re.MULTILINE)) == defined
 
 
+def test_a_page_has_its_mathematics_and_fetches_nothing(tmp_path):
+    page = "explanation/adaptation"
+    only = ["-D", f"include_patterns={page}.md", "-D", f"root_doc={page}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "-b", "html", *only, DOCS, tmp_path],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr  # the build ends with the check of all that it wrote
+    html = (tmp_path / f"{page}.html").read_text("utf-8")
+    formulas = re.findall(r"<math .*?</math>", html, re.DOTALL)
+    assert len(formulas) > 50
+    assert [text for text in formulas if "\\" in text] == []
+    (font,) = re.findall(r'url\("(STIX.*?)"\)', (tmp_path / "_static/custom.css").read_text())
+    assert (tmp_path / "_static" / font).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.html", '<script src="https://elsewhere.org/a.js"></script>'),
+        ("a.html", '<link rel="stylesheet" href="//elsewhere.org/a.css">'),
+        ("a.html", "<style>@import 'https://elsewhere.org/a.css'</style>"),
+        ("a.css", "@font-face {src: url( https://elsewhere.org/a.woff2)}"),
+        ("a.svg", '<svg><image href="https://elsewhere.org/a.png"/></svg>'),
+    ],
+)
+def test_what_a_page_would_fetch_is_found(tmp_path, name, text):
+    fetches = runpy.run_path(str(DOCS / "offline.py"))["foreign_fetches"]
+    (tmp_path / name).write_text(f'<a href="https://elsewhere.org"></a>{text}')
+    (found,) = fetches(tmp_path)
+    assert found.startswith(f"{name}: ") and "elsewhere.org/a." in found
+
+
 def test_every_link_between_pages_leads_somewhere():
     pages = [ROOT / "README.md", *(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
     broken = [
