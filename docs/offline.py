@@ -27,10 +27,16 @@ FETCHED = {
 ELSEWHERE = re.compile(r"\s*(?:https?:)?//")
 # Of a style sheet, or of a style element: url(...) and @import "...".
 FETCHED_BY_STYLE = re.compile(r"""(?:url\(\s*|@import\s*)["']?((?:https?:)?//[^"')\s]*)""")
-SIDES = {"l": r"\left", "r": r"\right"}
-IN_BROWSERS = {
-    "&#x000AF;": "&#x0203E;",  # a bar over a letter: fonts draw a macron too short
-    "<mo>&#x0002F;": '<mo lspace="0" rspace="0">&#x0002F;',  # no space around a slash
+# LaTeX that is read amiss: a fence has the height of what it encloses, and carries an exponent.
+READ = {r"\\[bB]igl\b": r"\\left", r"\\[bB]igr\b": r"\\right", r"\\(mathcal) (\w)": r"\\\1{\2}"}
+# MathML that is drawn amiss: a macron is too short for a bar, slashes and names of functions stand
+# too far apart, a single upright letter and a prime are slanted.
+DRAWN = {
+    "&#x000AF;": "&#x0203E;",
+    "<mo>&#x0002F;": '<mo lspace="0" rspace="0">&#x0002F;',
+    r"<mo>(?=[a-z]{2,}</mo>)": '<mo lspace="0.17em" rspace="0.17em">',
+    r"<mi>(?=&#x000[4-7][0-9A-F];</mi>)": '<mi mathvariant="normal">',
+    "<mi>&#x02032;</mi>": '<mo lspace="0" rspace="0">&#x02032;</mo>',
 }
 
 
@@ -38,11 +44,11 @@ def mathml(latex: str, display: str) -> str:
     """Return a formula as MathML; ``display`` is "inline" or "block"."""
     if display == "block" and r"\\" in latex:
         latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
-    # A fence that encloses its formula has the height of that, and carries an exponent.
-    latex = re.sub(r"\\[bB]ig+([lr])\b", lambda side: SIDES[side[1]], latex)
+    for pattern, better in READ.items():
+        latex = re.sub(pattern, better, latex)
     found = convert(latex, display=display)
-    for sign, drawn in IN_BROWSERS.items():
-        found = found.replace(sign, drawn)
+    for pattern, better in DRAWN.items():
+        found = re.sub(pattern, better, found)
     if "\\" in found:
         raise SphinxError(f"latex2mathml leaves a command of {latex!r} as it is: {found}")
     return found
