@@ -13,7 +13,7 @@ IS_USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv quick test test-all demo bench lint format types docs clean distclean
+.PHONY: help venv quick test test-all demo bench lint format types docs outputs clean distclean
 
 help:
 	@echo "make demo      train the autoencoder: KFRA beside Adam, pictures and a table"
@@ -25,6 +25,7 @@ help:
 	@echo "make format    let ruff rewrite the files"
 	@echo "make types     mypy on the package"
 	@echo "make docs      build the documentation, warnings being errors"
+	@echo "make outputs   remake the outputs and pictures of the program in the documentation"
 	@echo "make venv      .venv with everything a developer needs"
 	@echo "make clean     remove what was built and cached (distclean: .venv as well)"
 
@@ -101,6 +102,11 @@ docs: $(BIN)/.installed-docs
 	rm -rf docs/reference/generated  # pages of modules that are gone
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
+
+# What the pages show of the program; ARGS="digits" remakes one session of docs/outputs.py.
+outputs: $(BIN)/.installed-dev
+	$(BIN)/python docs/outputs.py $(ARGS)
+	$(BIN)/python docs/spec_reference.py
 
 clean:
 	rm -rf build dist kfgn_graph.egg-info docs/_build docs/reference/generated

@@ -45,8 +45,17 @@ EXPERIMENTS = [
 # Wheels of mkl exist for x86-64 Linux and Windows only; elsewhere the C backend is linked
 # against the BLAS of the system.
 MKL = "mkl>=2024; platform_machine in 'x86_64 AMD64' and sys_platform != 'darwin'"
+# latex2mathml renders the formulas; ziamath has their font, STIX Two Math.
+PAGES = [
+    "sphinx>=8.1",
+    "myst-parser>=4",
+    "furo>=2024.8.6",
+    "latex2mathml>=3.78",
+    "ziamath>=0.13",
+]
 TESTS = [
     *EXPERIMENTS,
+    *PAGES,
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "jsonschema>=4.18",
@@ -56,7 +65,7 @@ TESTS = [
 ]
 
 # Building the reference imports every module, the program and the JAX backend among them.
-DOCS = [*CLI, *JAX, "sphinx>=8.1", "myst-parser>=4", "furo>=2024.8.6"]
+DOCS = [*CLI, *JAX, *PAGES]
 DEV = [*TESTS, *DOCS, "ruff>=0.9", "mypy>=1.14", "pre-commit>=4"]
 
 setup(

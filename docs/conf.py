@@ -1,11 +1,16 @@
 """Sphinx configuration."""
 
 import re
+import sys
+from importlib.resources import files
+from pathlib import Path
 
 from sphinx import addnodes
 from sphinx.ext import autosummary
 
 import kfgn_graph
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "kfgn_graph"
 author = "kfgn_graph developers"
@@ -16,9 +21,9 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "offline",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
@@ -38,8 +43,10 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"kfgn_graph {version}"
-html_static_path = ["_static"]
+# The font of the formulas, which MathML needs for brackets and roots that stretch.
+html_static_path = ["_static", str(files("ziamath.fonts") / "STIXTwoMath-Regular.ttf")]
 html_css_files = ["custom.css"]
 pygments_style = "friendly"
 

@@ -52,9 +52,9 @@ class Summary:
     updates : int
         Number of updates done.
     seconds : float or None
-        Seconds spent on updates, including any compilation in the first update.
+        Seconds spent on updates, without compilation.
     seconds_an_update : float or None
-        Seconds per update without that compilation; see :func:`seconds_an_update`.
+        Seconds per update; see :func:`seconds_an_update`.
     """
 
     run: str

@@ -28,7 +28,7 @@ class GammaRule:
     gamma : {'tied', 'search'}
         ``'tied'`` keeps :math:`\gamma = \sqrt{\lambda + \eta}`. ``'search'`` starts from there and
         then tries :math:`\omega_2\gamma, \gamma, \gamma/\omega_2` every ``gamma_every`` updates,
-        with :math:`\omega_2 = \sqrt{19/20}^{\,T_2}`, and keeps the candidate whose step has the
+        with :math:`\omega_2 = (19/20)^{T_2/2}`, and keeps the candidate whose step has the
         lowest quadratic model on the batch.
     gamma_every : int
         :math:`T_2`, the period of the search in updates. For a period over 100,

@@ -57,12 +57,12 @@ def explain(
         print_json(made.as_dict(rates, timing))
         return
     out = console()
-    out.print(f"{made.method} on {made.backend}, {made.dtype}, {made.batch} examples per update")
+    out.print(f"{made.method} on {made.backend}, {made.dtype}, {made.batch:,} examples per update")
     out.print(f"loss: {escape(made.loss)}")
     if reason:
         out.print(f"no table of layers, which this method does not need: {escape(reason)}")
     else:
-        out.print(_layers(made), _parts(made, rates), sep="\n")
+        out.print("", _layers(made), "", _parts(made, rates), sep="\n")
     for name, why in made.outside.items():
         out.print(f"{escape(name)} is in no layer: {escape(why)}")
     _tell_time(made, rates, timing, out)

@@ -11,7 +11,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -85,8 +84,8 @@ class Bar(Lines):
             TextColumn("[bold]update {task.fields[place]}"),
             BarColumn(),
             TextColumn("{task.fields[told]}"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=out,
         )
         self._task = self._bar.add_task("training", total=1.0, told="", place="")

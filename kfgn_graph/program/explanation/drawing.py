@@ -33,5 +33,5 @@ def draw(task: Task, graph: kfgn.LayerGraph | None, made: Account, reason: str) 
         raise SpecError(f"there is nothing to draw, since no layers were recognised: {reason}")
     loss = made.loss.split(",")[0]
     diagram = diagram_of(graph, made.layers, task.inputs, loss)
-    subtitle = f"{made.method}, {len(made.layers)} layers, {made.batch} examples per update"
+    subtitle = f"{made.method}, {len(made.layers)} layers, {made.batch:,} examples per update"
     return svg_of(diagram, task.spec.name, subtitle, made.method)

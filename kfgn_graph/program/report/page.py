@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
@@ -77,8 +78,10 @@ def _source(text: str) -> str:
 
 
 def _subtitle(runs: Sequence[Gathered]) -> str:
-    """Return the data sets and the dates of the runs, as a line of text."""
-    sources = dict.fromkeys(str(run.record.header["data"]) for run in runs)
+    """Return the data sets, without their folders, and the dates of the runs, as a line."""
+    sources = dict.fromkeys(
+        re.sub(r"^([A-Za-z]:)?[/\\].*[/\\]", "", str(run.record.header["data"])) for run in runs
+    )
     days = sorted({str(run.record.header["created"])[:10] for run in runs})
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return f"{'; '.join(sources)}. Begun {when}."

@@ -63,6 +63,13 @@ def test_the_page_needs_nothing_else(written):
     assert "default-src 'none'" in written.read_text("utf-8")
 
 
+@pytest.mark.parametrize("folder", ["/home/me/data/", "C:\\data\\", ""])
+def test_the_title_names_the_data_without_their_folder(folder, tmp_path):
+    header = {"data": f"{folder}mnist, train split (hash checked)"}
+    page = page_of(make_run(tmp_path / "a-1", header=header))
+    assert ">mnist, train split (hash checked). Begun 2026-11-24.<" in page
+
+
 def test_the_charts_have_every_number_of_the_metrics(tmp_path):
     (found,) = data_of(page_of(make_run(tmp_path / "a-1")))["runs"]
     assert found["updates"]["update"] == list(range(1, 42))
