@@ -43,6 +43,16 @@ def test_inputs_that_leave_the_graph_incomplete(problem: Problem) -> None:
         ({"inverse": "ekfac"}, "KFLR"),
         ({"damping": 1e-3}, "damping"),
         ({"step": float("nan")}, "step"),
+        ({"step": -1.0}, "step"),
+        ({"step": [1]}, "step"),
+        ({"l2": "a"}, "l2"),
+        ({"l2": np.array([0.1, 0.2])}, "l2"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**70}, "seed"),
+        ({"seed": None}, "seed"),
+        ({"average_iterates": "no"}, "average_iterates"),
+        ({"devices": 1.0, "backend": "jax"}, "devices"),
+        ({"output": 3}, "output"),
     ],
     ids=lambda v: str(v),
 )
@@ -51,6 +61,44 @@ def test_a_setting_that_is_not_allowed(
 ) -> None:
     with pytest.raises(kfgn.KfgnError, match=named):
         compile_case(problem, **settings)
+
+
+def test_parameters_and_inputs_that_are_no_list(problem: Problem) -> None:
+    loss, params, inputs = problem.loss, problem.params, problem.inputs
+    for wrong in (params[0], {p.name: p for p in params}, None, "W", [params]):
+        with pytest.raises(kfgn.ParameterError, match="param"):
+            kfgn.compile_update(loss, wrong, inputs, backend="c")
+        with pytest.raises(kfgn.ParameterError, match="param"):
+            kfgn.trace_layers(loss, wrong)
+    for wrong in (inputs[0], {"x": inputs[0]}, None):
+        with pytest.raises(kfgn.BatchError, match="inputs"):
+            kfgn.compile_update(loss, params, wrong, backend="c")
+    update = kfgn.compile_update(loss, (p for p in params), iter(inputs), backend="c")
+    assert list(update.graph.parameters) == list(params)
+
+
+def test_shapes_that_no_layer_has() -> None:
+    x = pt.matrix("x")
+    W = pytensor.shared(np.ones((2, 3)), name="W")
+    short = pytensor.shared(np.ones(2), name="b")
+    with pytest.raises(kfgn.ParameterError, match=r"'b'.*\(2,\).*W has 3 outputs"):
+        kfgn.trace_layers(((x @ W + short) ** 2).sum(axis=1).mean(), [W, short])
+    empty = pytensor.shared(np.ones((2, 0)), name="E")
+    with pytest.raises(kfgn.ParameterError, match=r"'E'.*\(2, 0\)"):
+        kfgn.trace_layers(((x @ empty) ** 2).sum(axis=1).mean(), [empty])
+
+
+def test_pieces_refuse_arguments_of_another_type(problem: Problem) -> None:
+    graph = kfgn.trace_layers(problem.loss, problem.params)
+    with pytest.raises(kfgn.SpecError, match="kfra"):
+        kfgn.curvature_factors(graph, "kfra")
+    pair = kfgn.curvature_factors(graph, kfgn.KFRA())[graph.layers[0]]
+    with pytest.raises(kfgn.SpecError, match="gamma"):
+        kfgn.kronecker_solve(pair, pt.matrix("V"), -0.1)
+    with pytest.raises(kfgn.ParameterError, match="axes"):
+        kfgn.gauss_newton_product(graph, [pt.scalar() for _ in graph.parameters])
+    with pytest.raises(kfgn.SpecError, match="block"):
+        kfgn.HessianFree(block="x")
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])

@@ -173,7 +173,7 @@ class StepBuilder:
         """Return lambda of the first update, from the loss's curvature in an output."""
         hessian = self.head.summed_hessian()
         outputs = hessian.shape[0].astype(self.dtype)
-        sizes = [np.prod(factor_sizes(layer)) for layer in self.graph.layers]
+        sizes = [int(np.prod(factor_sizes(layer))) for layer in self.graph.layers]
         whole = preconditioner.mean_curvature * self._number(sum(sizes))
         return first_damping(
             self.damping_rule, pt.trace(hessian), outputs, whole, norm(self.gradient)

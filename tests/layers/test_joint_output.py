@@ -212,6 +212,32 @@ def test_training_makes_steps(name: str, method: Any, backend: str) -> None:
     assert float(stats[-1].loss) < float(stats[0].loss) - 0.1
 
 
+def separate_means(name: str, z: list[Any], x: Any, y: Any) -> Any:
+    """Return a loss that is a sum of means, each over another output."""
+    if name == "two tasks":
+        return ((z[0] - y) ** 2).sum(axis=1).mean() + pt.softplus(z[1]).sum(axis=1).mean()
+    if name == "activity":
+        return ((z[1] - y) ** 2).sum(axis=1).mean() + 0.1 * (z[0] ** 2).sum(axis=1).mean()
+    mean, log_variance, code = z
+    divergence = 0.5 * (pt.exp(log_variance) + mean**2 - 1 - log_variance).sum(axis=1).mean()
+    return divergence + ((code - y) ** 2).sum(axis=1).mean()
+
+
+@pytest.mark.parametrize("name", ["two tasks", "activity", "autoencoder"])
+def test_sums_of_means_train_on_more_examples_than_the_model_takes(name: str) -> None:
+    """The step rule takes the quadratic model from the first 250 examples, read like the rest."""
+    problem = PROBLEMS[name]
+    _, p, (x, e, y, k) = built(problem, static=False)
+    loss = separate_means(name, problem.outputs(Tensors, x, e, p), x, y)
+    updates = kfgn.kfgn_updates(loss, list(p.values()), method=kfgn.KFLR())
+    step = pytensor.function(
+        [x, e, y, k], loss, updates=updates, mode="FAST_COMPILE", on_unused_input="ignore"
+    )
+    losses = [float(step(*batch(n=300))) for _ in range(4)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.95 * losses[0]
+
+
 def test_labels_masked_by_a_switch_split_at_the_logits() -> None:
     """The masked loss of an example is linear in the loss of the example."""
     x, y = pt.matrix("x", shape=(None, D)), pt.lvector("y")

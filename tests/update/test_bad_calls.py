@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+import pytensor
+import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
@@ -114,6 +118,27 @@ def test_nan_is_skipped_on_every_backend(backend: str, rng: np.random.Generator)
     assert all(np.isfinite(v).all() for v in values_of(problem).values())
 
 
+@pytest.mark.parametrize("backend", on_backends(MODES))
+def test_shapes_that_fit_no_layer_or_each_other(backend: str, rng: np.random.Generator) -> None:
+    """Axes of unknown length must agree: XLA would repeat an axis of length 1."""
+    x, y = pt.matrix("x"), pt.matrix("y")
+    W = pytensor.shared(rng.normal(size=(D, 4)), name="W")
+    V = pytensor.shared(rng.normal(size=(4, K)), name="V")
+    loss = ((pt.tanh(x @ W) @ V - y) ** 2).sum(axis=1).mean()
+    update = kfgn.compile_update(loss, [W, V], [x, y], backend=backend)
+    X, Y = rng.normal(size=(6, D)), rng.normal(size=(6, K))
+    before = state_of(update)
+    for _ in range(2):
+        with pytest.raises(kfgn.BatchError, match=r"Layer W.*width 3, but.*'x'.*width 2"):
+            update(X[:, :2], Y)
+        with pytest.raises(kfgn.BatchError, match=r"axis 1.*'y'.*has 1"):
+            update(X, Y[:, :1])
+        assert_identical(state_of(update), before)
+        wanted = ((np.tanh(X @ W.get_value()) @ V.get_value() - Y) ** 2).sum(axis=1).mean()
+        assert update(X, Y).loss == pytest.approx(wanted, rel=1e-12)
+        before = state_of(update)
+
+
 # --- saved states -----------------------------------------------------------------------------
 
 
@@ -127,6 +152,33 @@ def test_a_file_that_is_not_there_or_is_no_state(trained, tmp_path) -> None:
         update.load(tmp_path / "noise.safetensors")
     assert_identical(values_of(problem), before)
     assert_identical(state_of(update), state)
+
+
+def test_what_is_no_state_and_no_file(trained, tmp_path) -> None:
+    _, update = trained
+    state = state_of(update)
+    for wrong in (None, [1, 2]):
+        with pytest.raises(kfgn.CheckpointError, match="names to arrays"):
+            update.load_state(wrong)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (None, 1, "a\0b", tmp_path, tmp_path / "pipe"):
+        for act in (update.save, update.load):
+            with pytest.raises(kfgn.CheckpointError, match="file"):
+                act(path)
+    assert (tmp_path / "pipe").is_fifo()
+    assert_identical(state_of(update), state)
+
+
+def test_a_file_keeps_its_permissions_and_a_link_its_target(trained, tmp_path) -> None:
+    _, update = trained
+    file, link = tmp_path / "state", tmp_path / "link"
+    update.save(os.fsencode(file))
+    file.chmod(0o640)
+    link.symlink_to(file)
+    update.save(link)
+    assert link.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o640
+    update.load(link)
 
 
 @pytest.mark.parametrize("fault", ["missing", "extra", "shape", "dtype"])

@@ -61,6 +61,7 @@ def assert_close_statistics(together: kfgn.UpdateStats, apart: list[kfgn.UpdateS
         (np.full((2, 4), EXAMPLES), f"0 to {EXAMPLES - 1}"),
         (np.full((2, 4), -1), "-1"),
         (np.zeros((2, 1), int), "one example"),
+        ([[0, 1, 2], [3, 4]], "differ in length"),
     ],
 )
 def test_bad_batches_change_nothing(rows: np.ndarray, word: str, rng: np.random.Generator) -> None:
@@ -77,7 +78,7 @@ def test_bad_data_change_nothing(rng: np.random.Generator) -> None:
     update = compile_case(build(case, case.values(rng)))
     before = state_of(update)
     x, y = case.batch(rng, EXAMPLES)
-    for data in ((x,), (x[:, :1], y), (x, y.astype(complex))):
+    for data in ((x,), (x[:, :1], y), (x, y.astype(complex)), (x, y[:-1])):
         with pytest.raises(kfgn.BatchError):
             update.many(data, np.zeros((2, 4), int))
     assert_identical(state_of(update), before)
