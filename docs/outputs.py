@@ -51,6 +51,14 @@ def presets(folder: Path) -> Outputs:
     yield "mistakes.txt", f"$ {command}\n{piped(command, folder, code=2)}"
 
 
+def errors(folder: Path) -> Outputs:
+    """The messages of three errors."""
+    made = piped(f"python {DOCS / 'how-to' / 'read_an_error.py'}", folder)
+    names = ("unmatched.txt", "mixed.txt", "structure.txt")
+    messages = made.replace(f"{DOCS / 'how-to'}/", "").strip().split("\n\n")
+    yield from zip(names, messages, strict=True)
+
+
 def own_graph(folder: Path) -> Outputs:
     """Graphs of the user's, explained."""
     made = piped(f"python {DOCS / 'how-to' / 'explain_own_graph.py'}", folder)
@@ -110,6 +118,7 @@ def report(folder: Path) -> Outputs:
 SESSIONS: dict[str, Callable[[Path], Outputs]] = {
     "example": example,
     "presets": presets,
+    "errors": errors,
     "own-graph": own_graph,
     "digits": digits,
     "explain": explain,

@@ -22,7 +22,7 @@ SLOW_FILES = {"choose_damping", "choose_an_inverse"}
 HOW_TO_FILES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW_FILES else [])
     for path in sorted((DOCS / "how-to").glob("*.py"))
-    if path.stem != "explain_own_graph"  # is executed for its output, which a page shows
+    if path.stem not in {"explain_own_graph", "read_an_error"}  # run for their outputs below
 ]
 
 
@@ -66,6 +66,7 @@ def test_the_landing_page_shows_what_its_example_prints(tmp_path):
     "session",
     [
         "presets",
+        "errors",
         "own-graph",
         pytest.param("digits", marks=pytest.mark.slow),
         pytest.param("explain", marks=[pytest.mark.slow, pytest.mark.needs_data]),
