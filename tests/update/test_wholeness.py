@@ -272,7 +272,7 @@ def test_a_deep_copy_trains_parameters_apart(backend: str) -> None:
     assert not set(other.graph.parameters) & set(params)
     assert update(X, Y).loss == pytest.approx(loss, rel=1e-12)
     assert_identical(state_of(other), state_of(update))
-    for first, copied in copy.deepcopy([update, params]), copy.deepcopy([params, update])[::-1]:
-        assert list(first.graph.parameters) == list(copied)
+    third, copied = copy.deepcopy([update, params])
+    assert list(third.graph.parameters) == list(copied)
     with pytest.raises(kfgn.CheckpointError, match=r"pickled.*state\(\)"):
         pickle.dumps(update)
