@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -110,11 +111,13 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 def _array_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     try:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(stream)
-        if version == (2, 0):
-            return np.lib.format.read_array_header_2_0(stream)
+        with warnings.catch_warnings():  # of Python's parser, and of NumPy on old headers
+            warnings.simplefilter("ignore")
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(stream)
+            if version == (2, 0):
+                return np.lib.format.read_array_header_2_0(stream)
     except Exception as error:  # NumPy parses a header as Python, which can fail in any way
         raise Unreadable(f"it is not an .npy file ({_reason(error)})") from error
     raise Unreadable(f"it has version {version} of the .npy format; NumPy writes 1.0 for numbers")

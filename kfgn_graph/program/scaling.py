@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.archives import Archive
 from kfgn_graph.program.storage import write_safely
 
 SCALING = "scaling.npz"
@@ -96,11 +97,10 @@ def read_scalings(folder: Path) -> dict[int, Scaling]:
     if not path.exists():
         return {}
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            indices = sorted({int(name.rpartition("_")[2]) for name in file.files})
+        with Archive(path) as file:
+            indices = sorted({int(name.rpartition("_")[2]) for name in file.names})
             return {
-                index: Scaling(*(np.asarray(file[f"{part}_{index}"]) for part in _PARTS))
-                for index in indices
+                index: Scaling(*(file[f"{part}_{index}"] for part in _PARTS)) for index in indices
             }
     except Exception as error:
         raise CheckpointError(

@@ -1,5 +1,6 @@
 import io
 import struct
+import warnings
 import zipfile
 
 import numpy as np
@@ -51,6 +52,15 @@ def test_what_is_no_array_is_told(tmp_path, content, message):
         with pytest.raises(Unreadable, match="a: ") as caught:
             file["a"]
     assert message in str(caught.value)
+
+
+def test_a_damaged_header_warns_of_nothing(tmp_path):
+    with Archive(archive(tmp_path, a__npy=npy("(3,)", "\\e"))) as file:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            with pytest.raises(Unreadable, match=r"not an \.npy file"):
+                file["a"]
+    assert seen == []
 
 
 def test_an_array_of_more_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):

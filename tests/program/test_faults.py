@@ -1,8 +1,10 @@
+import signal
 import sys
 
 import numpy as np
 import pytest
 
+from experiments.faults.interruptions import interrupted
 from experiments.faults.kills import kill_and_compare
 
 
@@ -13,6 +15,17 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path)
     assert found["checkpoints"] > 0
     assert found["unreadable"] == 0
     assert found["different"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("many", [False, True])
+def test_interruptions_are_counted_by_what_they_leave(many):
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        counts = interrupted("jax", many, interruptions=10, seed=3)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert counts["before"] + counts["after"] == counts["interrupted"] == 10
 
 
 @pytest.mark.slow
