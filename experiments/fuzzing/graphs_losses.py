@@ -15,7 +15,7 @@ Elementwise = Callable[[Any, Any, Any], Any]
 REGRESSION: dict[str, Elementwise] = {
     "square": lambda m, z, y: m.sqr(z - y),
     "half square": lambda m, z, y: 0.5 * m.sqr(y - z),
-    "expanded square": lambda m, z, y: m.sqr(z) - 2 * y * z + y * y,
+    "expanded square": lambda m, z, y: m.sqr(z) - 2.0 * y * z + (1.0 * y) * y,
     "square of absolute": lambda m, z, y: m.sqr(m.absolute(z - y)),
     "absolute": lambda m, z, y: m.absolute(z - y),
     "huber": lambda m, z, y: m.where(
