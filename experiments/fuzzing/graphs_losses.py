@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.fuzzing.graphs_networks import Drawing, Environment, Var, bias, dense
+from experiments.fuzzing.graphs_drawing import Drawing, Environment, Var
+from experiments.fuzzing.graphs_networks import dense
 
 LABELS = ["int8", "int16", "int32", "int64", "uint8", "float32", "float64"]
 Elementwise = Callable[[Any, Any, Any], Any]
@@ -232,6 +233,3 @@ def scalar_output(draw: Drawing, h: Var) -> Var:
         v = z.name
         z = draw.let(f"{v} + {b}", h.length, 0, lambda m, e: m.plus_bias(e[v], e[b]))
     return draw.rng.choice([regression, binary])(draw, z)
-
-
-__all__ = ["bias", "terms"]
