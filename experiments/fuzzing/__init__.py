@@ -1,1 +1,1 @@
-"""Fuzzers: random damage to files, which has to end in a clear error or in no harm."""
+"""Fuzzers: files with random damage, and random networks."""

@@ -14,9 +14,6 @@ import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import kfgn_graph as kfgn
 from experiments.fuzzing.graphs_cases import Case, draw_case
@@ -119,10 +116,6 @@ def judged(case: Case, backend: str) -> str:
                 f"{traceback.format_exc()}"
             )
     return outcome
-
-
-def _scaled(a: Any) -> float:
-    return float(np.abs(a).max())
 
 
 if __name__ == "__main__":

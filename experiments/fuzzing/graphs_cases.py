@@ -11,9 +11,10 @@ import pytensor
 import pytensor.tensor as pt
 
 from experiments.fuzzing import graphs_meaning
+from experiments.fuzzing.graphs_drawing import Drawing
 from experiments.fuzzing.graphs_jets import Jet, Tape
 from experiments.fuzzing.graphs_losses import terms
-from experiments.fuzzing.graphs_networks import Drawing, body, inputs, reshaped
+from experiments.fuzzing.graphs_networks import body, inputs, reshaped
 from experiments.fuzzing.graphs_reductions import joined_terms, penalised
 from experiments.fuzzing.graphs_spelling import Spelling
 

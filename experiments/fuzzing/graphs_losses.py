@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.fuzzing.graphs_networks import Drawing, Environment, Var, bias, dense
+from experiments.fuzzing.graphs_drawing import Drawing, Environment, Var
+from experiments.fuzzing.graphs_networks import dense
 
 LABELS = ["int8", "int16", "int32", "int64", "uint8", "float32", "float64"]
 Elementwise = Callable[[Any, Any, Any], Any]
@@ -15,7 +16,7 @@ Elementwise = Callable[[Any, Any, Any], Any]
 REGRESSION: dict[str, Elementwise] = {
     "square": lambda m, z, y: m.sqr(z - y),
     "half square": lambda m, z, y: 0.5 * m.sqr(y - z),
-    "expanded square": lambda m, z, y: m.sqr(z) - 2 * y * z + y * y,
+    "expanded square": lambda m, z, y: m.sqr(z) - 2.0 * y * z + (1.0 * y) * y,
     "square of absolute": lambda m, z, y: m.sqr(m.absolute(z - y)),
     "absolute": lambda m, z, y: m.absolute(z - y),
     "huber": lambda m, z, y: m.where(
@@ -232,6 +233,3 @@ def scalar_output(draw: Drawing, h: Var) -> Var:
         v = z.name
         z = draw.let(f"{v} + {b}", h.length, 0, lambda m, e: m.plus_bias(e[v], e[b]))
     return draw.rng.choice([regression, binary])(draw, z)
-
-
-__all__ = ["bias", "terms"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.fuzzing.graphs_drawing import Drawing, Environment, Var
 from experiments.fuzzing.graphs_losses import shape_of
-from experiments.fuzzing.graphs_networks import Drawing, Environment, Var
 
 
 def weighted(draw: Drawing, v: Var) -> Var:

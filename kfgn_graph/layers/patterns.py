@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 import pytensor.tensor as pt
@@ -18,12 +17,11 @@ from pytensor.scalar import Add
 from pytensor.tensor.basic import Split
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.math import Dot, Prod
+from pytensor.tensor.math import Dot
 from pytensor.tensor.reshape import JoinDims, SplitDims
 from pytensor.tensor.shape import Reshape, SpecifyShape
 from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 
-from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
 
 #: Ops that are not inlined, because loss heads and rules match them.
@@ -62,7 +60,8 @@ def inline_layers(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     return results
 
 
-def _replaced(node: Apply, result: Variable) -> list[Variable]:
+def replaced(node: Apply, result: Variable) -> list[Variable]:
+    """Return the replacement of a node, with the node's name and creation line."""
     copy_stack_trace(node.outputs[0], result)
     result.name = node.outputs[0].name
     return [result]
@@ -87,7 +86,7 @@ def find_dot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
         return None
     if underlying_parameter(weight, fgraph.parameter_set) is None:
         return None
-    return _replaced(node, affine(a, weight))
+    return replaced(node, affine(a, weight))
 
 
 @node_rewriter([Blockwise])
@@ -101,7 +100,7 @@ def find_matmul(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     parameter = underlying_parameter(weight, fgraph.parameter_set)
     if parameter is None:
         return None
-    return _replaced(node, affine(a, _trailing_axes(weight, 2)))
+    return replaced(node, affine(a, _trailing_axes(weight, 2)))
 
 
 @node_rewriter([Reshape, SplitDims])
@@ -118,7 +117,7 @@ def find_tensordot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
         return None
     if not _same_features(a, flat) or not _leading_axes_restored(fgraph, a, node):
         return None
-    return _replaced(node, affine(a, weight))
+    return replaced(node, affine(a, weight))
 
 
 def _same_features(a: Variable, flat: Variable) -> bool:
@@ -162,7 +161,7 @@ def find_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     copy_stack_trace(product, with_bias)
     rest = [v for v in node.inputs if v is not bias and v is not product]
     if not rest:
-        return _replaced(node, with_bias)
+        return replaced(node, with_bias)
     return [pt.add(with_bias, *rest)]
 
 
@@ -237,7 +236,7 @@ def find_scalar_bias(fgraph: FunctionGraph, node: Apply) -> list[Variable] | Non
     with_bias = affine(*product.owner.inputs, _underlying_scalar(bias).dimshuffle("x"))
     rest = [v for v in node.inputs if v is not bias and v is not squeezed]
     result = squeezed.owner.op(with_bias)
-    return _replaced(node, pt.add(result, *rest) if rest else result)
+    return replaced(node, pt.add(result, *rest) if rest else result)
 
 
 def _underlying_scalar(variable: Variable) -> Variable:
@@ -259,37 +258,6 @@ def _is_squeezed(variable: Variable) -> bool:
         and isinstance(node.op, DimShuffle)
         and node.op.new_order == tuple(range(node.inputs[0].type.ndim - 1))
     )
-
-
-@node_rewriter([Dot])
-def find_inner_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Replace the inner product of two vectors, ``u @ v``, by the sum of their products."""
-    row, column = (v.owner for v in node.inputs)
-    if not _expands(row, ("x", 0)) or not _expands(column, (0, "x")):
-        return None
-    u, v = row.inputs[0], column.inputs[0]
-    if any(underlying_parameter(w, fgraph.parameter_set) is not None for w in (u, v)):
-        return None
-    return _replaced(node, (u * v).sum().dimshuffle("x", "x"))
-
-
-def _expands(node: Apply | None, order: tuple[int | str, ...]) -> bool:
-    return node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == order
-
-
-@node_rewriter([Prod])
-def expand_product(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Replace a product over one axis of known length, which has no second derivative.
-
-    The result is the product of the slices.
-    """
-    (x,) = node.inputs
-    axes = range(x.type.ndim) if node.op.axis is None else node.op.axis
-    if len(axes) != 1 or x.type.shape[axes[0]] is None or not is_float(x):
-        return None
-    before = (slice(None),) * axes[0]
-    factors = [x[(*before, k)] for k in range(x.type.shape[axes[0]])]
-    return _replaced(node, reduce(pt.mul, factors)) if factors else None
 
 
 @node_rewriter([Split])

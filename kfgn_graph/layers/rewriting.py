@@ -34,16 +34,15 @@ from pytensor.tensor.type import TensorType
 from kfgn_graph.layers.dtypes import rebuild_with_dtype
 from kfgn_graph.layers.patterns import (
     ParameterSet,
-    expand_product,
     find_bias,
     find_dot,
-    find_inner_product,
     find_matmul,
     find_scalar_bias,
     find_tensordot,
     inline_layers,
     split_into_slices,
 )
+from kfgn_graph.layers.sums import expand_product, find_inner_product
 
 
 class StrictEquilibriumRewriter(EquilibriumGraphRewriter):

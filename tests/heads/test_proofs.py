@@ -104,7 +104,7 @@ CASES: dict[str, tuple[type, str, Callable[..., Any], Callable[..., Any]]] = {
         SquaredErrorHead,
         "squared",
         lambda y, t, a: np.ones(y.shape) * (1 + a[:, None]),
-        lambda z, y, t, a: (abs(z - t) ** 2 + a[:, None] * abs(z - t) * abs(z - t)).sum(),
+        lambda z, y, t, a: (abs(z - t) ** 2 + a[:, None] * (abs(z - t) * abs(z - t))).sum(),
     ),
     "far_square": (
         DiagonalHead,
