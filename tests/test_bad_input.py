@@ -93,6 +93,12 @@ def test_pieces_refuse_arguments_of_another_type(problem: Problem) -> None:
     with pytest.raises(kfgn.SpecError, match="kfra"):
         kfgn.curvature_factors(graph, "kfra")
     pair = kfgn.curvature_factors(graph, kfgn.KFRA())[graph.layers[0]]
+    for call in (
+        lambda: kfgn.curvature_factors(None, kfgn.KFRA()),
+        lambda: kfgn.gauss_newton_product(None, []),
+    ):
+        with pytest.raises(kfgn.SpecError, match="trace_layers"):
+            call()
     with pytest.raises(kfgn.SpecError, match="gamma"):
         kfgn.kronecker_solve(pair, pt.matrix("V"), -0.1)
     with pytest.raises(kfgn.ParameterError, match="axes"):

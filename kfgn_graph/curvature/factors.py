@@ -7,7 +7,7 @@ from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import defined_derivatives
-from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.graph import Layer, LayerGraph, check_graph
 from kfgn_graph.linalg.random import Draws, self_advancing_counter
 
 
@@ -38,10 +38,11 @@ def curvature_factors(
     Raises
     ------
     SpecError
-        If ``method`` is no curvature method.
+        If ``graph`` is no LayerGraph, or ``method`` no curvature method.
     CurvatureRuleNotFound
         If the method cannot propagate curvature through an Op of the network.
     """
+    check_graph(graph)
     if not isinstance(method, Method):
         raise SpecError(f"method={method!r} is not a curvature method such as KFRA() or KFLR().")
     if method.random and draws is None:

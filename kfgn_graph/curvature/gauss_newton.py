@@ -15,7 +15,7 @@ from kfgn_graph import equations
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.layers.derivatives import defined_derivatives
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import LayerGraph, check_graph
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.vectors import Values
@@ -146,9 +146,12 @@ def gauss_newton_product(
 
     Raises
     ------
+    SpecError
+        If ``graph`` is no LayerGraph.
     ParameterError
         If there is not exactly one tensor for each parameter, or one has another number of axes.
     """
+    check_graph(graph)
     parameters = list(graph.parameters)
     if len(vectors) != len(parameters):
         raise ParameterError(

@@ -268,6 +268,14 @@ def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[La
     return tuple(layers)
 
 
+def check_graph(graph: object) -> None:
+    """Raise :class:`SpecError` unless ``graph`` is a :class:`LayerGraph`."""
+    if not isinstance(graph, LayerGraph):
+        raise SpecError(
+            f"graph={graph!r} is no LayerGraph: pass what trace_layers(loss, params) returned."
+        )
+
+
 def _check_bias(layer: Layer) -> None:
     """Raise :class:`ParameterError` unless the bias has an entry for each output of the layer."""
     if layer.bias is None:

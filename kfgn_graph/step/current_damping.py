@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Constant
+from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.errors import SpecError
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Values
 from kfgn_graph.step.damping import Damping
@@ -124,8 +125,17 @@ def first_damping(
         t, the trace of the curvature of all parameters.
     slope : scalar TensorVariable
         s, the norm of the gradient over all parameters.
+
+    Raises
+    ------
+    SpecError
+        If the rule returns no scalar variable.
     """
     present = rule.first(pt.minimum(trace / outputs, whole))
+    if not isinstance(present, Variable) or present.type.ndim != 0:
+        raise SpecError(
+            f"{type(rule).__name__}.first must return a scalar variable, not {present!r}."
+        )
     if isinstance(present, Constant):
         return present
     # a switch, since a maximum within `first` would keep its constants from being merged

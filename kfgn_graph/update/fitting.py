@@ -21,7 +21,11 @@ UNFIT = (ValueError, TypeError, AssertionError)
 
 @contextmanager
 def unfit_refused(
-    graph: LayerGraph, inputs: Sequence[Variable], arrays: Sequence[Any], known_ops: bool
+    graph: LayerGraph,
+    inputs: Sequence[Variable],
+    arrays: Sequence[Any],
+    shared: Mapping[Variable, tuple[int, ...]],
+    known_ops: bool,
 ) -> Iterator[None]:
     """Turn what the block raises for the first batch of its shapes into errors of the package.
 
@@ -33,6 +37,8 @@ def unfit_refused(
         The inputs of the update.
     arrays : sequence of arrays
         One for each input.
+    shared : mapping
+        The shapes of the arrays that the graph reads besides.
     known_ops : bool
         Whether no Op is the user's own, which may raise errors for other reasons.
 
@@ -53,8 +59,8 @@ def unfit_refused(
     except UNFIT as error:
         if not known_ops:
             raise
-        pairs = zip(inputs, arrays, strict=True)
-        shapes = ", ".join(f"{name_of(v)} {a.shape}" for v, a in pairs)
+        pairs = {v: a.shape for v, a in zip(inputs, arrays, strict=True)} | dict(shared)
+        shapes = ", ".join(f"{name_of(v)} {shape}" for v, shape in pairs.items())
         reason = next(_unfit_layers(graph, inputs, arrays), None)
         first = next(iter(str(error).splitlines()), "")
         raise BatchError(

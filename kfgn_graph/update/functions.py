@@ -51,6 +51,11 @@ class Functions:
         The variables that persist.
     backend : Backend
         Compiles the functions.
+
+    Attributes
+    ----------
+    fixed : tuple of shared variables
+        The arrays that the loss reads and no update changes.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Functions:
         self._settings, self._state, self._backend = settings, state, backend
         self._step = step_of(source, graph, settings, state)
         self._shapes = {p: value_shape(p) for p in graph.parameters}
-        self._fixed = fixed_variables(source.loss, {*graph.parameters, *source.updates})
+        self.fixed = fixed_variables(source.loss, {*graph.parameters, *source.updates})
         self._functions: dict[tuple[Any, ...], Function] = {}
 
     def of(
@@ -86,7 +91,7 @@ class Functions:
         ParameterError
             If a parameter has been given another shape.
         """
-        self._check_parameters()
+        self.check_parameters()
         key = self.key(batch)
         function = self._functions.pop(key, None)
         if function is None:
@@ -109,9 +114,9 @@ class Functions:
 
     def shapes(self, batch: Sequence[Any]) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of a batch, and of the arrays that the graph reads besides."""
-        return (*shapes_of(batch), *(value_shape(v) for v in self._fixed))
+        return (*shapes_of(batch), *(value_shape(v) for v in self.fixed))
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
         """Raise :class:`ParameterError` if a parameter has been given another shape."""
         for parameter, shape in self._shapes.items():
             now = np.shape(parameter.container.storage[0])
@@ -128,7 +133,7 @@ class Functions:
         static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
         static |= {p: static_alias(p) for p in self._shapes}
         if self._backend.static_batch:
-            static |= {v: static_alias(v) for v in self._fixed}
+            static |= {v: static_alias(v) for v in self.fixed}
         if all((new.type, new.name) == (old.type, old.name) for old, new in static.items()):
             inputs, step = list(self._inputs), self._step
         else:

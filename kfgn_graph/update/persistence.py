@@ -18,6 +18,8 @@ from kfgn_graph.step.state import State, parameter_names
 from kfgn_graph.tracing import Updates
 from kfgn_graph.update.generators import packed, unpacked
 
+#: The entries that count.
+COUNTERS = ("count", "failed", "watch")
 #: The greatest number of differences that an error lists.
 LISTED = 8
 
@@ -81,6 +83,7 @@ class Persistent:
         names += [f"shared/{name}" for name in unique_names([v.name for v in own])]
         user = dict(zip(names, [*graph.parameters, *own], strict=True))
         self.variables: dict[str, SharedVariable] = user | state.variables
+        self._shapes = {name: _internal(v).shape for name, v in self.variables.items()}
         self._record = record_of(settings)
         self._dtype, self._settings = graph.loss.type.dtype, settings
         self._layers = [layer for layer in graph.layers if layer.key != layer.name]
@@ -167,11 +170,13 @@ class Persistent:
         for name, v in self.variables.items():
             if name not in arrays:
                 continue
-            there, here = arrays[name], _internal(v)
-            if there.shape != here.shape or there.dtype != here.dtype:
+            there, here, shape = arrays[name], _internal(v), self._shapes[name]
+            if name in COUNTERS and there.dtype.kind in "iu" and np.any(there < 0):
+                yield f"{name} is {there}, but counts from 0"
+            if there.shape != shape or there.dtype != here.dtype:
                 random = is_generator(v) or getattr(v.tag, "random_state", False)
                 yield (
-                    f"{name} is {there.dtype} {there.shape}, but {here.dtype} {here.shape} is "
+                    f"{name} is {there.dtype} {there.shape}, but {here.dtype} {shape} is "
                     "wanted"
                     + random
                     * " (random state of another bit generator, or of another backend)"

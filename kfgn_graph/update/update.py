@@ -19,7 +19,7 @@ from kfgn_graph.backends.interruptions import uninterrupted
 from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 from kfgn_graph.layers.checking import listed
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
@@ -153,7 +153,8 @@ class Update:
         """Return a context in which a first batch of its shapes that does not fit is refused."""
         if not new:
             return nullcontext()
-        return unfit_refused(self.graph, self._inputs, arrays, self._known_ops)
+        shared = {v: value_shape(v) for v in self._functions.fixed}
+        return unfit_refused(self.graph, self._inputs, arrays, shared, self._known_ops)
 
     def check(self, *batch: Any) -> None:
         """Raise the error that a call with this batch would raise, without an update.
@@ -261,8 +262,14 @@ class Update:
             ``shared/<name>`` are the loss's random generators, as integers, and its shared
             variables with a default update. Its attribute ``settings`` records the method and the
             kind of inverse, which :meth:`load_state` compares.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has been given another shape.
         """
         with self._lock:
+            self._functions.check_parameters()
             return self._persistent.read()
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:

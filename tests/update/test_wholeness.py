@@ -255,8 +255,12 @@ def test_a_parameter_of_another_shape_is_named(backend: str) -> None:
     for call in (lambda: update(X, Y), lambda: update.many((X, Y), ROWS)):
         with pytest.raises(kfgn.ParameterError, match=r"'V'.*\(20, 40\).*\(20, 30\)"):
             call()
-    V.set_value(before["parameters/V"])
+    with pytest.raises(kfgn.ParameterError, match="'V'"):
+        update.state()
+    update.load_state(before)
     assert_identical(state_of(update), before)
+    with pytest.raises(kfgn.CheckpointError, match="count"):
+        update.load_state(before | {"count": np.int32(-1)})
     update(X, Y)
 
 
