@@ -9,9 +9,11 @@ import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 
 State = Mapping[str, np.ndarray]
+UNFIT = (ValueError, TypeError, AssertionError, IndexError)
+"""Errors of a PyTensor function whose arguments do not fit its graph."""
 
 
 class Step(Protocol):
@@ -33,6 +35,11 @@ class Step(Protocol):
         ----------
         *batch : ndarray
             A batch of the size of all later ones.
+
+        Raises
+        ------
+        BatchError
+            The batch does not fit the graph.
         """
 
     @property
@@ -147,6 +154,12 @@ class RuleStep:
         before = self.state()
         try:
             self(*batch)
+        except UNFIT as error:
+            shapes = ", ".join(str(array.shape) for array in batch)
+            raise BatchError(
+                f"an update on arrays of the shapes {shapes} failed: {type(error).__name__}: "
+                f"{next(iter(str(error).splitlines()), '')}. Check that they fit the graph."
+            ) from error
         finally:
             self.load_state(before)
 

@@ -34,6 +34,7 @@ from kfgn_graph.program.runs import (
     RunRecord,
     create_run,
     read_run,
+    removed_if_unused,
     write_header,
 )
 from kfgn_graph.program.scaling import write_scalings
@@ -95,9 +96,10 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
     """
     task = build(spec, folder)
     step = compile_step(task)
+    new = not parent.exists()
     path = create_run(parent, task, step, folder)
-    write_scalings(path, task.scalings)
-    with locked(path / LOCK):
+    with removed_if_unused(path, new), locked(path / LOCK):
+        write_scalings(path, task.scalings)
         return _train(_session(read_run(path), task, step), watch)
 
 
@@ -220,6 +222,8 @@ def _train(session: Session, watch: Watcher) -> Outcome:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(guard))
         guard.started(path, session.update, session.limit, spec.budget.seconds)
+        if session.task.note is not None:
+            guard.noted(session.task.note)
         compile_first(session, guard)
         recorder = Recorder(session, evaluator, metrics, events, guard, stop)
         reason = _loop(session, recorder, stop)

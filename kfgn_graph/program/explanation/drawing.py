@@ -8,6 +8,16 @@ from kfgn_graph.program.building import Task
 from kfgn_graph.program.explanation.account import Account
 from kfgn_graph.program.explanation.diagram import diagram_of
 from kfgn_graph.program.explanation.svg import svg_of
+from kfgn_graph.program.outputs import Output
+
+DRAWING = Output(
+    "drawing",
+    (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ',
+        ' role="img" aria-labelledby="title description">',
+    ),
+)
+"""The kind of file that holds such a drawing."""
 
 
 def draw(task: Task, graph: kfgn.LayerGraph | None, made: Account, reason: str) -> str:
