@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from kfgn_graph.errors import CheckpointError, SpecError
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.checkpoints import CHECKPOINTS, SUFFIX, read_checkpoint
 from kfgn_graph.program.headers import RUN_FORMAT as FORMAT
 from kfgn_graph.program.headers import RunHeader, check_header
@@ -33,6 +32,7 @@ from kfgn_graph.program.storage import (
     write_safely,
     written,
 )
+from kfgn_graph.program.task import Task
 
 HEADER = "run.json"
 METRICS = "metrics.jsonl"

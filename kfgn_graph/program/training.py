@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from kfgn_graph.errors import CheckpointError
-from kfgn_graph.program.building import Task, build, compile_step
+from kfgn_graph.program.building import build, compile_step
 from kfgn_graph.program.checkpoints import CHECKPOINTS, Checkpoint
 from kfgn_graph.program.evaluation import Evaluator
 from kfgn_graph.program.machine import machine_record
@@ -42,6 +42,7 @@ from kfgn_graph.program.session import Reason, Session
 from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
 from kfgn_graph.program.steps import Step
 from kfgn_graph.program.storage import digest, locked, written
+from kfgn_graph.program.task import Task
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.threads import single_threaded_lapack
 from kfgn_graph.program.warming import compile_first

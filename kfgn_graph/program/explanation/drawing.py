@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import kfgn_graph as kfgn
 from kfgn_graph.errors import SpecError
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.explanation.account import Account
 from kfgn_graph.program.explanation.diagram import diagram_of
 from kfgn_graph.program.explanation.svg import svg_of
 from kfgn_graph.program.outputs import Output
+from kfgn_graph.program.task import Task
 
 DRAWING = Output(
     "drawing",

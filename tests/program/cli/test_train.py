@@ -142,10 +142,11 @@ def test_data_that_do_not_fit_a_graph_leave_no_run(spec, method, width, classes)
     text = f'graph = "{name}:f"\nmethod = "{method}"\nbatch = 10\nbackend = "jax"\n'
     spec.write_text(text + data + budget)
     before = sorted(Path().iterdir())
-    done = run("train", spec)
-    assert done.exit_code == 2
-    assert "error: data: " in done.stderr
-    assert sorted(Path().iterdir()) == before
+    for command in (["train"], ["bench", "--pause", 0], ["explain", "--measure"]):
+        done = run(*command, spec)
+        assert done.exit_code == 2
+        assert "error: data: " in done.stderr
+        assert sorted(Path().iterdir()) == before
 
 
 def test_classes_without_an_example_are_noted(spec):
