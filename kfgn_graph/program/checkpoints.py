@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.machine import physical_memory
-from kfgn_graph.program.spec.keys import unique_keys
 from kfgn_graph.program.storage import (
     DRAFT,
     digest,

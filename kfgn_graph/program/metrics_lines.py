@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kfgn_graph.errors import CheckpointError
-from kfgn_graph.program.spec.keys import unique_keys
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.spec.limits import MOST
 from kfgn_graph.program.storage import read_bytes
 

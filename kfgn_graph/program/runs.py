@@ -20,10 +20,10 @@ from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.program.checkpoints import CHECKPOINTS, SUFFIX, read_checkpoint
 from kfgn_graph.program.headers import RUN_FORMAT as FORMAT
 from kfgn_graph.program.headers import RunHeader, check_header
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.machine import machine_record
 from kfgn_graph.program.metrics import read_metrics
 from kfgn_graph.program.spec import GraphSpec, parse_spec
-from kfgn_graph.program.spec.keys import unique_keys
 from kfgn_graph.program.steps import Step
 from kfgn_graph.program.storage import (
     digest,

@@ -13,8 +13,8 @@ from typing import Any, NoReturn, cast
 from pydantic import ValidationError
 
 from kfgn_graph.errors import SpecError
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.spec.complaints import complaints, did_you_mean, shown
-from kfgn_graph.program.spec.keys import unique_keys
 from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.spec.positions import Kind, key_lines
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
-from kfgn_graph.program.spec.complaints import shown
+LONGEST = 80
+"""Number of characters of a key that a message shows."""
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -19,5 +21,6 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         key, count = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {shown(key)} is given {count} times")
+        text = json.dumps(key[:LONGEST])
+        raise ValueError(f"the key {text} is given {count} times")
     return found
