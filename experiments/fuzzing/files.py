@@ -217,7 +217,7 @@ def _reading_only(folder: Path) -> Iterator[tuple[Path, list[int]]]:
         patch.object(training, "compile_step", lambda task: step),
         patch.object(training, "_begin_writing", lambda *arguments: None),
         patch.object(training, "_train", trained),
-        patch("kfgn_graph.program.cli.report.write_safely", lambda *arguments: None),
+        patch("kfgn_graph.program.outputs.write_safely", lambda *arguments: None),
     ):
         yield folder / "runs" / "small-1", accepted
 

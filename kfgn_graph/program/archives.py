@@ -6,6 +6,7 @@ import math
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import IO
 
@@ -50,7 +51,7 @@ class Archive:
     Raises
     ------
     Unreadable
-        It is not an ``.npz`` file.
+        It is not an ``.npz`` file, or two arrays have one name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +60,11 @@ class Archive:
             entries = self._file.namelist()
         except _FAULTS as error:
             raise Unreadable(_reason(error)) from error
-        self.names = [name.removesuffix(".npy") for name in entries]
+        names = Counter(name.removesuffix(".npy") for name in entries)
+        if doubled := [name for name, count in names.items() if count > 1]:
+            self._file.close()
+            raise Unreadable(f"it has {names[doubled[0]]} arrays of the name {doubled[0]!r}")
+        self.names = list(names)
         self._entries = dict(zip(self.names, entries, strict=True))
         self._left = physical_memory() or math.inf
 

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
 from kfgn_graph.errors import SpecError
+from kfgn_graph.program.batches import check_batches
 from kfgn_graph.program.datasets.dataset import bernoulli_floor
+from kfgn_graph.program.labels import labels_of, note_on_gaps
 from kfgn_graph.program.naming import NETWORK
 from kfgn_graph.program.networks import perceptron
+from kfgn_graph.program.representing import column_text, first_lost
 from kfgn_graph.program.rules import compile_first_order
-from kfgn_graph.program.scaling import Scaling
 from kfgn_graph.program.sources import Source, load_source
 from kfgn_graph.program.spec.models import DampingSpec, GraphSpec, NetworkSpec, StepSpec
 from kfgn_graph.program.steps import PackageStep, Step
+from kfgn_graph.program.task import Task
 from kfgn_graph.program.user_graphs import fitted, load_graph
 
 MOST_PARAMETERS = 2**31
 MOST_ROWS = 2**31
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
-
-
-@dataclass(frozen=True)
-class Task:
-    """The loss, the parameters and the data of a training run.
-
-    Attributes
-    ----------
-    spec : GraphSpec
-        The spec from which the task was built.
-    loss : scalar variable
-        The loss of a batch. For networks that the program builds it is the mean over the batch.
-    parameters : tuple of shared variables
-        The parameters, which training updates in place.
-    inputs : tuple of variables
-        The variables of a batch.
-    prediction : variable, (N, K), or None
-        The reconstruction, probabilities or output of a network that the program builds; None for
-        a user's graph.
-    arrays : tuple of ndarray
-        The training data in the order of ``inputs``, with one example per row.
-    floor : float
-        Lower bound of the loss: the entropy of the targets for the Bernoulli loss, otherwise 0.
-    source : str
-        Origin of the data.
-    scalings : tuple of Scaling or None
-        Mean and deviation with which each of ``arrays`` was standardised; None for an array that
-        was not.
-    """
-
-    spec: GraphSpec
-    loss: TensorVariable
-    parameters: tuple[SharedVariable, ...]
-    inputs: tuple[TensorVariable, ...]
-    prediction: TensorVariable | None
-    arrays: tuple[np.ndarray, ...]
-    floor: float
-    source: str
-    scalings: tuple[Scaling | None, ...] = ()
 
 
 def build(spec: GraphSpec, folder: Path | None = None) -> Task:
@@ -90,37 +51,60 @@ def build(spec: GraphSpec, folder: Path | None = None) -> Task:
             f"method.samples: found {spec.method.samples:,} for each of {spec.batch:,} examples, "
             f"together more than {MOST_ROWS:,}."
         )
+    if spec.batch < 2 and not spec.method.first_order:
+        raise SpecError(
+            f"batch: found {spec.batch}, but {spec.method.name} needs at least two examples in "
+            "each update, since the curvature of one says nothing of an expectation. Set batch "
+            "to 2 or more, or choose a first-order method."
+        )
     task = _built(spec, folder) if spec.network is not None else _users(spec, folder)
     count = len(task.arrays[0])
     if spec.batch > count:
         given = "" if "batch" in spec.model_fields_set else " (the default)"
         raise SpecError(
-            f"batch: found {spec.batch}{given}, but there are {count} examples to train on. Set "
-            f"batch to {count} or less."
+            f"batch: found {spec.batch}{given}, but there are {count} examples to train on. "
+            + _remedy(spec, count)
         )
     return task
 
 
+def _remedy(spec: GraphSpec, count: int) -> str:
+    if count < 2 and not spec.method.first_order:
+        return f"Give more data: {spec.method.name} needs at least two examples in each update."
+    return f"Set batch to {count} or less."
+
+
 def compile_step(task: Task) -> Step:
-    """Compile the step that trains a task's parameters by the spec's method.
+    """Build the step that trains a task's parameters by the spec's method, and check the data.
 
     Raises
     ------
+    SpecError
+        A batch of the data does not fit, for example because a label is out of range.
     KfgnError
         An error of :func:`kfgn_graph.compile_update`, or a BackendError if a package is missing.
     """
+    step = _first_order(task) if task.spec.method.first_order else _second_order(task)
+    check_batches(task, step.update)
+    return step
+
+
+def _first_order(task: Task) -> Step:
     spec, method = task.spec, task.spec.method
-    if method.first_order:
-        return compile_first_order(
-            task.loss,
-            task.parameters,
-            task.inputs,
-            method.name,  # type: ignore[arg-type]
-            method.rate,
-            halve_every=method.halve_every,
-            l2=spec.l2,
-            backend=spec.backend,
-        )
+    return compile_first_order(
+        task.loss,
+        task.parameters,
+        task.inputs,
+        method.name,  # type: ignore[arg-type]
+        method.rate,
+        halve_every=method.halve_every,
+        l2=spec.l2,
+        backend=spec.backend,
+    )
+
+
+def _second_order(task: Task) -> Step:
+    spec = task.spec
     update = kfgn.compile_update(
         task.loss,
         list(task.parameters),
@@ -174,7 +158,7 @@ def _users(spec: GraphSpec, folder: Path) -> Task:
 def _built(spec: GraphSpec, folder: Path) -> Task:
     assert spec.network is not None and spec.loss is not None
     source = load_source(spec.data, folder, NETWORK)
-    examples = _matrix(source.arrays[0], spec.dtype)
+    examples = _matrix(source.arrays[0], spec.dtype, "the inputs")
     targets = _targets(spec, source)
     outputs = _outputs(examples if targets is None else targets)
     sizes = [examples.shape[1], *spec.network.hidden, outputs]
@@ -200,6 +184,7 @@ def _built(spec: GraphSpec, folder: Path) -> Task:
         floor,
         source.origin,
         source.scalings[: 1 if targets is None else 2],
+        note_on_gaps(targets) if targets is not None and spec.loss == "softmax" else None,
     )
 
 
@@ -212,39 +197,31 @@ def _targets(spec: GraphSpec, source: Source) -> np.ndarray | None:
             "targets. Name one array or two."
         )
     if spec.loss == "softmax":
-        return _labels(given, source.origin)
+        return labels_of(given, source.origin)
     if spec.data.name is not None and (
         spec.loss == "bernoulli" or given is None or given.dtype.kind != "f"
     ):
         return None
-    return None if given is None else _matrix(given, spec.dtype)
-
-
-def _labels(given: np.ndarray | None, origin: str) -> np.ndarray:
-    if given is None or given.ndim != 1 or given.dtype.kind not in "iu":
-        found = "none" if given is None else f"{given.dtype} of shape {given.shape}"
-        raise SpecError(
-            f'loss: "softmax" needs labels, a vector of whole numbers; found {found} in {origin}.'
-        )
-    labels = given.astype(np.int64)
-    if labels.min() < 0 or labels.max() < 1 or labels.max() >= len(labels):
-        raise SpecError(
-            f"data: labels must count classes from 0; found {labels.min()} to {labels.max()} "
-            f"in {len(labels)} examples."
-        )
-    return labels
+    return None if given is None else _matrix(given, spec.dtype, "the targets")
 
 
 def _outputs(targets: np.ndarray) -> int:
     return int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
 
 
-def _matrix(array: np.ndarray, dtype: str) -> np.ndarray:
+def _matrix(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """Return an array as a finite matrix with an example in each row."""
-    with np.errstate(over="ignore"):
-        matrix = array.reshape(len(array), -1).astype(dtype, copy=False)
+    given = array.reshape(len(array), -1)
+    with np.errstate(over="ignore", under="ignore"):
+        matrix = given.astype(dtype, copy=False)
     if not np.isfinite(matrix).all():
         raise SpecError(f'data: some numbers are too large for {dtype}; use dtype = "float64".')
+    if (lost := first_lost(given, dtype)) is not None:
+        raise SpecError(
+            f"data: the numbers in {column_text(lost, name)} are too small for {dtype}, which has "
+            "zero in their place. Choose another unit, or set data.standardise"
+            f"{'' if dtype == 'float64' else ' or dtype = "float64"'}."
+        )
     return matrix
 
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.machine import physical_memory
 from kfgn_graph.program.storage import (
     DRAFT,
@@ -231,7 +232,7 @@ def _entry(file: Any, name: str) -> np.ndarray:
 
 def _header(text: str | None) -> dict[str, Any]:
     try:
-        header = None if text is None else json.loads(text)
+        header = None if text is None else json.loads(text, object_pairs_hook=unique_keys)
     except RecursionError:
         raise CheckpointError("altered: its header is nested too deeply.") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:

@@ -13,10 +13,10 @@ import numpy as np
 import pytensor
 from pytensor.compile.sharedvalue import SharedVariable
 
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.rules import backend_mode
 from kfgn_graph.program.steps import State, Step, own_shape_checks
 from kfgn_graph.program.storage import write_safely
+from kfgn_graph.program.task import Task
 
 CHUNK = 1000
 SHOWN = 10

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kfgn_graph.errors import CheckpointError
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.spec.limits import MOST
 from kfgn_graph.program.storage import read_bytes
 
@@ -111,7 +112,7 @@ def parsed_line(path: Path, number: int, text: bytes) -> Line:
         It is not a metrics line.
     """
     try:
-        line = json.loads(text.decode())
+        line = json.loads(text.decode(), object_pairs_hook=unique_keys)
         _LINE.validate_python(line)
     except (ValueError, RecursionError) as error:
         _refuse(path, number, error)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
 
 from kfgn_graph.errors import CheckpointError, SpecError
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.checkpoints import CHECKPOINTS, SUFFIX, read_checkpoint
 from kfgn_graph.program.headers import RUN_FORMAT as FORMAT
 from kfgn_graph.program.headers import RunHeader, check_header
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.machine import machine_record
 from kfgn_graph.program.metrics import read_metrics
 from kfgn_graph.program.spec import GraphSpec, parse_spec
@@ -30,6 +32,7 @@ from kfgn_graph.program.storage import (
     write_safely,
     written,
 )
+from kfgn_graph.program.task import Task
 
 HEADER = "run.json"
 METRICS = "metrics.jsonl"
@@ -151,6 +154,38 @@ def create_run(parent: Path, task: Task, step: Step, folder: Path) -> Path:
     return path
 
 
+@contextmanager
+def removed_if_unused(path: Path, parent: bool) -> Iterator[None]:
+    """Remove a new run's folder if the block raises an exception before anything is recorded.
+
+    An interruption leaves the folder, from which the run can be resumed.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder.
+    parent : bool
+        Whether the folder above it is new too, and is then removed if it is empty.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(OSError):
+            if not _recorded(path):
+                rmtree(path)
+                if parent:
+                    path.parent.rmdir()
+        raise
+
+
+def _recorded(path: Path) -> bool:
+    """Return whether a run's folder has metrics, snapshots or checkpoints."""
+    metrics = path / METRICS
+    if metrics.exists() and metrics.stat().st_size:
+        return True
+    return any(any((path / name).iterdir()) for name in (CHECKPOINTS, SNAPSHOTS))
+
+
 def write_header(path: Path, header: dict[str, Any]) -> None:
     """Write the header of a run to its ``run.json``."""
     content = json.dumps(header, indent=1, allow_nan=False) + "\n"
@@ -192,7 +227,7 @@ def read_run(path: str | Path) -> RunRecord:
     if not there:
         raise CheckpointError(f"{path} is not a run: there is no {header}.")
     try:
-        content = json.loads(read_bytes(header, LARGEST).decode())
+        content = json.loads(read_bytes(header, LARGEST).decode(), object_pairs_hook=unique_keys)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         json.dumps(content, ensure_ascii=False).encode()  # no lone surrogates, of no encoding

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.order import DataOrder
 from kfgn_graph.program.steps import Step
+from kfgn_graph.program.task import Task
 
 DEFAULT_EVALUATIONS = 10
 ROUNDING = 1e-12

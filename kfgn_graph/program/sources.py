@@ -17,6 +17,9 @@ from kfgn_graph.program.scaling import Scaling, standardised
 from kfgn_graph.program.spec.complaints import did_you_mean
 from kfgn_graph.program.spec.models import DataSpec
 
+BUILT_IN = ("the inputs", "the targets")
+"""Names of the arrays of a built-in data set, for messages."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -72,7 +75,7 @@ def load_source(
     arrays = tuple(array[: data.examples] for array in source.arrays)
     scalings: tuple[Scaling | None, ...] = (None,) * len(arrays)
     if data.standardise:
-        arrays, scalings = standardised(arrays)
+        arrays, scalings = standardised(arrays, source.names or BUILT_IN[: len(arrays)])
     return Source(arrays, source.origin, source.names, scalings)
 
 

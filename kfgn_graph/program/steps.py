@@ -9,9 +9,11 @@ import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 
 State = Mapping[str, np.ndarray]
+UNFIT = (ValueError, TypeError, AssertionError, IndexError)
+"""Errors of a PyTensor function whose arguments do not fit its graph."""
 
 
 class Step(Protocol):
@@ -24,6 +26,11 @@ class Step(Protocol):
         ----------
         *batch : ndarray
             The arrays of a batch, in the order of the graph's inputs.
+
+        Raises
+        ------
+        BatchError
+            The batch does not fit the graph.
         """
 
     def compile(self, *batch: np.ndarray) -> None:
@@ -125,6 +132,7 @@ class RuleStep:
         loss_output: int | None = None,
     ) -> None:
         self._function = function
+        self._fitted = False
         self._loss_output = loss_output
         self._kept = _named("parameters", parameters)
         kept: list[SharedVariable] = function.get_shared()  # type: ignore[attr-defined]
@@ -139,8 +147,19 @@ class RuleStep:
         self.skipped = 0
 
     def __call__(self, *batch: np.ndarray) -> float:
-        with own_shape_checks():
-            outputs = self._function(*batch)
+        try:
+            with own_shape_checks():
+                outputs = self._function(*batch)
+        except UNFIT as error:
+            if self._fitted:
+                raise
+            shapes = ", ".join(str(array.shape) for array in batch)
+            reason = next(iter(str(error).splitlines()), "").rstrip(".")
+            raise BatchError(
+                f"an update on arrays of the shapes {shapes} failed: {type(error).__name__}: "
+                f"{reason}. Check that they fit the graph."
+            ) from error
+        self._fitted = True
         return float(outputs if self._loss_output is None else outputs[self._loss_output])
 
     def compile(self, *batch: np.ndarray) -> None:

@@ -112,8 +112,18 @@ def open_to_append(path: Path) -> IO[bytes]:
     return stream
 
 
-def write_safely(path: Path, content: bytes) -> None:
+def write_safely(path: Path, content: bytes, draft: Path | None = None) -> None:
     """Write a file atomically: after a power failure it has either its new or its old content.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    content : bytes
+        Its new content.
+    draft : Path, optional
+        The file, in the same folder, that is written first and then renamed; by default the name
+        of ``path`` with ``.draft``. An older draft is replaced.
 
     Raises
     ------
@@ -122,7 +132,7 @@ def write_safely(path: Path, content: bytes) -> None:
         remains unchanged.
     """
     refuse_links([path])
-    draft = path.with_name(f"{path.name}{DRAFT}")
+    draft = path.with_name(f"{path.name}{DRAFT}") if draft is None else draft
     with written(path):
         if path.exists() and not path.is_file():
             raise CheckpointError(f"cannot write {path}: it exists and is not a file.")

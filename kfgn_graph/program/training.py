@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from kfgn_graph.errors import CheckpointError
-from kfgn_graph.program.building import Task, build, compile_step
+from kfgn_graph.program.building import build, compile_step
 from kfgn_graph.program.checkpoints import CHECKPOINTS, Checkpoint
 from kfgn_graph.program.evaluation import Evaluator
 from kfgn_graph.program.machine import machine_record
@@ -34,6 +34,7 @@ from kfgn_graph.program.runs import (
     RunRecord,
     create_run,
     read_run,
+    removed_if_unused,
     write_header,
 )
 from kfgn_graph.program.scaling import write_scalings
@@ -41,6 +42,7 @@ from kfgn_graph.program.session import Reason, Session
 from kfgn_graph.program.spec.models import BudgetSpec, GraphSpec
 from kfgn_graph.program.steps import Step
 from kfgn_graph.program.storage import digest, locked, written
+from kfgn_graph.program.task import Task
 from kfgn_graph.program.tensorboard import EventFile
 from kfgn_graph.program.threads import single_threaded_lapack
 from kfgn_graph.program.warming import compile_first
@@ -95,9 +97,10 @@ def start(spec: GraphSpec, folder: Path, parent: Path, watch: Watcher) -> Outcom
     """
     task = build(spec, folder)
     step = compile_step(task)
+    new = not parent.exists()
     path = create_run(parent, task, step, folder)
-    write_scalings(path, task.scalings)
-    with locked(path / LOCK):
+    with removed_if_unused(path, new), locked(path / LOCK):
+        write_scalings(path, task.scalings)
         return _train(_session(read_run(path), task, step), watch)
 
 
@@ -220,6 +223,8 @@ def _train(session: Session, watch: Watcher) -> Outcome:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(guard))
         guard.started(path, session.update, session.limit, spec.budget.seconds)
+        if session.task.note is not None:
+            guard.noted(session.task.note)
         compile_first(session, guard)
         recorder = Recorder(session, evaluator, metrics, events, guard, stop)
         reason = _loop(session, recorder, stop)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.errors import KfgnError, SpecError
+from kfgn_graph.errors import SpecError
+from kfgn_graph.program.representing import column_text, first_lost
 from kfgn_graph.program.spec.complaints import did_you_mean
 
 Graph = tuple[TensorVariable, tuple[SharedVariable, ...], tuple[TensorVariable, ...]]
+
+
+class _Refused(SpecError):
+    """What the user's function returned is not a graph."""
 
 
 def load_graph(place: str, folder: Path) -> Graph:
@@ -44,22 +50,35 @@ def load_graph(place: str, folder: Path) -> Graph:
     try:
         with importable(folder):
             returned = function()
-    except KfgnError:
+            return _checked(place, returned)
+    except (KeyboardInterrupt, _Refused):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit and GeneratorExit too: they are the module's
         raise SpecError(f"graph: {place} raised {_told(error)}.") from error
-    return _checked(place, returned)
 
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """Put a folder first on the import path while the block runs."""
-    entry = str(folder)
+    """Put a folder first on the import path while the block runs, which executes its modules.
+
+    Afterwards the working folder is the one from before, whatever the modules did, since the paths
+    of a run are relative to it. No bytecode is written.
+    """
+    entry, quiet = str(folder), sys.dont_write_bytecode
+    try:
+        here = os.getcwd()
+    except OSError:  # the folder has been deleted
+        here = None
     sys.path.insert(0, entry)
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
-        sys.path.remove(entry)
+        sys.dont_write_bytecode = quiet
+        with suppress(ValueError):  # a module has removed it
+            sys.path.remove(entry)
+        if here is not None:
+            os.chdir(here)
 
 
 def _function(place: str, folder: Path) -> Callable[[], Any]:
@@ -68,28 +87,35 @@ def _function(place: str, folder: Path) -> Callable[[], Any]:
         with importable(folder):
             importlib.invalidate_caches()
             module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+            function = getattr(module, name, None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise SpecError(
             f"graph: {module_name} cannot be imported: {_told(error)}. The import searches "
             f"{folder}, then Python's own path."
         ) from error
-    function = getattr(module, name, None)
     if not callable(function):
-        known = [word for word, value in vars(module).items() if callable(value)]
+        known = [
+            word for word, value in getattr(module, "__dict__", {}).items() if callable(value)
+        ]
         near = did_you_mean(name, known) or "."
-        raise SpecError(f"graph: {module.__file__} has no function {name}{near}")
+        where = getattr(module, "__file__", None) or module_name
+        raise SpecError(f"graph: {where} has no function {name}{near}")
     return function
 
 
 def _checked(place: str, returned: object) -> Graph:
     if not isinstance(returned, tuple | list) or len(returned) != 3:
-        raise SpecError(
+        raise _Refused(
             f"graph: {place} returned a {type(returned).__name__}; it must return a tuple of "
             "three: loss, parameters, inputs."
         )
     loss, parameters, inputs = returned
     if not isinstance(loss, TensorVariable) or loss.ndim != 0:
-        raise SpecError(f"graph: the loss of {place} is {loss!r}; it must be a scalar variable.")
+        raise _Refused(
+            f"graph: the loss of {place} is {_shown(loss)}; it must be a scalar variable."
+        )
     _check_list(place, "parameters", parameters, SharedVariable)
     _check_list(place, "inputs", inputs, TensorVariable)
     return loss, tuple(parameters), tuple(inputs)
@@ -99,7 +125,9 @@ def _check_list(place: str, what: str, found: object, kind: type) -> None:
     good = isinstance(found, Sequence) and found and all(isinstance(v, kind) for v in found)
     if not good:
         name = "shared variables" if kind is SharedVariable else "variables"
-        raise SpecError(f"graph: the {what} of {place} are {found!r}; expected a list of {name}.")
+        raise _Refused(
+            f"graph: the {what} of {place} are {_shown(found)}; expected a list of {name}."
+        )
 
 
 def fitted(arrays: Sequence[np.ndarray], inputs: Sequence[TensorVariable]) -> tuple[Any, ...]:
@@ -146,6 +174,13 @@ def _converted(array: np.ndarray, variable: TensorVariable) -> np.ndarray:
         wrong = np.isfinite(array) & ~np.isfinite(found)
     else:  # signs are compared too, since int64 and uint64 compare as floats
         wrong = (found != array) | ((found < 0) != (array < 0))
+    lost = None if wrong.any() else first_lost(array, variable.dtype)
+    if lost is not None:
+        raise SpecError(
+            f"data: the input {variable.name} is {variable.dtype}, in which the numbers in "
+            f"{column_text(lost, 'its array')} are zero, since they are too small. Choose another "
+            "unit, set data.standardise, or give the input a wider dtype."
+        )
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise SpecError(
@@ -157,4 +192,15 @@ def _converted(array: np.ndarray, variable: TensorVariable) -> np.ndarray:
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(".")
+    try:
+        text = str(error)
+    except Exception:  # the error's own class cannot write it
+        text = ""
+    return f"{type(error).__name__}: {text}".rstrip(".: ")
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r}"
+    except Exception:
+        return object.__repr__(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from kfgn_graph.program.batches import told_of_data
 from kfgn_graph.program.session import Session
 from kfgn_graph.program.watching import Watcher
 
@@ -19,6 +20,11 @@ def compile_first(session: Session, watch: Watcher) -> None:
         The session, whose ``seconds`` do not count the compilation.
     watch : Watcher
         Receiver of its begin and its duration.
+
+    Raises
+    ------
+    SpecError
+        The batch does not fit the graph.
     """
     if session.ended() is not None:
         return
@@ -27,5 +33,6 @@ def compile_first(session: Session, watch: Watcher) -> None:
     position = session.order.state()
     batch = session.order.next()
     session.order.load_state(position)
-    session.step.compile(*batch)
+    with told_of_data():
+        session.step.compile(*batch)
     watch.compiling(perf_counter() - began)

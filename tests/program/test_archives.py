@@ -73,6 +73,17 @@ def test_an_array_of_more_than_the_memory_is_refused_before_it_is_read(tmp_path,
             file["b"]
 
 
+@pytest.mark.parametrize("names", [["x.npy", "x.npy"], ["x", "x.npy"]])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(tmp_path, names):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, npy("(1,)", data=bytes(4)))
+    with pytest.raises(Unreadable, match="it has 2 arrays of the name 'x'"):
+        Archive(path)
+
+
 def test_one_array_without_a_name_is_told(tmp_path):
     stream = io.BytesIO()
     np.save(stream, np.ones(3))

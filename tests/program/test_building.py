@@ -8,7 +8,6 @@ from kfgn_graph.program.datasets.dataset import bernoulli_floor
 from kfgn_graph.program.spec import parse_spec
 
 SPEC = """
-batch = 5
 loss = "{loss}"
 {more}
 [network]
@@ -28,6 +27,7 @@ def made(tmp_path, rng):
     def make(loss="squared", more="", hidden="[4]", network="", **arrays):
         arrays = arrays or {"x": rng.random((8, 3))}
         np.savez(tmp_path / "a.npz", **arrays)
+        more = more if "batch" in more else f"batch = 5\n{more}"
         text = SPEC.format(loss=loss, more=more, hidden=hidden, network=network)
         return build(parse_spec(text, "toml"), tmp_path)
 
@@ -54,6 +54,17 @@ def test_targets_are_of_the_spec_s_dtype_and_labels_count_classes(made, rng):
     assert {str(a.dtype) for a in regression.arrays} == {"float64"}
     classifier = made("softmax", x=x, y=np.arange(8) % 4)
     assert classifier.parameters[-1].get_value().shape == (4,)
+
+
+def test_classes_without_an_example_are_noted(made, rng):
+    task = made("softmax", x=rng.random((30, 3)), y=np.arange(30) % 3 * 7)
+    assert "so the network has 15 outputs, but 12 classes have no example: 1, 2, 3, " in task.note
+    assert "11 and 2 more. If they do not exist, number the classes without gaps" in task.note
+    assert made("softmax", x=rng.random((8, 3)), y=np.arange(8) % 4).note is None
+
+
+def test_one_example_is_enough_for_a_first_order_method(made):
+    assert made(more='batch = 1\nmethod = "sgd"').spec.batch == 1
 
 
 def test_the_floor_is_the_targets_entropy(made, rng):
@@ -88,6 +99,18 @@ def test_a_linear_layer_has_no_activation(made):
         ({"x": np.eye(8), "y": np.eye(8), "z": np.eye(8)}, "a network takes examples and targets"),
         ({"x": np.full((8, 2), 1e300)}, 'use dtype = "float64"'),
         ({"hidden": "[100000, 100000]"}, "weights, more than"),
+        ({"loss": "softmax", "x": np.eye(8), "y": np.arange(8) % 3 + 1}, "subtract 1 from the la"),
+        (
+            {"loss": "softmax", "x": np.eye(8), "y": np.zeros(8, int)},
+            "give examples of two",
+        ),
+        (
+            {"x": np.column_stack([np.ones(8), np.full(8, 1e-200)])},
+            "column 1 of the inputs are",
+        ),
+        ({"x": np.ones((8, 2)), "y": np.full(8, 1e-42)}, "column 0 of the targets are too small"),
+        ({"more": "batch = 1"}, "found 1, but kfra needs at least two examples in each update"),
+        ({"x": np.eye(1)}, "Give more data: kfra needs at least two"),
     ],
 )
 def test_data_that_do_not_fit_the_network_are_told(made, settings, message):

@@ -35,6 +35,15 @@ def unchanged(trained):
     assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
+def test_a_key_that_is_given_twice_is_refused(tmp_path, name):
+    path = make_run(tmp_path / "a-1") / name
+    path.write_text(path.read_text().replace("{", '{"floor": 1.0, "floor": 0.0, ', 1))
+    done = CliRunner().invoke(app, ["compare", str(path.parent)])
+    assert done.exit_code == 4
+    assert str(path) in done.stderr
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -3,7 +3,13 @@ import pytest
 
 from kfgn_graph.errors import CheckpointError, SpecError
 from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
-from kfgn_graph.program.scaling import SCALING, read_scalings, write_scalings
+from kfgn_graph.program.scaling import (
+    SCALING,
+    Scaling,
+    read_scalings,
+    standardised,
+    write_scalings,
+)
 from kfgn_graph.program.sources import load_source
 from kfgn_graph.program.spec.models import DataSpec
 
@@ -65,6 +71,46 @@ def test_mean_and_deviation_are_kept_and_undo_the_scaling(folder):
     (folder / SCALING).write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="cannot read"):
         read_scalings(folder)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e200, 1e-200, 1e-290])
+def test_columns_of_any_scale_are_standardised(folder, rng, scale):
+    x = rng.normal(size=(50, 3)) + 2
+    plain = standardised([x])[0][0]
+    np.savez(folder / "a.npz", x=np.column_stack([x, scale * x]))
+    source = load(folder, standardise=True)
+    np.testing.assert_allclose(source.arrays[0], np.hstack([plain, plain]), rtol=1e-9)
+    (scaling,) = source.scalings
+    np.testing.assert_allclose(scaling.mean[3:] / scale, x.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(scaling.deviation[3:] / scale, x.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(scaling.undo(source.arrays[0])[:, 3:] / scale, x, rtol=1e-9)
+
+
+def test_powers_of_two_change_no_bit_and_constant_columns_become_zero(rng):
+    x = np.column_stack([rng.normal(size=300), np.full(300, 0.1 + 1e8)])
+    plain, large = standardised([x, x * 2.0**900])[0]
+    np.testing.assert_array_equal(plain, large)
+    assert (plain[:, 1] == 0).all()
+    assert plain[:, 0].std() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[1.0, 0.0], [2.0, 1e-320]]), "column 1 of x are so small"),
+        (np.array([1e-310, 2e-310]), "the numbers in x are so small"),
+        (np.array([[1, 2], [np.longdouble("1e4000"), 3]]), "column 0 of x are too large"),
+    ],
+)
+def test_a_column_without_a_representable_deviation_is_named(array, message):
+    with pytest.raises(SpecError, match=f"data.standardise: .*{message}"):
+        standardised([array], ["x"])
+
+
+def test_units_of_the_data_that_a_dtype_lacks_are_an_error():
+    scaling = Scaling(np.zeros(1), np.full(1, 1e200))
+    with pytest.raises(SpecError, match="too large for float32"):
+        scaling.undo(np.ones((2, 1), np.float32))
 
 
 def test_an_array_that_is_not_there_offers_the_nearest(folder):

@@ -1,4 +1,6 @@
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytensor.tensor as pt
@@ -19,6 +21,19 @@ def good():
 def raises(): raise ValueError("mine")
 def leaves(): import sys; sys.exit(0)
 def two(): return 1, 2
+def exits(): raise GeneratorExit
+def errs(): import kfgn_graph; raise kfgn_graph.BatchError("mine")
+class Mute(Exception):
+    def __str__(self): raise ValueError
+def mute(): raise Mute
+class Shy:
+    def __repr__(self): raise ValueError
+def shy(): return Shy(), [], []
+def moves():
+    import os, sys
+    os.chdir("/")
+    sys.path.pop(0)
+    return good()
 def no_scalar():
     loss, parameters, inputs = good()
     return inputs[0], parameters, inputs
@@ -50,6 +65,10 @@ def test_a_function_of_the_spec_s_folder_is_called(module):
     [
         ("raises", "raised ValueError: mine"),
         ("leaves", "raised SystemExit: 0"),
+        ("exits", "raised GeneratorExit."),
+        ("errs", "raised BatchError: mine"),
+        ("mute", "raised Mute."),
+        ("shy", "it must be a scalar variable"),
         ("two", "it must return a tuple of three"),
         ("no_scalar", "it must be a scalar variable"),
         ("no_parameters", "expected a list of shared variables"),
@@ -62,6 +81,28 @@ def test_what_cannot_be_used_is_told(module, function, message):
     with pytest.raises(SpecError, match="graph: ") as caught:
         load_graph(f"{name}:{function}", folder)
     assert message in str(caught.value)
+
+
+def test_a_module_that_changes_the_working_folder_does_not_move_the_run(module, monkeypatch):
+    folder, name = module
+    monkeypatch.chdir(folder)
+    path = list(sys.path)
+    load_graph(f"{name}:moves", folder)
+    assert Path.cwd() == folder
+    assert sys.path == path
+
+
+def test_nothing_is_written_while_a_module_is_read(module, monkeypatch):
+    folder, name = module
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    load_graph(f"{name}:good", folder)
+    assert [path.name for path in folder.iterdir()] == [f"{name}.py"]
+    assert not sys.dont_write_bytecode
+
+
+def test_a_module_without_a_file_is_named(tmp_path):
+    with pytest.raises(SpecError, match="graph: sys has no function nothing"):
+        load_graph("sys:nothing", tmp_path)
 
 
 def test_a_module_that_is_not_there_says_where_it_was_looked_for(tmp_path):
@@ -113,6 +154,12 @@ def test_data_that_do_not_fit_the_graph_are_told(arrays, message):
 def test_values_that_the_input_s_dtype_does_not_have_are_refused(array, dtype):
     with pytest.raises(SpecError, match=f"the input y is {dtype}, which does not represent"):
         fitted([array], [pt.vector("y", dtype=dtype)])
+
+
+def test_a_column_that_the_input_s_dtype_rounds_to_zero_is_named():
+    array = np.array([[1.0, 1e-60], [2.0, 0.0]])
+    with pytest.raises(SpecError, match="the numbers in column 1 of its array are zero"):
+        fitted([array], [pt.fmatrix("x")])
 
 
 def test_values_that_the_input_s_dtype_has_are_unchanged():

@@ -17,6 +17,7 @@ from rich import markup
 from rich.console import Console
 
 from kfgn_graph.errors import BackendError, CheckpointError, KfgnError, SpecError
+from kfgn_graph.program.cli.paths import folder_named
 from kfgn_graph.program.datasets import DataError
 from kfgn_graph.program.spec import presets
 
@@ -51,7 +52,8 @@ SpecArgument = Annotated[
     ),
 ]
 RunArguments = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="The folders of the runs.")
+    list[Path],
+    typer.Argument(metavar="RUN...", parser=folder_named, help="The folders of the runs."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 

@@ -11,24 +11,36 @@ from rich.table import Table
 
 from kfgn_graph.program.building import build, compile_step
 from kfgn_graph.program.cli.common import AsJson, SpecArgument, console, escape, print_json, told
+from kfgn_graph.program.cli.paths import file_named
 from kfgn_graph.program.explanation.account import Account, account, rates_of, recognised
-from kfgn_graph.program.explanation.drawing import draw
+from kfgn_graph.program.explanation.drawing import DRAWING, draw
 from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs
-from kfgn_graph.program.explanation.mathematics import latex_of
+from kfgn_graph.program.explanation.mathematics import DOCUMENT, latex_of
 from kfgn_graph.program.explanation.rates import Rates
 from kfgn_graph.program.explanation.timing import Timing, time_updates
 from kfgn_graph.program.spec import load_spec
-from kfgn_graph.program.storage import write_safely
 
 Measure = Annotated[
     bool,
     typer.Option("--measure", help="Also time updates, and compare them with the prediction."),
 ]
 Svg = Annotated[
-    Path | None, typer.Option("--svg", help="Draw the recognised graph to this SVG file.")
+    Path | None,
+    typer.Option(
+        "--svg",
+        metavar="PATH",
+        parser=file_named,
+        help="Draw the recognised graph to this SVG file.",
+    ),
 ]
 Latex = Annotated[
-    Path | None, typer.Option("--latex", help="Write the update's mathematics to this LaTeX file.")
+    Path | None,
+    typer.Option(
+        "--latex",
+        metavar="PATH",
+        parser=file_named,
+        help="Write the update's mathematics to this LaTeX file.",
+    ),
 ]
 SHORT = 0.01
 MEASURED_UPDATES = 10
@@ -43,14 +55,15 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show the recognised layers, the equations used and the predicted time of an update."""
+    _check_outputs(svg, latex)
     task = build(*load_spec(spec))
     step = compile_step(task)
     graph, reason = recognised(task, step)
     made = account(task, step, graph)
     if svg is not None:
-        write_safely(svg, draw(task, graph, made, reason).encode())
+        DRAWING.write(svg, draw(task, graph, made, reason).encode())
     if latex is not None:
-        write_safely(latex, latex_of(task.spec, made).encode())
+        DOCUMENT.write(latex, latex_of(task.spec, made).encode())
     rates = rates_of(task, step)
     timing = time_updates(task, step, MEASURED_UPDATES) if measure else None
     if as_json:
@@ -66,6 +79,16 @@ def explain(
     for name, why in made.outside.items():
         out.print(f"{escape(name)} is in no layer: {escape(why)}")
     _tell_time(made, rates, timing, out)
+
+
+def _check_outputs(svg: Path | None, latex: Path | None) -> None:
+    """Check that both files may be written, before anything is computed."""
+    if svg is not None and latex is not None and svg.resolve() == latex.resolve():
+        raise typer.BadParameter(f"--svg and --latex name the same file, {svg}.")
+    if svg is not None:
+        DRAWING.check(svg)
+    if latex is not None:
+        DOCUMENT.check(latex)
 
 
 def _layers(made: Account) -> Table:

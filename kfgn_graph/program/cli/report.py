@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from kfgn_graph.program.cli.common import AsJson, RunArguments, console, escape, print_json, told
+from kfgn_graph.program.cli.paths import file_named
 from kfgn_graph.program.comparison import labels
-from kfgn_graph.program.report import render
+from kfgn_graph.program.report import PAGE, render
 from kfgn_graph.program.runs import read_run
-from kfgn_graph.program.storage import write_safely
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="PATH", parser=file_named, help="The file to write."),
+]
 
 
 @told
@@ -21,8 +24,9 @@ def report(
     runs: RunArguments, output: Output = Path("report.html"), as_json: AsJson = False
 ) -> None:
     """Write a self-contained HTML page with the curves, spectra, images and settings of runs."""
+    PAGE.check(output)
     content = render([read_run(path) for path in runs], labels(runs)).encode()
-    write_safely(output, content)
+    PAGE.write(output, content)
     if as_json:
         print_json({"page": str(output), "runs": len(runs), "bytes": len(content)})
         return

@@ -22,6 +22,7 @@ from kfgn_graph.program.cli.common import (
     printable,
     told,
 )
+from kfgn_graph.program.cli.paths import folder_named
 from kfgn_graph.program.cli.progress import Bar, Lines, Silence
 from kfgn_graph.program.resuming import code_of
 from kfgn_graph.program.runs import RunRecord, read_run
@@ -29,9 +30,17 @@ from kfgn_graph.program.spec import load_spec
 from kfgn_graph.program.spec.models import BudgetSpec
 from kfgn_graph.program.training import Outcome, go_on, start
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", parser=folder_named, help="The folder of a run.")
+]
 Runs = Annotated[
-    Path, typer.Option("--runs", help="The folder in which to create the run's folder.")
+    Path,
+    typer.Option(
+        "--runs",
+        metavar="PATH",
+        parser=folder_named,
+        help="The folder in which to create the run's folder.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show progress.")]
 Updates = Annotated[

@@ -9,7 +9,6 @@ pooch. Before a file is parsed, its SHA-256 is compared with the hash in the loa
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kfgn_graph.errors import KfgnError
+from kfgn_graph.program.archives import Archive, Unreadable
 
 DATA_VARIABLE = "KFGN_DATA"
 CACHE_VARIABLE = "KFGN_CACHE"
@@ -217,9 +217,9 @@ def cached_arrays(
     if not path.is_file():
         write_arrays(path, build())
     try:
-        with path.open("rb") as stream, np.load(stream) as kept:
-            return {name: kept[name] for name in kept.files}, path
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        with Archive(path) as kept:
+            return {name: kept[name] for name in kept.names}, path
+    except Unreadable as error:
         raise DataCorrupt(
             f"{path} cannot be read ({error}). Delete it; it is then generated again."
         ) from error

@@ -8,7 +8,6 @@ from typing import Any
 
 import kfgn_graph as kfgn
 from kfgn_graph.errors import KfgnError
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_outputs
 from kfgn_graph.program.explanation.layers import LayerShape, layer_shapes, output_width
 from kfgn_graph.program.explanation.memory import kept_by_layer, kept_in_all, traffic
@@ -17,6 +16,7 @@ from kfgn_graph.program.explanation.rates import Rates, measure_rates
 from kfgn_graph.program.explanation.timing import Timing
 from kfgn_graph.program.rules import backend_mode, resolve_backend
 from kfgn_graph.program.steps import Step
+from kfgn_graph.program.task import Task
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import kfgn_graph as kfgn
 from kfgn_graph.errors import SpecError
-from kfgn_graph.program.building import Task
 from kfgn_graph.program.explanation.account import Account
 from kfgn_graph.program.explanation.diagram import diagram_of
 from kfgn_graph.program.explanation.svg import svg_of
+from kfgn_graph.program.outputs import Output
+from kfgn_graph.program.task import Task
+
+DRAWING = Output(
+    "drawing",
+    (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ',
+        ' role="img" aria-labelledby="title description">',
+    ),
+)
+"""The kind of file that holds such a drawing."""
 
 
 def draw(task: Task, graph: kfgn.LayerGraph | None, made: Account, reason: str) -> str:

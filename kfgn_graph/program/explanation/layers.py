@@ -13,7 +13,7 @@ from pytensor.graph.traversal import ancestors
 from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
-from kfgn_graph.program.building import Task
+from kfgn_graph.program.task import Task
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from kfgn_graph.program.explanation.account import Account
 from kfgn_graph.program.explanation.formulas import equations_of, used_for_outputs
 from kfgn_graph.program.explanation.layers import LayerShape
+from kfgn_graph.program.outputs import Output
 from kfgn_graph.program.spec.models import GraphSpec
 
 HEAD = r"""\documentclass{article}
@@ -18,6 +19,8 @@ HEAD = r"""\documentclass{article}
 \allowdisplaybreaks
 \begin{document}
 """
+DOCUMENT = Output("LaTeX document", (HEAD,))
+"""The kind of file that holds the mathematics of an update."""
 SPECIAL = {ord(sign): f"\\{sign}" for sign in "#$%&_{}"} | {
     ord("\\"): r"\textbackslash{}",
     ord("~"): r"\textasciitilde{}",

@@ -12,9 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from kfgn_graph.program.building import Task
+from kfgn_graph.program.batches import told_of_data
 from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.steps import Step
+from kfgn_graph.program.task import Task
 from kfgn_graph.program.threads import single_threaded_lapack
 
 FIRST = 50
@@ -84,12 +85,18 @@ def time_updates(task: Task, step: Step, repeats: int, pause: float = 0.0) -> Ti
     pause : float
         The seconds to sleep before each call. The threads of a BLAS spin for a while after their
         work and would slow the next call.
+
+    Raises
+    ------
+    SpecError
+        The data do not fit the graph.
     """
     period = period_of(task.spec)
     count = max(3, -(-repeats // period)) * period
     with single_threaded_lapack(task.spec.backend):
         calls: list[Callable[[], object]] = [partial(step, *batch) for batch in _batches(task)]
-        first = _seconds(calls[0], 0.0)
+        with told_of_data():
+            first = _seconds(calls[0], 0.0)
         for index in range(1, 2 if task.spec.method.first_order else FIRST):
             calls[index % len(calls)]()
         return _alternated(calls, first, count, period, pause)

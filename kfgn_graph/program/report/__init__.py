@@ -1,5 +1,5 @@
 """The report of runs as one self-contained HTML page."""
 
-from kfgn_graph.program.report.page import render
+from kfgn_graph.program.report.page import PAGE, render
 
-__all__ = ["render"]
+__all__ = ["PAGE", "render"]

@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from kfgn_graph._version import __version__
+from kfgn_graph.program.outputs import Output
 from kfgn_graph.program.report.gathering import Gathered, gather
 from kfgn_graph.program.report.sections import overview, run_section
 from kfgn_graph.program.runs import RunRecord
@@ -57,13 +58,17 @@ def render(records: Sequence[RunRecord], names: Sequence[str]) -> str:
     )
 
 
+def _part(name: str) -> str:
+    return (resources.files(__package__) / name).read_text("utf-8")
+
+
+PAGE = Output("report", (_part("page.html").partition("$")[0],))
+"""The kind of file that holds such a page; it begins as the template does."""
+
+
 def script_json(document: Any) -> str:
     """Return JSON that is safe as the text of a script element."""
     return json.dumps(document, allow_nan=False, separators=(",", ":")).translate(IN_SCRIPTS)
-
-
-def _part(name: str) -> str:
-    return (resources.files(__package__) / name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:

@@ -6,7 +6,6 @@ import json
 import re
 import stat
 import tomllib
-from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -14,6 +13,7 @@ from typing import Any, NoReturn, cast
 from pydantic import ValidationError
 
 from kfgn_graph.errors import SpecError
+from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.spec.complaints import complaints, did_you_mean, shown
 from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.spec.positions import Kind, key_lines
@@ -173,7 +173,7 @@ def _toml(text: str, where: str) -> dict[str, Any]:
 
 def _json(text: str, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        content = json.loads(text, object_pairs_hook=unique_keys, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise SpecError(f"{where}, {place}: {_sentence(error.msg)}") from None
@@ -184,14 +184,6 @@ def _json(text: str, where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SpecError(f"{where}: found {shown(content)}; a spec must be an object, {{...}}.")
     return cast(dict[str, Any], content)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    counts = Counter(key for key, _ in pairs)
-    for key, count in counts.items():
-        if count > 1:
-            raise ValueError(f"the key {shown(key)} is given {count} times")
-    return dict(pairs)
 
 
 def _no_constant(name: str) -> NoReturn:

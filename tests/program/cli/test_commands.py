@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kfgn_graph.program.cli.common import code_of
 from kfgn_graph.program.datasets import DataCorrupt, curves, files
 from kfgn_graph.program.datasets.mnist import FILES
 from kfgn_graph.program.spec import json_schema, parse_spec, preset
+from tests.program.report.folders import make_run
 
 COMMANDS = [
     "bench",
@@ -140,6 +142,65 @@ def test_a_missing_data_set_is_two_lines_and_details_are_for_the_asking(tmp_path
     told = run("data", "get", "mnist", "--verbose").stderr
     assert str(tmp_path / "other") in told
     assert "no network" in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "RUN", "-o", ""],
+        ["report", "RUN", "-o", "."],
+        ["report", "RUN", "-o", "new/"],
+        ["report", "RUN", "-o", "a\0b"],
+        ["report", ""],
+        ["compare", "RUN", ""],
+        ["resume", ""],
+        ["train", "digits", "--runs", ""],
+        ["explain", "digits", "--svg", ""],
+        ["explain", "digits", "--latex", ".."],
+        ["explain", "digits", "--svg", "same", "--latex", "same"],
+    ],
+)
+def test_a_path_that_names_nothing_is_a_usage_error(tmp_path, monkeypatch, words):
+    make_run(tmp_path / "RUN")
+    monkeypatch.chdir(tmp_path)
+    assert run(*words).exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["RUN"]
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (["report", "RUN", "-o"], "RUN/run.json"),
+        (["report", "RUN", "-o"], "RUN/metrics.jsonl"),
+        (["report", "RUN", "-o"], "RUN/run.json.draft"),
+        (["report", "RUN", "-o"], "RUN/checkpoints/update-00000099.safetensors"),
+        (["report", "RUN", "-o"], "RUN/snapshots/update-00000020.npz"),
+        (["report", "RUN", "-o"], "mine"),
+        (["explain", "digits", "--svg"], "mine"),
+        (["explain", "digits", "--latex"], "RUN/run.json"),
+        (["explain", "digits", "--latex"], "mine"),
+    ],
+)
+def test_no_file_of_another_kind_is_replaced(tmp_path, monkeypatch, command, path):
+    make_run(tmp_path / "RUN")
+    monkeypatch.chdir(tmp_path)
+    Path("mine").write_text("<!doctype html>\n<svg>\\documentclass{article}")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    done = run(*command, path)
+    assert done.exit_code == 4
+    assert "give another name" in done.stderr
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_report_replaces_a_report_and_no_other_file(tmp_path, monkeypatch):
+    make_run(tmp_path / "RUN")
+    monkeypatch.chdir(tmp_path)
+    Path("RUN/page.html").write_text("")
+    Path("RUN/page.html.draft").write_text("mine")
+    for _ in range(2):
+        assert run("report", "RUN", "-o", "RUN/page.html").exit_code == 0
+    assert Path("RUN/page.html.draft").read_text() == "mine"
+    assert not [path for path in Path("RUN").iterdir() if path.name.startswith(".kfgn")]
 
 
 @pytest.mark.parametrize(

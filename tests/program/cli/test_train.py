@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +22,13 @@ import numpy as np, pytensor, pytensor.tensor as pt
 def f():
     x, W = pt.fmatrix("x"), pytensor.shared(np.ones((4, 1), "float32"), name="W")
     return ((x @ W) ** 2).mean(), [W], [x]
+"""
+CLASSIFIER = """
+import numpy as np, pytensor, pytensor.tensor as pt
+def f():
+    x, y = pt.fmatrix("x"), pt.lvector("y")
+    W = pytensor.shared(np.ones(({width}, {classes}), "float32"), name="W")
+    return -pt.special.log_softmax(x @ W, axis=1)[pt.arange(y.size), y].mean(), [W], [x, y]
 """
 
 
@@ -110,6 +118,11 @@ def test_a_run_that_was_given_up_is_an_error(spec):
         (("hidden", "hiden"), 2, 'did you mean "hidden"'),
         (("data.npz", "none.npz"), 3, "none.npz is not a file"),
         (("batch = 10", "batch = 1000"), 2, "there are 40 examples"),
+        (
+            ('batch = 10\nbackend = "jax"\nmethod = { name = "adam", rate = 0.01 }', "batch = 1"),
+            2,
+            "kfra needs at least two examples",
+        ),
     ],
 )
 def test_what_is_wrong_has_its_exit_code(spec, change, code, message):
@@ -118,6 +131,30 @@ def test_what_is_wrong_has_its_exit_code(spec, change, code, message):
     assert done.exit_code == code
     assert message in done.stderr
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("method", ["kfra", "sgd"])
+@pytest.mark.parametrize(("width", "classes"), [(3, 3), (4, 2)])
+def test_data_that_do_not_fit_a_graph_leave_no_run(spec, method, width, classes):
+    name = f"unfit_{width}_{classes}_{os.getpid()}"
+    Path(f"{name}.py").write_text(CLASSIFIER.format(width=width, classes=classes))
+    data, budget = '[data]\nfile = "data.npz"\n', "[budget]\nupdates = 1\n"
+    text = f'graph = "{name}:f"\nmethod = "{method}"\nbatch = 10\nbackend = "jax"\n'
+    spec.write_text(text + data + budget)
+    before = sorted(Path().iterdir())
+    for command in (["train"], ["bench", "--pause", 0], ["explain", "--measure"]):
+        done = run(*command, spec)
+        assert done.exit_code == 2
+        assert "error: data: " in done.stderr
+        assert sorted(Path().iterdir()) == before
+
+
+def test_classes_without_an_example_are_noted(spec):
+    rng = np.random.default_rng(0)
+    np.savez("data.npz", x=rng.normal(size=(40, 4)), y=np.arange(40) % 2 * 4)
+    done = run("train", spec, "--updates", 1, "--quiet")
+    assert done.exit_code == 0
+    assert "3 classes have no example: 1, 2, 3." in done.stderr
 
 
 def test_data_that_are_cut_off_are_an_error_of_data(spec):
