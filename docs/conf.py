@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
+html_extra_path = ["../experiments/figure1/surfaces.html"]  # shown by explanation/piecewise-linear
 templates_path = ["_templates"]
 default_role = "literal"
 
