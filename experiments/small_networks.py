@@ -159,8 +159,45 @@ def compile_blocks(network: SmallNetwork, method: object) -> Function:
     return compile_in_python([network.x, network.y], outputs)
 
 
-class FullHessian:
-    """The Hessian in all parameters, or in those of a layer, by automatic differentiation.
+class DenseMatrix:
+    """A symmetric matrix over parameters, formed from its products with the unit vectors.
+
+    Parameters
+    ----------
+    inputs : sequence of variables
+        The arguments, a batch.
+    parameters : sequence of shared variables
+        The parameters; the matrix has them in this order, each in row-major order.
+    vectors, products : sequence of variables
+        A vector, one variable for each parameter, and the product of the matrix with it.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorVariable],
+        parameters: Sequence[SharedVariable],
+        vectors: Sequence[TensorVariable],
+        products: Sequence[TensorVariable],
+    ) -> None:
+        self.parameters = list(parameters)
+        stacks = [pt.tensor(dtype="float64", shape=(None, *v.type.shape)) for v in vectors]
+        stacked = vectorize_graph(list(products), dict(zip(vectors, stacks, strict=True)))
+        self._products = compile_in_python([*inputs, *stacks], stacked)
+
+    def __call__(self, *batch: np.ndarray) -> np.ndarray:
+        """Return the matrix."""
+        shapes = [p.get_value(borrow=True).shape for p in self.parameters]
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        total = sum(sizes)
+        parts = np.split(np.eye(total), np.cumsum(sizes)[:-1], axis=1)
+        stacks = [part.reshape(total, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        rows = [part.reshape(total, -1) for part in self._products(*batch, *stacks)]
+        matrix = np.concatenate(rows, axis=1)
+        return (matrix + matrix.T) / 2
+
+
+def full_hessian(network: SmallNetwork, layer: int | None = None) -> DenseMatrix:
+    """Return the Hessian in all parameters, or in those of a layer, by automatic differentiation.
 
     Parameters
     ----------
@@ -169,24 +206,36 @@ class FullHessian:
     layer : int, optional
         Number of the layer, from 0; all of them by default.
     """
+    chosen = slice(None) if layer is None else slice(2 * layer, 2 * layer + 2)
+    parameters = list(network.parameters[chosen])
+    gradients = pytensor.grad(network.value, parameters)
+    tangents = [p.type() for p in parameters]
+    products = pushforward(gradients, parameters, tangents)
+    return DenseMatrix([network.x, network.y], parameters, tangents, products)
 
-    def __init__(self, network: SmallNetwork, layer: int | None = None) -> None:
-        chosen = slice(None) if layer is None else slice(2 * layer, 2 * layer + 2)
-        self.parameters = list(network.parameters[chosen])
-        gradients = pytensor.grad(network.value, self.parameters)
-        tangents = [p.type() for p in self.parameters]
-        products = pushforward(gradients, self.parameters, tangents)
-        stacks = [pt.tensor(dtype="float64", shape=(None,) * (t.ndim + 1)) for t in tangents]
-        outputs = vectorize_graph(products, dict(zip(tangents, stacks, strict=True)))
-        self._products = compile_in_python([network.x, network.y, *stacks], outputs)
 
-    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the symmetric matrix over the parameters, each in row-major order, joined."""
-        shapes = [p.get_value(borrow=True).shape for p in self.parameters]
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        total = sum(sizes)
-        parts = np.split(np.eye(total), np.cumsum(sizes)[:-1], axis=1)
-        stacks = [part.reshape(total, *shape) for part, shape in zip(parts, shapes, strict=True)]
-        columns = [part.reshape(total, -1) for part in self._products(x, y, *stacks)]
-        hessian = np.concatenate(columns, axis=1)
-        return (hessian + hessian.T) / 2
+def numerical_rank(matrices: np.ndarray, tolerance: float) -> tuple[np.ndarray, float]:
+    """Return the ranks of symmetric matrices: of the eigenvalues above a tolerance.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (..., d, d)
+        The matrices.
+    tolerance : float
+        An eigenvalue counts if its magnitude exceeds this share of the largest of its matrix.
+
+    Returns
+    -------
+    ranks : ndarray, shape (...)
+        The ranks.
+    gap : float
+        The largest relative magnitude that does not count over the smallest that does, of all the
+        matrices. Far below 1, it says that the ranks do not depend on the tolerance.
+    """
+    sizes = np.abs(np.linalg.eigvalsh((matrices + np.swapaxes(matrices, -1, -2)) / 2))
+    largest = sizes.max(axis=-1, keepdims=True)
+    relative = sizes / np.where(largest > 0, largest, 1.0)
+    counted = relative > tolerance
+    dropped, kept = relative[~counted], relative[counted]
+    gap = float(dropped.max() / kept.min()) if dropped.size and kept.size else 0.0
+    return counted.sum(axis=-1), gap
