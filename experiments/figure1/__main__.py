@@ -24,14 +24,14 @@ COMPARED = 200
 Row = dict[str, object]
 
 
-def draw(setup: Setup, output: Path) -> tuple[list[Row], list[Path]]:
+def draw(setup: Setup, output: Path, compared: int = COMPARED) -> tuple[list[Row], list[Path]]:
     """Draw the three panels; returns what each panel's grid says, and the files written."""
     network = small_network("relu", "squared", 2)
     evaluate, batch = PlaneFunction(network), batch_of(setup)
     surfaces = [surface(panel, evaluate, batch, setup) for panel in panels(setup)]
     rows: list[Row] = []
     for shown in surfaces:
-        error = block_hessian_error(shown.panel, network, batch, setup, COMPARED)
+        error = block_hessian_error(shown.panel, network, batch, setup, compared)
         found = {"panel": shown.panel.name, **asdict(examine(shown.values))}
         rows.append({**found, "block_hessian_error": error})
     pictures = [
