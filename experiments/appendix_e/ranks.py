@@ -28,7 +28,7 @@ class Ranks:
     Attributes
     ----------
     name : str
-        What is shown.
+        Label of the case.
     activation, loss : str
         Names, as in ``experiments.small_networks``.
     sizes : tuple of int

@@ -15,7 +15,7 @@ TOLERANCE = 1e-10
 
 @dataclass(frozen=True)
 class Findings:
-    """What a grid of a piecewise linear network says, or the sum over several grids.
+    """Counts of maxima and of signs of curvature on a grid, or their sums over several grids.
 
     A cell is the square of an interior grid point and its eight neighbours. Within W1, pre-
     activations are linear in x and y: no activation boundary crosses a cell if every

@@ -33,7 +33,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Values:
-    """What a plane is at P points.
+    """The loss, its second derivatives and the hidden units at P points of a plane.
 
     Attributes
     ----------
