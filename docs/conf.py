@@ -26,6 +26,7 @@ extensions = [
     "offline",
 ]
 exclude_patterns = ["_build"]
+html_extra_path = ["../experiments/figure1/surfaces.html"]  # shown by explanation/piecewise-linear
 templates_path = ["_templates"]
 default_role = "literal"
 

@@ -1,0 +1,1 @@
+"""The paper's Figure 1: surfaces of the loss of a two-layer ReLU network."""

@@ -1,0 +1,1 @@
+"""The paper's Section 6 and Appendix D: the rank of the empirical Gauss-Newton matrix."""
