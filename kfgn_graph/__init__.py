@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kfgn_graph.program.checkpoints import assign_parameters, load_parameters
     from kfgn_graph.program.datasets.dataset import Dataset
     from kfgn_graph.program.datasets.files import DataCorrupt, DataNotFound
+    from kfgn_graph.program.launching import resume_run, train_run
     from kfgn_graph.program.machine import machine_record
     from kfgn_graph.program.networks import Network, perceptron
     from kfgn_graph.program.rules import compile_first_order
@@ -108,7 +109,9 @@ __all__ = [
     "register_example_axes",
     "register_local_jacobian",
     "register_loss_head",
+    "resume_run",
     "trace_layers",
+    "train_run",
 ]
 
 
@@ -128,6 +131,8 @@ _PROGRAM = {
     "machine_record": "machine",
     "perceptron": "networks",
     "read_run": "runs",
+    "resume_run": "launching",
+    "train_run": "launching",
 }
 
 
