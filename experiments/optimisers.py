@@ -9,6 +9,7 @@ to the package.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import sqrt
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,6 +24,28 @@ GRID_RATES = tuple(2.0**-power for power in range(6, 14))
 """The paper's grid of learning rates, largest first."""
 GRID_PERIODS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The paper's grid of halving periods, as shares of a run's updates; 1 keeps the rate constant."""
+PAPER_L2 = 1e-5
+"""eta of Martens and Grosse, which the paper follows, for MNIST and CURVES."""
+PAPER_DAMPING: Mapping[str, Any] = {
+    "initial": 150.0,
+    "every": 5,
+    "minimum_ratio": 0.0,
+    "minimum": 1e-8,
+    "gamma": "search",
+    "gamma_every": 20,
+    "gamma_minimum": sqrt(PAPER_L2),
+}
+"""lambda and gamma of Martens and Grosse. The lower bound of lambda, which float32 needs, is that
+of later implementations; the lower bound of gamma is that of their code."""
+PAPER_STEP: Mapping[str, Any] = {
+    "momentum": False,
+    "groups": 1,
+    "examples": None,
+    "reject_below": None,
+}
+"""One step length for all layers, from the whole batch; every update is accepted."""
+PAPER_SCHEDULE: Mapping[str, Any] = {"factors_every": 1, "refresh_every": 1}
+"""Factors and inverses of every batch."""
 
 
 class Step:
@@ -94,6 +117,9 @@ class Optimiser(Protocol):
     def settings(self) -> str:
         """Short description of the settings, for a table."""
 
+    def spec(self) -> dict[str, Any]:
+        """Return the tables of a spec that set the method, as ``kfgn train`` reads them."""
+
     def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Build the step; a backend that compiles late does so at the step's first call."""
 
@@ -118,6 +144,9 @@ class GaussNewton:
         Number of updates between refreshes of the inverses.
     average : bool
         Whether to keep averaged iterates and to evaluate them as well as the parameters.
+    recipe : {"defaults", "paper"}
+        Where None leaves a setting to: the package, or the paper's own recipe, ``PAPER_DAMPING``,
+        ``PAPER_STEP``, ``PAPER_SCHEDULE`` and ``PAPER_L2``.
     """
 
     method: Literal["kfra", "kflr", "kfac", "hessianfree"] = "kfra"
@@ -127,6 +156,7 @@ class GaussNewton:
     factors_every: int | None = None
     refresh_every: int | None = None
     average: bool = False
+    recipe: Literal["defaults", "paper"] = "defaults"
 
     @property
     def name(self) -> str:
@@ -139,7 +169,9 @@ class GaussNewton:
         chosen = [
             f"{word} {value:g}" for word, value in self._named().items() if value is not None
         ]
-        return ", ".join([*chosen, *(["averaged"] if self.average else [])]) or "defaults"
+        first = ["the paper's recipe"] if self.recipe == "paper" else []
+        last = ["averaged"] if self.average else []
+        return ", ".join([*first, *chosen, *last]) or "defaults"
 
     def _named(self) -> dict[str, float | None]:
         return {
@@ -164,8 +196,16 @@ class GaussNewton:
         return GaussNewtonStep(update, self.average)
 
     def _chosen(self) -> dict[str, Any]:
-        """Return the arguments that are not None."""
+        """Return the arguments that are not left to the package."""
         damping = None if self.damping is None else kfgn.ConstantDamping(self.damping)
+        recipe: dict[str, Any] = {}
+        if self.recipe == "paper":
+            recipe = {
+                "damping": kfgn.LevenbergMarquardt(**PAPER_DAMPING),
+                "step": kfgn.Rescaling(**PAPER_STEP),
+                "l2": PAPER_L2,
+                **PAPER_SCHEDULE,
+            }
         arguments = {
             "damping": damping,
             "step": self.step,
@@ -174,7 +214,31 @@ class GaussNewton:
             "refresh_every": self.refresh_every,
             "average_iterates": self.average or None,
         }
-        return {name: value for name, value in arguments.items() if value is not None}
+        chosen = {name: value for name, value in arguments.items() if value is not None}
+        return recipe | chosen
+
+    def spec(self) -> dict[str, Any]:
+        """Return the tables ``method``, ``damping``, ``step``, ``schedule`` and ``l2``."""
+        paper = self.recipe == "paper"
+        tables: dict[str, Any] = {"method": {"name": self.method}}
+        if self.damping is not None:
+            tables["damping"] = {"rule": "constant", "value": self.damping}
+        elif paper:
+            tables["damping"] = dict(PAPER_DAMPING)
+        if self.step is not None:
+            tables["step"] = {"length": self.step}
+        elif paper:
+            step = {"momentum": PAPER_STEP["momentum"], "groups": PAPER_STEP["groups"]}
+            tables["step"] = {**step, "examples": 0, "reject": False}
+        schedule = {
+            "curvature_decay": self.curvature_decay,
+            "factors_every": self.factors_every,
+            "refresh_every": self.refresh_every,
+            "average_iterates": self.average or None,
+        }
+        chosen = {name: value for name, value in schedule.items() if value is not None}
+        tables["schedule"] = {**(PAPER_SCHEDULE if paper else {}), **chosen}
+        return {**tables, "l2": PAPER_L2 if paper else 0.0}
 
 
 @dataclass(frozen=True)
@@ -230,6 +294,13 @@ class FirstOrder:
         if self.period == 1 or self.updates is None:
             return None
         return max(1, round(self.period * self.updates))
+
+    def spec(self) -> dict[str, Any]:
+        """Return the table ``method``."""
+        method: dict[str, Any] = {"name": self.rule, "rate": self.rate}
+        if self.halve_every is not None:
+            method["halve_every"] = self.halve_every
+        return {"method": method}
 
     def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Compile the update; ``seed`` is not used, nothing is drawn."""
