@@ -34,9 +34,12 @@ PAPER_DAMPING: Mapping[str, Any] = {
     "gamma": "search",
     "gamma_every": 20,
     "gamma_minimum": sqrt(PAPER_L2),
+    "gamma_maximum": 1.0,
 }
 """lambda and gamma of Martens and Grosse. The lower bound of lambda, which float32 needs, is that
-of later implementations; the lower bound of gamma is that of their code."""
+of later implementations; the bounds of gamma are those of their code. Without an upper bound the
+search raises gamma while the loss is on its first plateau, and the updates become gradient
+descent."""
 PAPER_STEP: Mapping[str, Any] = {
     "momentum": False,
     "groups": 1,

@@ -95,7 +95,7 @@ def draw_panels(
     Path
         ``path``.
     """
-    figure = Figure(figsize=(3.9 * len(problems) + 0.6, 6.6), layout="constrained")
+    figure = Figure(figsize=(max(8.0, 3.9 * len(problems) + 0.6), 6.6), layout="constrained")
     panels = figure.subplots(2, len(problems), squeeze=False)
     labels = {}
     for column, (name, curves) in enumerate(problems.items()):

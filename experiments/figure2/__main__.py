@@ -8,9 +8,9 @@ from rich.console import Console
 
 from experiments.curves import read_curves
 from experiments.defaults.__main__ import chosen
-from experiments.figure2.plan import PROBLEMS, SEEDS, Plan
-from experiments.figure2.report import report
-from experiments.figure2.study import PARTS, run_study
+from experiments.figure2.plan import PROBLEMS, Figure2Plan, lines
+from experiments.stages import PARTS, SEEDS, run_stages
+from experiments.study_report import write_report
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "figure2"
 
@@ -51,12 +51,14 @@ def main(
         curves = []
         for name in named:
             problem = PROBLEMS[name]
-            plan = Plan(problem, problem.budget if budget is None else budget, numbers)
-            curves += run_study(plan, wanted, output / "runs", console, train)
+            plan = Figure2Plan(
+                problem=problem, budget=problem.budget if budget is None else budget, seeds=numbers
+            )
+            curves += run_stages(plan, wanted, output / "runs", console, train)
     if not curves:
         console.print("There are no complete runs.")
         return
-    for path in report(curves, output, console):
+    for path in write_report(curves, lines, output, console):
         console.print(f"Wrote {path}", soft_wrap=True, highlight=False)
 
 

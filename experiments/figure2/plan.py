@@ -2,24 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from experiments.curves import RunCurve, ranked
-from experiments.grids import (
-    DEFAULT_ADAM,
-    constant_rates,
-    halved_rates,
-    name_of,
-    ranked_rates,
-)
+from experiments.curves import RunCurve
 from experiments.networks import PAPER_HIDDEN
 from experiments.optimisers import FirstOrder, GaussNewton, Optimiser, Rule
+from experiments.stages import Plan
 from experiments.studies import Task, task
+from experiments.study_pictures import Line
 
-RECIPES: tuple[Literal["paper", "defaults"], ...] = ("paper", "defaults")
-METHODS: tuple[Literal["kfra", "kfac"], ...] = ("kfra", "kfac")
-OTHERS: tuple[Rule, ...] = ("nesterov", "momentum", "sgd")
-SEEDS = (0, 1, 2)
+METHODS = ("kfra", "kfac")
+COLOURS = {"kfra": "#0b6fa4", "kfac": "#8a4f9e"}
+STYLES = {"batch": "-", "average": "--"}
 DECAYS: Mapping[str, float] = {"batch": 0.0, "average": 0.9}
 """Weight of the old factors: each batch alone, or the paper's moving average."""
 
@@ -76,79 +70,49 @@ def second_order_name(method: str, recipe: str, kind: str) -> str:
     return f"{method}-{recipe}-{kind}"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The runs of one panel.
+@dataclass(frozen=True, kw_only=True)
+class Figure2Plan(Plan):
+    """The runs of one panel of Figure 2.
 
     Attributes
     ----------
     problem : Problem
         The panel.
-    budget : float
-        The share of the paper's updates and grid.
-    seeds : tuple of int
-        Of the settings in the final picture; the grid has the first.
     """
 
     problem: Problem
-    budget: float
-    seeds: tuple[int, ...] = SEEDS
+    rules: tuple[Rule, ...] = ("nesterov", "momentum", "sgd")
+
+    @property
+    def first_updates(self) -> int:
+        return max(1, round(self.budget * self.problem.first_order))
 
     @property
     def second_updates(self) -> int:
         """Number of updates of a second-order run."""
         return max(1, round(self.budget * self.problem.second_order))
 
-    @property
-    def first_updates(self) -> int:
-        """Number of updates of a first-order run."""
-        return max(1, round(self.budget * self.problem.first_order))
+    def settings(self, recipe: str) -> Iterator[tuple[str, Optimiser]]:
+        for method in METHODS:
+            for kind, decay in DECAYS.items():
+                setting = GaussNewton(method, curvature_decay=decay, recipe=recipe)  # type: ignore[arg-type]
+                yield second_order_name(method, recipe, kind), setting
 
-    def second_order(self, recipes: Sequence[str] = RECIPES) -> Iterator[Task]:
-        """Yield the second-order runs, all settings of a seed before those of the next."""
-        for seed in self.seeds:
-            for recipe in recipes:
-                for method in METHODS:
-                    for kind, decay in DECAYS.items():
-                        yield self._task(
-                            second_order_name(method, recipe, kind),
-                            GaussNewton(method, curvature_decay=decay, recipe=recipe),  # type: ignore[arg-type]
-                            seed,
-                        )
-
-    def first_stage(self) -> Iterator[Task]:
-        """Yield Adam at its default and at every rate."""
-        yield self._first(DEFAULT_ADAM, self.seeds[0])
-        for method in constant_rates("adam", self.budget, self.first_updates):
-            yield self._first(method, self.seeds[0])
-
-    def second_stage(self, first: Sequence[RunCurve]) -> Iterator[Task]:
-        """Yield Adam's best rates with every halving period, given the runs of the first stage."""
-        rates = ranked_rates(first)
-        for method in halved_rates(rates, self.budget, self.first_updates):
-            yield self._first(method, self.seeds[0])
-
-    def others(self) -> Iterator[Task]:
-        """Yield the grid of the other first-order methods."""
-        for rule in OTHERS:
-            for method in constant_rates(rule, self.budget, self.first_updates):
-                yield self._first(method, self.seeds[0])
-
-    def repeated(self, grid: Sequence[Task], curves: Sequence[RunCurve]) -> Iterator[Task]:
-        """Yield the further seeds of Adam's default and of each rule's best setting."""
-        methods = {each.setting: each.optimiser for each in grid}
-        best = [name_of(DEFAULT_ADAM)]
-        for rule in ("adam", *OTHERS):
-            found = ranked(c for c in curves if c.rule == rule and c.seed == self.seeds[0])
-            best += [curve.setting for curve in found[:1]]
-        for seed in self.seeds[1:]:
-            for setting in dict.fromkeys(best):
-                yield self._task(setting, methods[setting], seed)
-
-    def _first(self, method: FirstOrder, seed: int) -> Task:
-        return self._task(name_of(method), method, seed)
-
-    def _task(self, setting: str, method: Optimiser, seed: int) -> Task:
+    def run(self, setting: str, method: Optimiser, seed: int) -> Task:
         first = isinstance(method, FirstOrder)
         updates = self.first_updates if first else self.second_updates
-        return task(self.problem.name, setting, method, seed, updates, dict(self.problem.tables))
+        tables = dict(self.problem.tables)
+        return task(self.problem.name, setting, method, seed, updates, tables)
+
+
+def lines(curves: Sequence[RunCurve], recipe: str) -> list[Line]:
+    """Return the lines of KFRA and KFAC in a recipe on one problem."""
+    found = []
+    for method in METHODS:
+        for kind in DECAYS:
+            name = second_order_name(method, recipe, kind)
+            runs = tuple(curve for curve in curves if curve.setting == name)
+            if runs:
+                label = method.upper() + (", moving average" if kind == "average" else "")
+                found.append(Line(label, runs, COLOURS[method], STYLES[kind]))
+    return found
