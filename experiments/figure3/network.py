@@ -16,22 +16,23 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import toposort
+from pytensor.scalar import Sub, Switch
+from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.variable import TensorVariable
 
 import kfgn_graph as kfgn
 from kfgn_graph.extend import DiagonalHead, Draws
 
 SIZES = (784, 1000, 500, 250, 30, 3)
-PROBABILITY = "probability_of_odd"
 Graph = tuple[TensorVariable, list[SharedVariable], list[TensorVariable], TensorVariable]
 
 
 def mixture(h: TensorVariable) -> TensorVariable:
     """Return the probability q of Eq. (27) from the logits h of shape (N, 3)."""
     gate, first, second = (pt.sigmoid(h[:, i]) for i in range(3))
-    q = gate * first + (1 - gate) * second
-    q.name = PROBABILITY
-    return q
+    return gate * first + (1 - gate) * second
 
 
 def build_mixture(sizes: Sequence[int], seed: int, dtype: str) -> Graph:
@@ -105,5 +106,17 @@ class ModelDraws(DiagonalHead):
 
 @kfgn.register_loss_head
 def match_mixture(loss: TensorVariable, z: TensorVariable, example_axes: int) -> ModelDraws | None:
-    """Return the head of the loss of :func:`build_mixture`, which is a mean over the batch."""
-    return ModelDraws(z, example_axes, loss) if z.name == PROBABILITY else None
+    """Return the head of a loss of :func:`build_mixture` at its probability q, else None."""
+    for node in toposort([loss]):
+        chosen = _operands(node.outputs[0], Switch)
+        if chosen and chosen[2] is z and z in _operands(chosen[1], Sub):
+            return ModelDraws(z, example_axes, loss)
+    return None
+
+
+def _operands(variable: Variable, scalar_op: type) -> list[Variable]:
+    """Return the inputs of an elementwise Op of this type, or nothing."""
+    node = variable.owner
+    if node is None or not isinstance(node.op, Elemwise):
+        return []
+    return node.inputs if isinstance(node.op.scalar_op, scalar_op) else []
