@@ -142,12 +142,6 @@ def read_curves(folder: Path) -> list[RunCurve]:
     ]
 
 
-def sliding_mean(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
-    """Return the mean of each value and the ``window - 1`` before it; of fewer at the start."""
-    sums = np.convolve(values, np.ones(window))[: len(values)]
-    return sums / np.minimum(np.arange(1, len(values) + 1), window)
-
-
 def mean_curve(curves: Sequence[RunCurve]) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean seconds and the mean of the smoothed losses of runs, at equal updates.
 
@@ -155,7 +149,9 @@ def mean_curve(curves: Sequence[RunCurve]) -> tuple[np.ndarray, np.ndarray]:
     """
     length = min(len(curve.losses) for curve in curves)
     seconds = np.mean([curve.seconds[:length] for curve in curves], axis=0)
-    losses = np.mean([sliding_mean(curve.losses)[:length] for curve in curves], axis=0)
+    losses = np.mean(
+        [kfgn.sliding_mean(curve.losses, WINDOW)[:length] for curve in curves], axis=0
+    )
     return seconds, losses
 
 
@@ -166,5 +162,5 @@ def ranked(curves: Iterable[RunCurve]) -> list[RunCurve]:
 
 def updates_to(curve: RunCurve, loss: float) -> int | None:
     """Return the number of updates after which the smoothed batch loss is at most ``loss``."""
-    reached = np.flatnonzero(sliding_mean(curve.losses) <= loss)
+    reached = np.flatnonzero(kfgn.sliding_mean(curve.losses, WINDOW) <= loss)
     return int(reached[0]) if len(reached) else None

@@ -47,6 +47,7 @@ from kfgn_graph.update.update import Update
 if TYPE_CHECKING:
     from kfgn_graph.program.catalogue import load_data
     from kfgn_graph.program.checkpoints import assign_parameters, load_parameters
+    from kfgn_graph.program.comparison_picture import sliding_mean
     from kfgn_graph.program.datasets.dataset import Dataset
     from kfgn_graph.program.datasets.files import DataCorrupt, DataNotFound
     from kfgn_graph.program.launching import resume_run, train_run
@@ -110,6 +111,7 @@ __all__ = [
     "register_local_jacobian",
     "register_loss_head",
     "resume_run",
+    "sliding_mean",
     "trace_layers",
     "train_run",
 ]
@@ -132,6 +134,7 @@ _PROGRAM = {
     "perceptron": "networks",
     "read_run": "runs",
     "resume_run": "launching",
+    "sliding_mean": "comparison_picture",
     "train_run": "launching",
 }
 

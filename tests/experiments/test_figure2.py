@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 import kfgn_graph as kfgn
 from experiments import studies
@@ -15,7 +16,6 @@ from experiments.curves import (
     mean_curve,
     ranked,
     read_curves,
-    sliding_mean,
     updates_to,
     write_curves,
 )
@@ -25,6 +25,7 @@ from experiments.optimisers import GRID_PERIODS, GRID_RATES, FirstOrder, GaussNe
 from experiments.study_pictures import adam_lines
 from experiments.study_report import write_report
 from kfgn_graph.program.building import _curvature, _damping, _step
+from kfgn_graph.program.cli.app import app
 
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping Assert:UserWarning")
 
@@ -138,6 +139,11 @@ def test_an_interrupted_study_goes_on_and_repeats_nothing(tmp_path: Path) -> Non
     curves = complete_curves(tasks, tmp_path)
     assert [len(found.losses) for found in curves] == [12, 12]
     assert not list(tmp_path.glob("*/checkpoints/*"))
+    picture = tmp_path / "losses.png"
+    runs = [str(path) for path in sorted(tmp_path.glob("digits-adam-*"))]
+    told = CliRunner().invoke(app, ["compare", *runs, "--picture", str(picture)])
+    assert told.exit_code == 0, told.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert studies.find_run(next(plan(0.2).first_stage()), tmp_path) is None  # another spec
 
 
@@ -160,7 +166,7 @@ def test_averages_are_of_the_best_settings_that_did_not_diverge() -> None:
 def test_a_point_is_the_mean_of_the_ten_updates_before_it() -> None:
     values = np.random.default_rng(0).normal(size=37)
     wanted = [values[max(0, k - 9) : k + 1].mean() for k in range(37)]
-    np.testing.assert_allclose(sliding_mean(values), wanted)
+    np.testing.assert_allclose(kfgn.sliding_mean(values), wanted)
     assert updates_to(curve([4.0, 2.0, 0.0]), 3.0) == 1
     assert updates_to(curve([4.0, 2.0]), 1.0) is None
 
