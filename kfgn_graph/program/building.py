@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable
@@ -149,7 +150,7 @@ def _curvature(spec: GraphSpec) -> kfgn.KFRA | kfgn.KFLR | kfgn.KFAC | kfgn.Hess
 
 
 def _damping(damping: DampingSpec) -> kfgn.ConstantDamping | kfgn.LevenbergMarquardt:
-    search = {
+    search: dict[str, Any] = {
         "gamma": damping.gamma,
         "gamma_every": damping.gamma_every,
         "gamma_minimum": damping.gamma_minimum,

@@ -73,7 +73,7 @@ def importable(folder: Path) -> Iterator[None]:
         sys.path.remove(entry)
 
 
-def _function(place: str, folder: Path) -> Callable[[], Any]:
+def _function(place: str, folder: Path) -> Callable[..., Any]:
     module_name, _, name = place.partition(":")
     try:
         with importable(folder):
