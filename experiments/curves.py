@@ -5,9 +5,10 @@ import gzip
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class RunCurve:
         was not finite.
     evaluations : tuple of (int, float, float)
         Update, seconds and training-set loss of each evaluation; NaN where it was not finite.
+    machine : dict
+        The processor and the versions that the run was made with.
     """
 
     problem: str
@@ -50,6 +53,7 @@ class RunCurve:
     seconds: np.ndarray
     losses: np.ndarray
     evaluations: tuple[tuple[int, float, float], ...]
+    machine: dict[str, Any] = field(default_factory=dict)
 
     @property
     def final(self) -> float:
@@ -78,6 +82,7 @@ def curve_of(each: Task, record: kfgn.RunRecord) -> RunCurve:
         record.updates["seconds"],
         record.updates["loss"],
         evaluations,
+        {name: record.header["machine"].get(name) for name in ("processor", "cpus", "versions")},
     )
 
 
@@ -93,7 +98,27 @@ def write_curves(curves: Sequence[RunCurve], folder: Path) -> list[Path]:
     The same curves give the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / CURVES
+    machines: list[dict[str, Any]] = []
+    for curve in curves:
+        if curve.machine not in machines:
+            machines.append(curve.machine)
+    runs = [
+        {
+            "problem": curve.problem,
+            "setting": curve.setting,
+            "seed": curve.seed,
+            "rule": curve.rule,
+            "floor": curve.floor,
+            "evaluations": [list(e) for e in curve.evaluations],
+            "machine": machines.index(curve.machine),
+        }
+        for curve in curves
+    ]
+    described = write_json(folder / RUNS, {"runs": runs, "machines": machines})
+    return [_write_losses(curves, folder / CURVES), described]
+
+
+def _write_losses(curves: Sequence[RunCurve], path: Path) -> Path:
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
@@ -104,23 +129,13 @@ def write_curves(curves: Sequence[RunCurve], folder: Path) -> list[Path]:
         for index, curve in enumerate(curves):
             for k, (seconds, loss) in enumerate(zip(curve.seconds, curve.losses, strict=True), 1):
                 rows.writerow([index, k, f"{seconds:.{DIGITS}g}", f"{loss:.{DIGITS}g}"])
-    runs = [
-        {
-            "problem": curve.problem,
-            "setting": curve.setting,
-            "seed": curve.seed,
-            "rule": curve.rule,
-            "floor": curve.floor,
-            "evaluations": [list(e) for e in curve.evaluations],
-        }
-        for curve in curves
-    ]
-    return [path, write_json(folder / RUNS, {"runs": runs, "machine": kfgn.machine_record()})]
+    return path
 
 
 def read_curves(folder: Path) -> list[RunCurve]:
     """Read what :func:`write_curves` wrote."""
-    runs = json.loads((folder / RUNS).read_text(encoding="utf-8"))["runs"]
+    kept = json.loads((folder / RUNS).read_text(encoding="utf-8"))
+    runs = kept["runs"]
     columns: list[list[tuple[float, float]]] = [[] for _ in runs]
     with gzip.open(folder / CURVES, "rt", encoding="utf-8", newline="") as text:
         for row in csv.DictReader(text):
@@ -137,6 +152,7 @@ def read_curves(folder: Path) -> list[RunCurve]:
                 (int(k), s, math.nan if loss is None else loss)
                 for k, s, loss in run["evaluations"]
             ),
+            kept["machines"][run["machine"]],
         )
         for run, column in zip(runs, columns, strict=True)
     ]

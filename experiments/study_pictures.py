@@ -95,7 +95,7 @@ def draw_panels(
     Path
         ``path``.
     """
-    figure = Figure(figsize=(max(8.0, 3.9 * len(problems) + 0.6), 6.6), layout="constrained")
+    figure = Figure(figsize=(max(9.0, 3.9 * len(problems) + 0.6), 6.6), layout="constrained")
     panels = figure.subplots(2, len(problems), squeeze=False)
     labels = {}
     for column, (name, curves) in enumerate(problems.items()):
@@ -109,7 +109,9 @@ def draw_panels(
             axes.grid(alpha=0.3, which="both")
     above = any(curves[0].floor > 0 for curves in problems.values() if curves)
     figure.supylabel("batch loss" + (" above the least possible" if above else ""))
-    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=4)
+    figure.legend(
+        labels.values(), labels.keys(), loc="outside lower center", ncols=4, fontsize="small"
+    )
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

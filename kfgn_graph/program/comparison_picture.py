@@ -65,7 +65,7 @@ def draw_comparison(
     bound = f" above {floor:.4g}, the least possible" if floor else ""
     by_seconds.set_ylabel(f"batch loss{bound}")
     lines, labels = by_updates.get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=4)
+    figure.legend(lines, labels, loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, dpi=130)
 
 

@@ -173,7 +173,7 @@ def test_a_point_is_the_mean_of_the_ten_updates_before_it() -> None:
 
 def test_kept_curves_are_read_back_and_drawn(tmp_path: Path) -> None:
     curves = [
-        curve([9.0, 5.0, 4.0]),
+        curve([9.0, 5.0, 4.0], machine={"processor": "one"}),
         curve([9.0, np.nan], "adam-1"),
         curve([9.0, 2.0], "kfra-paper-batch", rule=""),
         curve([9.0, 1.0], "kfac-paper-average", rule=""),
@@ -185,6 +185,7 @@ def test_kept_curves_are_read_back_and_drawn(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept.losses, read.losses)
         np.testing.assert_array_equal(kept.seconds, read.seconds)
         assert kept.final == read.final
+        assert kept.machine == read.machine
     assert [line.label for line in lines(again, "paper")] == ["KFRA", "KFAC, moving average"]
     written = write_report(again, lines, tmp_path, Console(quiet=True))
     assert (tmp_path / "curves.csv.gz").read_bytes() == packed
