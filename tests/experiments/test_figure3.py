@@ -95,6 +95,7 @@ def test_the_loss_of_an_odd_digit_is_a_multiple_of_the_rounding_unit(
         assert abs(odd - np.log1p(np.exp(-logit))) < 3 * unit
 
 
+@pytest.mark.thorough
 def test_runs_are_those_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tiny_mixture.py").write_text(GRAPH)
     monkeypatch.setattr("experiments.studies.ROOT", tmp_path)
