@@ -9,13 +9,13 @@ to the package.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import sqrt
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 import kfgn_graph as kfgn
 from experiments.backends import Backend
+from experiments.recipes import paper_arguments, paper_tables
 
 Rule = Literal["sgd", "momentum", "nesterov", "adam"]
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
@@ -24,31 +24,6 @@ GRID_RATES = tuple(2.0**-power for power in range(6, 14))
 """The paper's grid of learning rates, largest first."""
 GRID_PERIODS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The paper's grid of halving periods, as shares of a run's updates; 1 keeps the rate constant."""
-PAPER_L2 = 1e-5
-"""eta of Martens and Grosse, which the paper follows, for MNIST and CURVES."""
-PAPER_DAMPING: Mapping[str, Any] = {
-    "initial": 150.0,
-    "every": 5,
-    "minimum_ratio": 0.0,
-    "minimum": 1e-8,
-    "gamma": "search",
-    "gamma_every": 20,
-    "gamma_minimum": sqrt(PAPER_L2),
-    "gamma_maximum": 1.0,
-}
-"""lambda and gamma of Martens and Grosse. The lower bound of lambda, which float32 needs, is that
-of later implementations; the bounds of gamma are those of their code. Without an upper bound the
-search raises gamma while the loss is on its first plateau, and the updates become gradient
-descent."""
-PAPER_STEP: Mapping[str, Any] = {
-    "momentum": False,
-    "groups": 1,
-    "examples": None,
-    "reject_below": None,
-}
-"""One step length for all layers, from the whole batch; every update is accepted."""
-PAPER_SCHEDULE: Mapping[str, Any] = {"factors_every": 1, "refresh_every": 1}
-"""Factors and inverses of every batch."""
 
 
 class Step:
@@ -148,8 +123,8 @@ class GaussNewton:
     average : bool
         Whether to keep averaged iterates and to evaluate them as well as the parameters.
     recipe : {"defaults", "paper"}
-        Where None leaves a setting to: the package, or the paper's own recipe, ``PAPER_DAMPING``,
-        ``PAPER_STEP``, ``PAPER_SCHEDULE`` and ``PAPER_L2``.
+        Where None leaves a setting to: the package, or the paper's own recipe, which
+        ``experiments.recipes`` states.
     """
 
     method: Literal["kfra", "kflr", "kfac", "hessianfree"] = "kfra"
@@ -201,14 +176,7 @@ class GaussNewton:
     def _chosen(self) -> dict[str, Any]:
         """Return the arguments that are not left to the package."""
         damping = None if self.damping is None else kfgn.ConstantDamping(self.damping)
-        recipe: dict[str, Any] = {}
-        if self.recipe == "paper":
-            recipe = {
-                "damping": kfgn.LevenbergMarquardt(**PAPER_DAMPING),
-                "step": kfgn.Rescaling(**PAPER_STEP),
-                "l2": PAPER_L2,
-                **PAPER_SCHEDULE,
-            }
+        recipe = paper_arguments() if self.recipe == "paper" else {}
         arguments = {
             "damping": damping,
             "step": self.step,
@@ -222,26 +190,20 @@ class GaussNewton:
 
     def spec(self) -> dict[str, Any]:
         """Return the tables ``method``, ``damping``, ``step``, ``schedule`` and ``l2``."""
-        paper = self.recipe == "paper"
-        tables: dict[str, Any] = {"method": {"name": self.method}}
+        tables = paper_tables() if self.recipe == "paper" else {"schedule": {}, "l2": 0.0}
+        tables["method"] = {"name": self.method}
         if self.damping is not None:
             tables["damping"] = {"rule": "constant", "value": self.damping}
-        elif paper:
-            tables["damping"] = dict(PAPER_DAMPING)
         if self.step is not None:
             tables["step"] = {"length": self.step}
-        elif paper:
-            step = {"momentum": PAPER_STEP["momentum"], "groups": PAPER_STEP["groups"]}
-            tables["step"] = {**step, "examples": 0, "reject": False}
         schedule = {
             "curvature_decay": self.curvature_decay,
             "factors_every": self.factors_every,
             "refresh_every": self.refresh_every,
             "average_iterates": self.average or None,
         }
-        chosen = {name: value for name, value in schedule.items() if value is not None}
-        tables["schedule"] = {**(PAPER_SCHEDULE if paper else {}), **chosen}
-        return {**tables, "l2": PAPER_L2 if paper else 0.0}
+        tables["schedule"] |= {name: v for name, v in schedule.items() if v is not None}
+        return tables
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.program.runs import RunRecord
 
 FORMATS = (".png", ".svg", ".pdf")
+COLOURS = 10
+"""Number of Matplotlib's colours, after which lines take another style."""
+STYLES = ("-", "--", ":", "-.")
 
 
 def draw_comparison(
@@ -52,18 +55,18 @@ def draw_comparison(
     floor = floors.pop() if len(floors) == 1 else 0.0
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     by_seconds, by_updates = figure.subplots(1, 2, sharey=True)
-    for record, name in drawn:
+    for index, (record, name) in enumerate(drawn):
+        style = STYLES[index // COLOURS % len(STYLES)]
         losses = sliding_mean(record.updates["loss"], window) - floor
         for axes, at in (
             (by_seconds, record.updates["seconds"]),
             (by_updates, record.updates["update"]),
         ):
-            axes.plot(at, losses, linewidth=1.3, label=name)
+            axes.plot(at, losses, linestyle=style, linewidth=1.3, label=name)
     for axes, unit in ((by_seconds, "seconds of updates"), (by_updates, "updates")):
         axes.set(xlabel=unit, xscale="log", yscale="log")
         axes.grid(alpha=0.3, which="both")
-    bound = f" above {floor:.4g}, the least possible" if floor else ""
-    by_seconds.set_ylabel(f"batch loss{bound}")
+    by_seconds.set_ylabel(f"batch loss above {floor:.4g}" if floor else "batch loss")
     lines, labels = by_updates.get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, dpi=130)
