@@ -15,6 +15,7 @@ import numpy as np
 
 import kfgn_graph as kfgn
 from experiments.backends import Backend
+from experiments.recipes import paper_arguments, paper_tables
 
 Rule = Literal["sgd", "momentum", "nesterov", "adam"]
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
@@ -94,6 +95,9 @@ class Optimiser(Protocol):
     def settings(self) -> str:
         """Short description of the settings, for a table."""
 
+    def spec(self) -> dict[str, Any]:
+        """Return the tables of a spec that set the method, as ``kfgn train`` reads them."""
+
     def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Build the step; a backend that compiles late does so at the step's first call."""
 
@@ -118,6 +122,9 @@ class GaussNewton:
         Number of updates between refreshes of the inverses.
     average : bool
         Whether to keep averaged iterates and to evaluate them as well as the parameters.
+    recipe : {"defaults", "paper"}
+        Where None leaves a setting to: the package, or the paper's own recipe, which
+        ``experiments.recipes`` states.
     """
 
     method: Literal["kfra", "kflr", "kfac", "hessianfree"] = "kfra"
@@ -127,6 +134,7 @@ class GaussNewton:
     factors_every: int | None = None
     refresh_every: int | None = None
     average: bool = False
+    recipe: Literal["defaults", "paper"] = "defaults"
 
     @property
     def name(self) -> str:
@@ -139,7 +147,9 @@ class GaussNewton:
         chosen = [
             f"{word} {value:g}" for word, value in self._named().items() if value is not None
         ]
-        return ", ".join([*chosen, *(["averaged"] if self.average else [])]) or "defaults"
+        first = ["the paper's recipe"] if self.recipe == "paper" else []
+        last = ["averaged"] if self.average else []
+        return ", ".join([*first, *chosen, *last]) or "defaults"
 
     def _named(self) -> dict[str, float | None]:
         return {
@@ -164,8 +174,9 @@ class GaussNewton:
         return GaussNewtonStep(update, self.average)
 
     def _chosen(self) -> dict[str, Any]:
-        """Return the arguments that are not None."""
+        """Return the arguments that are not left to the package."""
         damping = None if self.damping is None else kfgn.ConstantDamping(self.damping)
+        recipe = paper_arguments() if self.recipe == "paper" else {}
         arguments = {
             "damping": damping,
             "step": self.step,
@@ -174,7 +185,25 @@ class GaussNewton:
             "refresh_every": self.refresh_every,
             "average_iterates": self.average or None,
         }
-        return {name: value for name, value in arguments.items() if value is not None}
+        chosen = {name: value for name, value in arguments.items() if value is not None}
+        return recipe | chosen
+
+    def spec(self) -> dict[str, Any]:
+        """Return the tables ``method``, ``damping``, ``step``, ``schedule`` and ``l2``."""
+        tables = paper_tables() if self.recipe == "paper" else {"schedule": {}, "l2": 0.0}
+        tables["method"] = {"name": self.method}
+        if self.damping is not None:
+            tables["damping"] = {"rule": "constant", "value": self.damping}
+        if self.step is not None:
+            tables["step"] = {"length": self.step}
+        schedule = {
+            "curvature_decay": self.curvature_decay,
+            "factors_every": self.factors_every,
+            "refresh_every": self.refresh_every,
+            "average_iterates": self.average or None,
+        }
+        tables["schedule"] |= {name: v for name, v in schedule.items() if v is not None}
+        return tables
 
 
 @dataclass(frozen=True)
@@ -230,6 +259,13 @@ class FirstOrder:
         if self.period == 1 or self.updates is None:
             return None
         return max(1, round(self.period * self.updates))
+
+    def spec(self) -> dict[str, Any]:
+        """Return the table ``method``."""
+        method: dict[str, Any] = {"name": self.rule, "rate": self.rate}
+        if self.halve_every is not None:
+            method["halve_every"] = self.halve_every
+        return {"method": method}
 
     def compile(self, network: kfgn.Network, backend: Backend = "auto", seed: int = 0) -> Step:
         """Compile the update; ``seed`` is not used, nothing is drawn."""

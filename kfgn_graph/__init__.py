@@ -47,8 +47,10 @@ from kfgn_graph.update.update import Update
 if TYPE_CHECKING:
     from kfgn_graph.program.catalogue import load_data
     from kfgn_graph.program.checkpoints import assign_parameters, load_parameters
+    from kfgn_graph.program.comparison_picture import sliding_mean
     from kfgn_graph.program.datasets.dataset import Dataset
     from kfgn_graph.program.datasets.files import DataCorrupt, DataNotFound
+    from kfgn_graph.program.launching import resume_run, train_run
     from kfgn_graph.program.machine import machine_record
     from kfgn_graph.program.networks import Network, perceptron
     from kfgn_graph.program.rules import compile_first_order
@@ -108,7 +110,10 @@ __all__ = [
     "register_example_axes",
     "register_local_jacobian",
     "register_loss_head",
+    "resume_run",
+    "sliding_mean",
     "trace_layers",
+    "train_run",
 ]
 
 
@@ -128,6 +133,9 @@ _PROGRAM = {
     "machine_record": "machine",
     "perceptron": "networks",
     "read_run": "runs",
+    "resume_run": "launching",
+    "sliding_mean": "comparison_picture",
+    "train_run": "launching",
 }
 
 

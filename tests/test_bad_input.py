@@ -127,6 +127,8 @@ def test_a_damping_that_is_not_allowed(value: float) -> None:
         (lambda: kfgn.LevenbergMarquardt(failure_factor=1.0), "failure_factor"),
         (lambda: kfgn.LevenbergMarquardt(gamma="greedy"), "gamma"),
         (lambda: kfgn.LevenbergMarquardt(gamma_every=0), "gamma_every"),
+        (lambda: kfgn.LevenbergMarquardt(gamma_minimum=-1.0), "gamma_minimum"),
+        (lambda: kfgn.ConstantDamping(gamma_minimum=2.0, gamma_maximum=1.0), "gamma_maximum"),
         (lambda: kfgn.Rescaling(groups=0), "groups"),
         (lambda: kfgn.Rescaling(groups=1.5), "groups"),
         (lambda: kfgn.Rescaling(watch=0), "watch"),
@@ -135,7 +137,7 @@ def test_a_damping_that_is_not_allowed(value: float) -> None:
         (lambda: kfgn.HessianFree(tolerance=0.0), "tolerance"),
         (lambda: kfgn.HessianFree(start_decay=1.5), "start_decay"),
     ],
-    ids=[f"rule{i}" for i in range(18)],
+    ids=[f"rule{i}" for i in range(20)],
 )
 def test_a_rule_that_is_not_allowed(rule, named: str) -> None:
     with pytest.raises(kfgn.SpecError, match=named):
@@ -172,6 +174,15 @@ def test_a_search_for_gamma_that_comes_seldom_has_finite_candidates() -> None:
     rule = kfgn.LevenbergMarquardt(gamma="search", gamma_every=100_000)
     low, middle, high = rule.gamma_candidates(pt.constant(np.float32(0.1))).eval()
     assert 0 < low < middle < high < 10
+
+
+def test_the_candidates_of_a_search_for_gamma_stay_in_the_bounds() -> None:
+    rule = kfgn.ConstantDamping(gamma="search", gamma_minimum=0.3, gamma_maximum=0.4)
+    omega = np.sqrt(19 / 20) ** 20
+    for gamma in (0.1, 0.35, 2.0):
+        found = rule.gamma_candidates(pt.constant(np.float64(gamma))).eval()
+        wanted = np.clip([omega * gamma, gamma, gamma / omega], 0.3, 0.4)
+        np.testing.assert_allclose(found, wanted, rtol=1e-14)
 
 
 @pytest.mark.parametrize("samples", [0, -3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -109,6 +110,7 @@ def _second_order(task: Task) -> Step:
         task.loss,
         list(task.parameters),
         list(task.inputs),
+        output=task.output,
         method=_curvature(spec),
         damping=_damping(spec.damping),
         step=_step(spec.step),
@@ -128,31 +130,40 @@ def _curvature(spec: GraphSpec) -> kfgn.KFRA | kfgn.KFLR | kfgn.KFAC | kfgn.Hess
 
 
 def _damping(damping: DampingSpec) -> kfgn.ConstantDamping | kfgn.LevenbergMarquardt:
-    gamma = damping.gamma
+    search: dict[str, Any] = {
+        "gamma": damping.gamma,
+        "gamma_every": damping.gamma_every,
+        "gamma_minimum": damping.gamma_minimum,
+        "gamma_maximum": np.inf if damping.gamma_maximum is None else damping.gamma_maximum,
+    }
     if damping.rule == "constant":
-        return kfgn.ConstantDamping(damping.value, gamma=gamma, gamma_every=damping.gamma_every)
+        return kfgn.ConstantDamping(damping.value, **search)
     return kfgn.LevenbergMarquardt(
         initial=damping.initial,
         every=damping.every,
-        gamma=gamma,
-        gamma_every=damping.gamma_every,
+        minimum_ratio=damping.minimum_ratio,
+        minimum=damping.minimum,
+        **search,
     )
 
 
 def _step(step: StepSpec) -> float | kfgn.Rescaling:
     if step.length is not None:
         return step.length
+    kept = {} if step.reject else {"reject_below": None}
     return kfgn.Rescaling(
-        momentum=step.momentum, groups=step.groups, examples=step.examples or None
+        momentum=step.momentum, groups=step.groups, examples=step.examples or None, **kept
     )
 
 
 def _users(spec: GraphSpec, folder: Path) -> Task:
-    loss, parameters, inputs = load_graph(str(spec.graph), folder)
+    loss, parameters, inputs, output = load_graph(str(spec.graph), folder, spec.seed)
     source = load_source(spec.data, folder, [variable.name for variable in inputs])
     arrays = fitted(source.arrays, inputs)
     scalings = source.scalings[: len(arrays)]
-    return Task(spec, loss, parameters, inputs, None, arrays, 0.0, source.origin, scalings)
+    return Task(
+        spec, loss, parameters, inputs, None, arrays, 0.0, source.origin, scalings, output=output
+    )
 
 
 def _built(spec: GraphSpec, folder: Path) -> Task:

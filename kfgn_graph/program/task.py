@@ -40,6 +40,9 @@ class Task:
         was not.
     note : str or None
         Something about the data that the user should know.
+    output : variable or None
+        The variable at which the loss is split from the network, where a user's function returns
+        it; None if it is found.
     """
 
     spec: GraphSpec
@@ -52,3 +55,4 @@ class Task:
     source: str
     scalings: tuple[Scaling | None, ...] = ()
     note: str | None = None
+    output: TensorVariable | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +19,20 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.program.representing import column_text, first_lost
 from kfgn_graph.program.spec.complaints import did_you_mean
 
-Graph = tuple[TensorVariable, tuple[SharedVariable, ...], tuple[TensorVariable, ...]]
+Graph = tuple[
+    TensorVariable,
+    tuple[SharedVariable, ...],
+    tuple[TensorVariable, ...],
+    TensorVariable | None,
+]
+SEED = "seed"
 
 
 class _Refused(SpecError):
     """What the user's function returned is not a graph."""
 
 
-def load_graph(place: str, folder: Path) -> Graph:
+def load_graph(place: str, folder: Path, seed: int = 0) -> Graph:
     """Call the user's function and check the graph that it returns.
 
     Parameters
@@ -34,12 +41,16 @@ def load_graph(place: str, folder: Path) -> Graph:
         ``package.module:function``.
     folder : Path
         The spec's folder, which is searched for the module first.
+    seed : int
+        Argument of the function, if it has a parameter named ``seed``.
 
     Returns
     -------
     loss : scalar variable
     parameters : tuple of shared variables
     inputs : tuple of variables
+    output : variable or None
+        The variable at which the loss is split from the network, if the function returns it.
 
     Raises
     ------
@@ -49,7 +60,7 @@ def load_graph(place: str, folder: Path) -> Graph:
     function = _function(place, folder)
     try:
         with importable(folder):
-            returned = function()
+            returned = function(seed=seed) if _takes_seed(function) else function()
             return _checked(place, returned)
     except (KeyboardInterrupt, _Refused):
         raise
@@ -81,7 +92,7 @@ def importable(folder: Path) -> Iterator[None]:
             os.chdir(here)
 
 
-def _function(place: str, folder: Path) -> Callable[[], Any]:
+def _function(place: str, folder: Path) -> Callable[..., Any]:
     module_name, _, name = place.partition(":")
     try:
         with importable(folder):
@@ -105,20 +116,30 @@ def _function(place: str, folder: Path) -> Callable[[], Any]:
     return function
 
 
+def _takes_seed(function: Callable[..., Any]) -> bool:
+    try:
+        return SEED in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function of C without a signature
+        return False
+
+
 def _checked(place: str, returned: object) -> Graph:
-    if not isinstance(returned, tuple | list) or len(returned) != 3:
+    if not isinstance(returned, tuple | list) or len(returned) not in (3, 4):
         raise _Refused(
             f"graph: {place} returned a {type(returned).__name__}; it must return a tuple of "
-            "three: loss, parameters, inputs."
+            "three: loss, parameters, inputs; or of four, with the output."
         )
-    loss, parameters, inputs = returned
+    loss, parameters, inputs = returned[:3]
+    output = returned[3] if len(returned) == 4 else None
     if not isinstance(loss, TensorVariable) or loss.ndim != 0:
         raise _Refused(
             f"graph: the loss of {place} is {_shown(loss)}; it must be a scalar variable."
         )
     _check_list(place, "parameters", parameters, SharedVariable)
     _check_list(place, "inputs", inputs, TensorVariable)
-    return loss, tuple(parameters), tuple(inputs)
+    if output is not None and not isinstance(output, TensorVariable):
+        raise _Refused(f"graph: the output of {place} is {_shown(output)}; it must be a variable.")
+    return loss, tuple(parameters), tuple(inputs), output
 
 
 def _check_list(place: str, what: str, found: object, kind: type) -> None:

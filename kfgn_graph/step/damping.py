@@ -33,15 +33,25 @@ class GammaRule:
     gamma_every : int
         :math:`T_2`, the period of the search in updates. For a period over 100,
         :math:`\omega_2` is that of 100.
+    gamma_minimum, gamma_maximum : float
+        Bounds of the three candidates. A :math:`\gamma` that starts outside them stays until the
+        first search.
     """
 
     gamma: Literal["tied", "search"] = "tied"
     gamma_every: int = 20
+    gamma_minimum: float = 0.0
+    gamma_maximum: float = np.inf
 
     def __post_init__(self) -> None:
         if self.gamma not in ("tied", "search"):
             raise SpecError(f"gamma={self.gamma!r} is not 'tied' or 'search'.")
         positive_count("gamma_every", self.gamma_every)
+        if not 0 <= self.gamma_minimum < self.gamma_maximum:
+            raise SpecError(
+                f"gamma_minimum={self.gamma_minimum} must be at least 0 and below "
+                f"gamma_maximum={self.gamma_maximum}."
+            )
 
     @property
     def searched(self) -> bool:
@@ -49,9 +59,15 @@ class GammaRule:
         return self.gamma == "search"
 
     def gamma_candidates(self, gamma: TensorVariable) -> TensorVariable:
-        r"""Return :math:`(\omega_2\gamma, \gamma, \gamma/\omega_2)`, of shape (3,)."""
+        r"""Return :math:`(\omega_2\gamma, \gamma, \gamma/\omega_2)`, bounded, of shape (3,)."""
         omega = np.sqrt(19 / 20) ** min(self.gamma_every, 100)
-        return gamma * pt.constant(np.asarray([omega, 1, 1 / omega], gamma.type.dtype))
+        dtype = gamma.type.dtype
+        found = gamma * pt.constant(np.asarray([omega, 1, 1 / omega], dtype))
+        if self.gamma_minimum > 0:
+            found = pt.maximum(found, np.asarray(self.gamma_minimum, dtype))
+        if np.isfinite(self.gamma_maximum):
+            found = pt.minimum(found, np.asarray(self.gamma_maximum, dtype))
+        return found
 
 
 class Damping(GammaRule, ABC):
@@ -124,7 +140,7 @@ class ConstantDamping(Damping):
     ----------
     damping : float
         lambda, in units of the loss's curvature.
-    gamma, gamma_every
+    gamma, gamma_every, gamma_minimum, gamma_maximum
         See :class:`GammaRule`.
     """
 
@@ -173,7 +189,7 @@ class LevenbergMarquardt(Damping):
         whose loss, gradient or curvature is not finite, which says nothing of the model, it grows
         once, however many such batches follow each other, and the next finite batch begins from
         its value before them.
-    gamma, gamma_every
+    gamma, gamma_every, gamma_minimum, gamma_maximum
         See :class:`GammaRule`.
     """
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.tensor import TensorLike
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.gauss_newton import GaussNewton
 from kfgn_graph.linalg.matrices import shifted_inverse
-from kfgn_graph.linalg.vectors import Scalars, Values, dot, inner
+from kfgn_graph.linalg.vectors import Scalars, Values, dot, inner, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +35,14 @@ class QuadraticModel:
     curvatures: list[list[TensorVariable]]
 
     def change(self, coefficients: Sequence[TensorVariable]) -> TensorVariable:
-        """Return M(delta) - M(0) of the directions times coefficients.
-
-        The products are those of vectors, which PyTensor does not reorder: a slope times the
-        numerator of a coefficient, which is a quotient, would over- or underflow long before the
-        loss does.
-        """
-        c = pt.stack(list(coefficients))
-        half = np.asarray(0.5, c.type.dtype)
-        return pt.stack(self.slopes) @ c + half * (c @ (_matrix(self.curvatures) @ c))
+        """Return M(delta) - M(0) of the directions times coefficients."""
+        linear = [b * c for b, c in zip(self.slopes, coefficients, strict=True)]
+        square = [
+            k * c * d
+            for row, c in zip(self.curvatures, coefficients, strict=True)
+            for k, d in zip(row, coefficients, strict=True)
+        ]
+        return total(linear) + total(square) / np.asarray(2, linear[0].type.dtype)
 
     def minimiser(self) -> list[TensorVariable]:
         """Return the coefficients of the lowest point, 0 for a direction that is zero.
@@ -67,8 +65,13 @@ class QuadraticModel:
             [one if i == j else k / lengths[i] / lengths[j] for j, k in enumerate(row)]
             for i, row in enumerate(self.curvatures)
         ]
-        scaled = shifted_inverse(_matrix(cosines), pt.constant(ridge)) @ -pt.stack(slopes)
-        return [scaled[i] / lengths[i] for i in range(n)]
+        scaled = shifted_inverse(
+            pt.stack([pt.stack(row) for row in cosines]), pt.constant(ridge)
+        ) @ -pt.stack(slopes)
+        # PyTensor multiplies by the numerator of a quotient first, which would leave the range of
+        # the dtype long before the loss does. It moves no factor past a clip.
+        greatest = np.asarray(np.finfo(dtype).max, dtype)
+        return [pt.clip(scaled[i] / lengths[i], -greatest, greatest) for i in range(n)]
 
     def minimiser_with_momentum(self) -> list[TensorVariable]:
         """Return the coefficients of the lowest point whose last one lies within 0 and 1."""
@@ -107,7 +110,3 @@ def quadratic_model(
     }
     rows = [[upper[min(i, j), max(i, j)] for j in range(n)] for i in range(n)]
     return QuadraticModel([inner(gradient, d) for d in directions], rows)
-
-
-def _matrix(rows: Sequence[Sequence[TensorLike]]) -> TensorVariable:
-    return pt.stack([pt.stack(list(row)) for row in rows])

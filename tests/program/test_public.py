@@ -1,6 +1,7 @@
 """The public names of the program: what each returns, and what it says of bad arguments."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -268,3 +269,32 @@ def test_the_machine_s_record_is_json_and_names_what_computes() -> None:
     found = kfgn.machine_record()
     assert json.loads(json.dumps(found)) == found
     assert found["versions"]["kfgn_graph"] == kfgn.__version__
+
+
+def test_a_run_from_python_is_that_of_the_program(trained: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+    seen: list[int] = []
+    run = kfgn.train_run(
+        small_spec(),
+        tmp_path / "runs",
+        folder=tmp_path,
+        on_update=lambda k, s, loss: seen.append(k),
+    )
+    there = kfgn.read_run(trained)
+    assert seen == list(range(1, 13))
+    np.testing.assert_array_equal(run.updates["loss"], there.updates["loss"])
+    assert run.evaluations[-1]["loss"] == there.evaluations[-1]["loss"]
+
+
+def test_an_interrupted_run_raises_and_is_resumed(trained: Path, tmp_path: Path) -> None:
+    write_data(tmp_path)
+
+    def interrupt(update: int, seconds: float, loss: float) -> None:
+        if update == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        kfgn.train_run(small_spec(), tmp_path, folder=tmp_path, on_update=interrupt)
+    assert len(kfgn.read_run(tmp_path / "small-1").updates["loss"]) == 6
+    run = kfgn.resume_run(tmp_path / "small-1")
+    np.testing.assert_array_equal(run.updates["loss"], kfgn.read_run(trained).updates["loss"])

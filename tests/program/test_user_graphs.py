@@ -18,6 +18,13 @@ def good():
     W = pytensor.shared(np.ones((2, 1)), name="W")
     return ((x @ W) ** 2).mean(), [W], [x]
 
+def seeded(seed):
+    loss, parameters, inputs = good()
+    parameters[0].set_value(np.full((2, 1), seed))
+    return loss, parameters, inputs, loss.owner.inputs[0]
+def no_output():
+    return (*good(), "output")
+
 def raises(): raise ValueError("mine")
 def leaves(): import sys; sys.exit(0)
 def two(): return 1, 2
@@ -54,15 +61,24 @@ def module(tmp_path, request):
 
 def test_a_function_of_the_spec_s_folder_is_called(module):
     folder, name = module
-    loss, parameters, inputs = load_graph(f"{name}:good", folder)
+    loss, parameters, inputs, output = load_graph(f"{name}:good", folder)
+    assert output is None
     assert loss.ndim == 0
     assert [p.name for p in parameters] == ["W"]
     assert [v.name for v in inputs] == ["x"]
 
 
+def test_a_function_may_take_the_seed_and_return_the_output(module):
+    folder, name = module
+    loss, parameters, _, output = load_graph(f"{name}:seeded", folder, 7)
+    assert parameters[0].get_value().tolist() == [[7], [7]]
+    assert output is loss.owner.inputs[0]
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
+        ("no_output", "the output of"),
         ("raises", "raised ValueError: mine"),
         ("leaves", "raised SystemExit: 0"),
         ("exits", "raised GeneratorExit."),

@@ -51,6 +51,7 @@ class Recipe:
     damping_decay: float = 19 / 20
     failure_factor: float = 4.0
     gamma_every: int | None = None
+    gamma_bounds: tuple[float, float] = (0.0, np.inf)
 
 
 class Report(NamedTuple):
@@ -249,7 +250,8 @@ class AdaptiveTrainer:
         self.gamma = self.gamma or tied
         if self.updates % every == 0:
             omega = np.sqrt(19 / 20) ** every
-            candidates = [omega * self.gamma, self.gamma, self.gamma / omega]
+            tried = [omega * self.gamma, self.gamma, self.gamma / omega]
+            candidates = [float(np.clip(g, *self.recipe.gamma_bounds)) for g in tried]
             changes = [
                 self._minimise(self._proposal(gradient, self._invert(g)), gradient, shifted).change
                 for g in candidates

@@ -22,6 +22,9 @@ RECIPES = {
     "rejecting": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9),
     "watched": Recipe(groups=3, l2=1e-3, first_damping=0.3, reject_below=0.9, watch=4),
     "searched": Recipe(gamma_every=10, refresh_every=4, l2=1e-3, decay=0.9, reject_below=None),
+    "bounded_search": Recipe(
+        l2=1e-3, gamma_every=10, gamma_bounds=(0.5, 0.6), reject_below=None, decay=0.9
+    ),
     "one_length": Recipe(groups=1, momentum=False, first_damping=0.5, least_ratio=1.5),
     "one_length_with_momentum": Recipe(groups=1, l2=0.02, first_damping=0.3, damping_every=3),
     "lengths_without_momentum": Recipe(groups=5, momentum=False, gamma_every=20, first_ratio=1.0),
@@ -34,7 +37,8 @@ RECIPES = {
 
 def compiled(problem: Problem, recipe: Recipe, method: str, backend: str) -> kfgn.Update:
     """Compile the update that a recipe describes."""
-    gamma = {"gamma": "search", "gamma_every": recipe.gamma_every} if recipe.gamma_every else {}
+    low, high = recipe.gamma_bounds
+    gamma = {"gamma_every": recipe.gamma_every, "gamma_minimum": low, "gamma_maximum": high}
     return kfgn.compile_update(
         problem.loss,
         problem.params,
@@ -46,7 +50,7 @@ def compiled(problem: Problem, recipe: Recipe, method: str, backend: str) -> kfg
             minimum_ratio=recipe.least_ratio,
             every=recipe.damping_every,
             decay=recipe.damping_decay,
-            **gamma,
+            **({"gamma": "search", **gamma} if recipe.gamma_every else {}),
         ),
         step=kfgn.Rescaling(
             momentum=recipe.momentum,
@@ -114,6 +118,7 @@ def assert_reported(stats: kfgn.UpdateStats, wanted: Report) -> None:
     [
         ("tied", "KFRA", "half_rows", "jax"),
         ("searched", "KFLR", "bernoulli", "jax"),
+        slow("bounded_search", "KFRA", "bernoulli", "c"),
         thorough("one_length", "KFRA", "labels", "jax"),
         slow("lengths_without_momentum", "KFLR", "half_rows", "jax"),
         ("rejecting", "KFRA", "bernoulli", "jax"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
 from kfgn_graph.program.cli.common import AsJson, RunArguments, console, escape, print_json, told
@@ -16,14 +18,32 @@ from kfgn_graph.program.comparison import (
     setting_text,
     summarise,
 )
+from kfgn_graph.program.comparison_picture import draw_comparison
 from kfgn_graph.program.runs import read_run
+
+Picture = Annotated[
+    Path | None,
+    typer.Option(
+        "--picture",
+        metavar="FILE",
+        help="Draw the loss against seconds and updates to a .png, .svg or .pdf file.",
+    ),
+]
+Window = Annotated[
+    int,
+    typer.Option("--window", min=1, help="For --picture: the updates that a point averages."),
+]
 
 
 @told
-def compare(runs: RunArguments, as_json: AsJson = False) -> None:
+def compare(
+    runs: RunArguments, picture: Picture = None, window: Window = 10, as_json: AsJson = False
+) -> None:
     """Compare the losses and times of runs, and list the settings that differ."""
     records = [read_run(path) for path in runs]
     names = labels(runs)
+    if picture is not None:
+        draw_comparison(records, names, picture, window)
     found = [summarise(record, name) for record, name in zip(records, names, strict=True)]
     alike, differing = comparable(records), differences(records)
     if as_json:

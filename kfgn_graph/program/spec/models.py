@@ -147,20 +147,33 @@ class DampingSpec(Section):
     curvature."""
     every: Period = 5
     """For ``levenberg-marquardt``: number of updates between adaptations, T1."""
+    minimum_ratio: NotNegative = 1e-4
+    """For ``levenberg-marquardt``: lower bound of lambda, relative to the mean eigenvalue of the
+    curvature."""
+    minimum: NotNegative = 0.0
+    """For ``levenberg-marquardt``: lower bound of lambda."""
     gamma: Literal["tied", "search"] = "tied"
     """How gamma is chosen: ``tied`` sets sqrt(lambda + eta); ``search`` takes the best of three
     values every ``gamma_every`` updates."""
     gamma_every: Period = 20
     """For ``search``: number of updates between searches, T2."""
+    gamma_minimum: NotNegative = 0.0
+    """For ``search``: lower bound of the values that are tried."""
+    gamma_maximum: Positive | None = None
+    """For ``search``: upper bound of the values that are tried; none by default."""
 
     @model_validator(mode="after")
     def _of_use(self) -> DampingSpec:
         if self.rule == "constant":
-            self.without_effect('with rule = "constant"', "initial", "every")
+            adaptive = ("initial", "every", "minimum_ratio", "minimum")
+            self.without_effect('with rule = "constant"', *adaptive)
         else:
             self.without_effect(f'with rule = "{self.rule}"', "value")
         if self.gamma == "tied":
-            self.without_effect('with gamma = "tied"', "gamma_every")
+            searched = ("gamma_every", "gamma_minimum", "gamma_maximum")
+            self.without_effect('with gamma = "tied"', *searched)
+        if self.gamma_maximum is not None and self.gamma_maximum <= self.gamma_minimum:
+            raise Misfit("gamma_maximum", f"must be above gamma_minimum, {self.gamma_minimum:g}")
         return self
 
 
@@ -175,11 +188,15 @@ class StepSpec(Section):
     """Number of groups of consecutive layers; each has a separate step length."""
     examples: CountFromZero = 250
     """Number of examples of the batch for the curvature of the quadratic model; 0 means all."""
+    reject: bool = True
+    """Whether an update is rejected if its reduction ratio is below 0.25. With a constant lambda
+    every update is accepted."""
 
     @model_validator(mode="after")
     def _of_use(self) -> StepSpec:
         if self.length is not None:
-            self.without_effect("with a fixed length", "momentum", "groups", "examples")
+            rescaling = ("momentum", "groups", "examples", "reject")
+            self.without_effect("with a fixed length", *rescaling)
         return self
 
 
@@ -237,7 +254,9 @@ class GraphSpec(Section):
     """Name of the run's folder."""
     graph: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """Alternative to ``network`` and ``loss``: your own function, as ``package.module:function``.
-    It is called without arguments and returns loss, parameters and inputs."""
+    It returns loss, parameters and inputs, and optionally the output at which the loss is split
+    from the network. It is called without arguments, or with the spec's ``seed`` if it has a
+    parameter of that name."""
     network: NetworkSpec | None = None
     """The network that the program builds."""
     loss: LossName | None = None

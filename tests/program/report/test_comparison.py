@@ -13,6 +13,7 @@ from kfgn_graph.program.comparison import (
     setting_text,
     summarise,
 )
+from kfgn_graph.program.comparison_picture import sliding_mean
 from kfgn_graph.program.explanation.timing import period_of
 from kfgn_graph.program.runs import read_run
 from tests.program.report.folders import make_run
@@ -116,3 +117,18 @@ def test_what_is_no_run_is_told(tmp_path):
     result = compare(tmp_path)
     assert result.exit_code == 4
     assert "is not a run" in result.stderr
+
+
+def test_a_picture_of_runs_has_a_suffix_and_updates(tmp_path):
+    path = make_run(tmp_path / "run-1")
+    drawn = tmp_path / "losses.svg"
+    assert compare(path, "--picture", drawn, "--window", 3).exit_code == 0
+    assert "<svg" in drawn.read_text()
+    wrong = compare(path, "--picture", tmp_path / "losses.txt")
+    assert wrong.exit_code == 2
+    assert ".png, .svg, .pdf" in wrong.stderr
+
+
+def test_a_point_of_the_picture_is_the_mean_of_a_window():
+    means = sliding_mean(np.array([4.0, 2.0, 0.0, np.nan, 1.0, 3.0]), 2)
+    np.testing.assert_array_equal(means, [4.0, 3.0, 1.0, np.nan, np.nan, 2.0])

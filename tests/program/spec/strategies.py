@@ -49,10 +49,20 @@ dampings = st.fixed_dictionaries(
         "initial": positives,
         "gamma": st.sampled_from(["tied", "search"]),
         "gamma_every": counts,
+        "gamma_minimum": positives,
+        "gamma_maximum": positives,
+        "minimum_ratio": positives,
+        "minimum": positives,
     },
 )
 steps = st.fixed_dictionaries(
-    {}, optional={"length": positives, "groups": counts, "examples": st.integers(0, 999)}
+    {},
+    optional={
+        "length": positives,
+        "groups": counts,
+        "examples": st.integers(0, 999),
+        "reject": st.booleans(),
+    },
 )
 schedules = st.fixed_dictionaries(
     {},
