@@ -44,4 +44,4 @@ class SpecError(KfgnError):
 
 
 class StalledTrainingWarning(UserWarning):
-    """Fifty updates in a row that were skipped or rejected."""
+    """Fifty updates in a row that were skipped, rejected or of length 0."""

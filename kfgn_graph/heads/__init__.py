@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.errors import CurvatureRuleNotFound
+from kfgn_graph.errors import CurvatureRuleNotFound, SpecError
 from kfgn_graph.heads.bernoulli import BernoulliHead
 from kfgn_graph.heads.core import Head
 from kfgn_graph.heads.diagonal import DiagonalHead
@@ -53,7 +53,14 @@ def register_loss_head(matcher: Matcher) -> Matcher:
     -------
     callable
         ``matcher`` itself.
+
+    Raises
+    ------
+    SpecError
+        If ``matcher`` is not callable.
     """
+    if not callable(matcher):
+        raise SpecError(f"a matcher of loss heads must be a function, not {matcher!r}.")
     _matchers.insert(0, matcher)
     return matcher
 
@@ -66,8 +73,10 @@ def find_head(graph: LayerGraph) -> Head:
 def _head_at(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head:
     for matcher in _matchers:
         head = matcher(loss, z, example_axes)
-        if head is not None:
+        if isinstance(head, Head):
             return head
+        if head is not None:
+            raise SpecError(f"the matcher {matcher!r} returned {head!r}, which is no Head.")
     joint = match_joint(loss, z, example_axes, _head_at)
     return joint or GenericHead(z, example_axes, loss)
 

@@ -25,28 +25,35 @@ class DiagonalHead(Head):
         return diagonal_hessian(self.loss, self.output)
 
     def weights(self) -> TensorVariable:
-        """Return the second derivatives, negative ones set to zero, of z's shape."""
-        return non_negative(self.second_derivatives())
+        """Return the second derivatives, of z's shape; negative ones count as zero."""
+        return self.second_derivatives()
+
+    def psd_weights(self) -> TensorVariable:
+        """Return :meth:`weights` with negative ones set to zero."""
+        return non_negative(self.weights())
 
     def hessians(self) -> TensorVariable:
         return batched_diagonal(rows(self.second_derivatives(), self.example_axes))
 
     def psd_hessians(self) -> TensorVariable:
-        return batched_diagonal(rows(self.weights(), self.example_axes))
+        return batched_diagonal(rows(self.psd_weights(), self.example_axes))
 
     def summed_hessian(self) -> TensorVariable:
-        total = rows(self.weights(), self.example_axes).sum(axis=0)
+        total = rows(self.psd_weights(), self.example_axes).sum(axis=0)
         return diagonal(total)
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
-        return self.basis(start, count) * pt.sqrt(self.weights())[None]
+        return self.basis(start, count) * pt.sqrt(self.psd_weights())[None]
 
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         noise = self.noise(draws, [samples, *self.lengths()])
-        return noise * (pt.sqrt(self.weights()) / np.sqrt(samples).astype(self.output.dtype))[None]
+        return (
+            noise
+            * (pt.sqrt(self.psd_weights()) / np.sqrt(samples).astype(self.output.dtype))[None]
+        )
 
     def curvature_times(self, direction: TensorVariable) -> TensorVariable:
-        return self.weights() * direction
+        return self.psd_weights() * direction
 
     def noise(self, draws: Draws, shape: list[TensorVariable | int]) -> TensorVariable:
         """Return independent random numbers of mean 0 and variance 1: by default random signs."""

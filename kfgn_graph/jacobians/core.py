@@ -24,6 +24,7 @@ from pytensor.graph.op import Op
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import CurvatureRuleNotFound
+from kfgn_graph.layers.examples import check_op_types
 from kfgn_graph.printing import describe
 
 Lengths = list["TensorVariable | int"]
@@ -248,7 +249,13 @@ def register_local_jacobian(
     -------
     callable
         A decorator for ``rule(op, segment) -> LocalJacobian``.
+
+    Raises
+    ------
+    SpecError
+        If one of them is no type of Op.
     """
+    check_op_types(op_types)
 
     def register(rule: Rule) -> Rule:
         for op_type in op_types:

@@ -18,8 +18,9 @@ from functools import singledispatch
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import toposort
+from pytensor.scalar.basic import ScalarOp
 
-from kfgn_graph.errors import NotABatchLossError
+from kfgn_graph.errors import NotABatchLossError, SpecError
 from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
@@ -137,6 +138,13 @@ def example_axes(op: Op, node: Apply, axes: Axes) -> int:
     raise Mixes(f"no rule shows that {op} keeps examples apart, in {describe(node.outputs[0])}")
 
 
+def check_op_types(op_types: Sequence[object]) -> None:
+    """Raise :class:`SpecError` unless rules can be registered for ``op_types``."""
+    for op_type in op_types:
+        if not (isinstance(op_type, type) and issubclass(op_type, Op | ScalarOp)):
+            raise SpecError(f"rules are registered for types of Ops, not for {op_type!r}.")
+
+
 def register_example_axes(
     *op_types: type[Op],
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -152,7 +160,13 @@ def register_example_axes(
     callable
         A decorator for ``rule(op, node, axes) -> int``; see :func:`example_axes`. The rule
         raises :class:`Mixes` if the Op may mix examples.
+
+    Raises
+    ------
+    SpecError
+        If one of them is no type of Op.
     """
+    check_op_types(op_types)
 
     def register(rule: Rule) -> Rule:
         for op_type in op_types:

@@ -7,11 +7,13 @@ from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
 from kfgn_graph.curvature.penalty import penalty_curvature
+from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import grads
 from kfgn_graph.layers.graph import LayerGraph
@@ -22,7 +24,7 @@ from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inn
 from kfgn_graph.step.current_damping import CurrentDamping, applied_damping, first_damping
 from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
-from kfgn_graph.step.quadratic_model import quadratic_model
+from kfgn_graph.step.quadratic_model import QuadraticModel, quadratic_model
 from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
 from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
@@ -217,13 +219,26 @@ class StepBuilder:
         previous = dict(zip(self.graph.parameters, self.state.vector("previous"), strict=False))
         directions = self.step_rule.directions(self.graph, direction, previous)
         model = quadratic_model(self.products, gradient, directions, shifts)
-        coefficients = self.step_rule.lengths(model)
+        coefficients = self._lengths(model, len(directions))
         return Move(
             combined(coefficients, directions),
             model.change(coefficients),
             coefficients[0],
             coefficients[-1] if previous else pt.constant(self._number(0)),
         )
+
+    def _lengths(self, model: QuadraticModel, count: int) -> list[TensorVariable]:
+        """Return what the step rule says; raise :class:`SpecError` if it fits no direction."""
+        lengths = self.step_rule.lengths(model)
+        scalars = isinstance(lengths, list | tuple) and all(
+            isinstance(c, Variable) and c.type.ndim == 0 for c in lengths
+        )
+        if not scalars or len(lengths) != count:
+            raise SpecError(
+                f"{type(self.step_rule).__name__}.lengths must return {count} scalar variables, "
+                f"one for each direction, not {lengths!r}."
+            )
+        return list(lengths)
 
     def _outcome(self, move: Move) -> Outcome:
         """Return what the loss at the new parameters says, where lambda adapts."""

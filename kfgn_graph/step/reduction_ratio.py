@@ -34,8 +34,8 @@ class Outcome:
     rejected : scalar bool
         Whether the update is rejected.
     resolved : scalar bool
-        Whether the predicted change of the loss is above the rounding of the loss. Otherwise the
-        ratio is noise, and says nothing of the quadratic model.
+        Whether the predicted change of the loss is above the rounding of the loss, and the loss
+        changes. Otherwise the ratio is noise, and says nothing of the quadratic model.
     watch : scalar int32, optional
         For how many further updates the ratio is measured even if lambda does not adapt.
     """
@@ -92,11 +92,11 @@ def outcome(
     """
     least, (before, after) = settings.reject_below, losses
     dtype = before.type.dtype
-    resolved = pt.gt(abs(change), _rounding(before))
     if least is not None and watch is None:
         rejected = _rejected(least, before, after, change)
-        return Outcome((after - before) / change, rejected, resolved)
+        return Outcome((after - before) / change, rejected, _resolved(before, after, change))
     after = choose(due, [after], [before])[0]
+    resolved = _resolved(before, after, change)
     ratio = pt.switch(due, (after - before) / change, np.asarray(np.nan, dtype))
     if least is None or watch is None or settings.watch is None:
         return Outcome(ratio, pt.constant(np.asarray(False)), resolved)
@@ -117,6 +117,13 @@ def _rejected(
     """Return whether the ratio is below the least, by more than the loss's rounding."""
     bound = np.asarray(least, before.type.dtype) * change + _rounding(before)
     return ~pt.le(after - before, bound)
+
+
+def _resolved(
+    before: TensorVariable, after: TensorVariable, change: TensorVariable
+) -> TensorVariable:
+    """Return whether the loss shows the change that the model predicts."""
+    return pt.neq(after, before) & pt.gt(abs(change), _rounding(before))
 
 
 def _rounding(loss: TensorVariable) -> TensorVariable:

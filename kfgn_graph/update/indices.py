@@ -14,12 +14,13 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.traversal import ancestors, toposort
+from pytensor.graph.traversal import ancestors, graph_inputs, toposort
 from pytensor.scalar.basic import Cast
 from pytensor.scan.op import Scan
 from pytensor.tensor.basic import ARange, ScalarFromTensor, TensorFromScalar
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.shape import Reshape
+from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.subtensor import (
     AdvancedIncSubtensor,
     AdvancedSubtensor,
@@ -29,6 +30,7 @@ from pytensor.tensor.subtensor import (
 )
 
 from kfgn_graph.errors import BackendError, BatchError
+from kfgn_graph.layers.graph import value_shape
 from kfgn_graph.printing import describe, name_of, names
 from kfgn_graph.update.scan_indices import Loop
 from kfgn_graph.update.values import Values, length_of, reads
@@ -147,6 +149,8 @@ class IndexChecks:
         self._indices = Values(inputs, [pt.as_tensor(u.index) for u in self._uses])
         self._known: dict[Any, list[int]] = {}
         self._by_value = any(v.type.ndim == 0 for v in inputs)
+        arrays = graph_inputs([u.array for u in self._uses])
+        self._shared = [v for v in arrays if isinstance(v, TensorSharedVariable)]
 
     def __call__(self, batch: Sequence[Any]) -> None:
         """Raise :class:`BatchError` if an index of a batch is out of range.
@@ -188,7 +192,9 @@ class IndexChecks:
 
     def _lengths_of(self, batch: Sequence[Any]) -> list[int]:
         """Return the length of each indexed axis."""
-        key = None if self._by_value else tuple(a.shape for a in batch)
+        if self._by_value:
+            return [int(n) for n in self._lengths(batch)]
+        key = (*(a.shape for a in batch), *map(value_shape, self._shared))
         if key not in self._known:
             self._known[key] = [int(n) for n in self._lengths(batch)]
         return self._known[key]

@@ -20,6 +20,8 @@ from kfgn_graph.update.generators import packed, unpacked
 
 #: The entries that count.
 COUNTERS = ("count", "failed", "watch")
+#: The entries that are finite after every update.
+FINITE = ("damping", "gamma", "length", "factors/", "previous/")
 #: The greatest number of differences that an error lists.
 LISTED = 8
 
@@ -133,10 +135,13 @@ class Persistent:
             for name in self.variables:
                 kind, *part = name.split(f"/{layer.key}/", 1)
                 today |= {f"{kind}/{layer.name}/{p}": name for p in part}
-        return {
-            name if name in self.variables else today.get(name, name): np.asarray(a)
-            for name, a in state.items()
-        }
+        try:
+            return {
+                name if name in self.variables else today.get(name, name): np.asarray(a)
+                for name, a in state.items()
+            }
+        except ValueError as error:
+            raise CheckpointError(f"the state holds what is no array: {error}.") from error
 
     def _defaults(self, given: Collection[str], recorded: bool) -> dict[str, np.ndarray]:
         """Return the values of entries that states of earlier versions do not have.
@@ -173,6 +178,12 @@ class Persistent:
             there, here, shape = arrays[name], _internal(v), self._shapes[name]
             if name in COUNTERS and there.dtype.kind in "iu" and np.any(there < 0):
                 yield f"{name} is {there}, but counts from 0"
+            if (
+                name.startswith(FINITE)
+                and there.dtype.kind == "f"
+                and not np.isfinite(there).all()
+            ):
+                yield f"{name} is not finite"
             if there.shape != shape or there.dtype != here.dtype:
                 random = is_generator(v) or getattr(v.tag, "random_state", False)
                 yield (

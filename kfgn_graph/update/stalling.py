@@ -1,4 +1,4 @@
-"""The warning about training that stalls: many updates in a row, and none of them taken."""
+"""The warning about training that stalls: many updates in a row, and none moves a parameter."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from kfgn_graph.errors import StalledTrainingWarning
 from kfgn_graph.update.stats import UpdateStats
 
-#: Number of updates in a row, none of them taken, after which training counts as stalled.
+#: Number of updates in a row that move no parameter, after which training counts as stalled.
 STALLED_AFTER = 50
 
 
 class StallDetector:
-    """A detector of fifty updates in a row that are not taken; it warns once for each such row.
+    """A detector of fifty updates in a row that move nothing; it warns once for each such row.
 
     The flags of an update are on the device until they are read, and reading them waits for the
     update. They are therefore read only when the row can have reached fifty: every fifty updates
@@ -50,7 +50,7 @@ class StallDetector:
         unread, self._unread = self._unread, []
         flags: list[np.ndarray] = []
         for stats in reversed(unread):
-            flags.insert(0, np.atleast_1d(stats.skipped | stats.rejected))
+            flags.insert(0, unmoved(stats))
             if not flags[0][0]:
                 break
         else:
@@ -63,6 +63,12 @@ class StallDetector:
         known, self._warned = self._warned, self._row >= STALLED_AFTER
         if longest >= STALLED_AFTER and not known:
             warnings.warn(stalled(last_failure(unread[-1])), StalledTrainingWarning, stacklevel=4)
+
+
+def unmoved(stats: UpdateStats) -> np.ndarray:
+    """Return for each update whether it moved no parameter, as an array of shape (T,)."""
+    failed = np.atleast_1d(np.asarray(stats.skipped | stats.rejected))
+    return failed | (np.atleast_1d(np.asarray(stats.update_norm)) == 0)
 
 
 def rows_of(failed: np.ndarray) -> tuple[int, int]:
@@ -81,7 +87,7 @@ def rows_of(failed: np.ndarray) -> tuple[int, int]:
 def last_failure(stats: UpdateStats) -> dict[str, Any]:
     """Return the statistics of the last update that was not taken, by name."""
     values = {name: np.atleast_1d(value) for name, value in stats.as_dict().items()}
-    index = np.flatnonzero(values["skipped"] | values["rejected"])[-1]
+    index = np.flatnonzero(unmoved(stats))[-1]
     return {name: value[index] for name, value in values.items()}
 
 
@@ -93,7 +99,7 @@ def stalled(statistics: Mapping[str, Any]) -> str:
     statistics : mapping
         The statistics of the last update, by the names of :class:`UpdateStats`.
     """
-    return f"{STALLED_AFTER} updates in a row were not taken: {_reason(statistics)}"
+    return f"{STALLED_AFTER} updates in a row moved no parameter: {_reason(statistics)}"
 
 
 def _reason(statistics: Mapping[str, Any]) -> str:
@@ -117,6 +123,13 @@ def _reason(statistics: Mapping[str, Any]) -> str:
             "each was skipped, since the gradient is not finite, although the loss is. Look for "
             "an infinite derivative, such as the square root's at 0, and for overflow: scale the "
             "data, or train in float64."
+        )
+    if not statistics["skipped"]:
+        return (
+            f"each had the length 0 (gradient {statistics['gradient_norm']:.3g}, lambda "
+            f"{statistics['damping']:.3g}). If all units of a layer are inactive, as after a "
+            "ReLU of negative arguments, initialise anew; if the gradient is too small for the "
+            "dtype, scale the data. At a minimum training is done."
         )
     return (
         "each was skipped, since the curvature or the step is not finite, or a damped factor "

@@ -117,7 +117,7 @@ class Update:
         Warns
         -----
         StalledTrainingWarning
-            If fifty updates in a row were skipped or rejected.
+            If fifty updates in a row moved no parameter.
 
         Notes
         -----
@@ -202,7 +202,7 @@ class Update:
         Warns
         -----
         StalledTrainingWarning
-            If fifty updates in a row were skipped or rejected.
+            If fifty updates in a row moved no parameter.
         """
         whole, rows = self._reader.read_many(data, batches)
         first = drawn(whole, rows[0])

@@ -197,6 +197,23 @@ def test_the_generic_head_of_any_loss(name: str, rng: np.random.Generator) -> No
     Graph(head, graph.targets).verbs().check(true, z, targets, rng)
 
 
+def test_negative_weights_of_a_head_from_outside_count_as_zero() -> None:
+    @dataclass(frozen=True, eq=False)
+    class Signed(DiagonalHead):
+        def weights(self):
+            return pt.constant(np.array([[-1.0, 2.0]])) * pt.ones_like(self.output)
+
+    z = pt.dmatrix("z")
+    head = Signed(z, 1, (z**2).sum())
+    Z = np.zeros((3, 2))
+    for made, wanted in (
+        (head.summed_hessian(), [[0, 0], [0, 6]]),
+        (head.square_root(0, 2).sum(axis=0), [[0, 2**0.5]] * 3),
+        (head.curvature_times(pt.ones_like(z)), [[0, 2]] * 3),
+    ):
+        np.testing.assert_allclose(made.eval({z: Z}), wanted, rtol=1e-14, atol=0)
+
+
 def test_the_diagonal_head_drops_negative_curvature(rng: np.random.Generator) -> None:
     z, y = pt.matrix("z"), pt.matrix("y")
 

@@ -223,6 +223,6 @@ def test_training_that_stalls_is_noted_and_recorded(tmp_path):
     assert outcome.reason == "updates"
     notes = [text for text in watch.notes if "in a row" in text]
     assert len(notes) == 1
-    assert notes[0].startswith("update 50: 50 updates in a row were not taken")
+    assert notes[0].startswith("update 50: 50 updates in a row moved no parameter")
     assert "the gradient is not finite" in notes[0]
     assert read_run(outcome.path).updates["untaken"].tolist() == list(range(1, 61))

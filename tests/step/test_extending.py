@@ -135,6 +135,27 @@ def test_a_step_rule_from_outside_scales_the_minimiser(rng):
     np.testing.assert_allclose(moves[0.25], 0.25 * moves[1.0], rtol=1e-12)
 
 
+def test_what_a_rule_from_outside_returns_is_checked(rng):
+    class Short(Share):
+        def lengths(self, model):
+            return [1.0]
+
+    class Vector(kfgn.ConstantDamping):
+        def first(self, output_curvature):
+            return pt.zeros(2)
+
+    with pytest.raises(kfgn.SpecError, match=r"Short.lengths must return 1 scalar"):
+        linear_net(rng, step=Short(1.0), damping=kfgn.ConstantDamping(0.1))
+    with pytest.raises(kfgn.SpecError, match=r"Vector.first must return a scalar"):
+        linear_net(rng, damping=Vector(0.1))
+    with pytest.raises(kfgn.SpecError, match="types of Ops"):
+        kfgn.register_local_jacobian("Dot")
+    with pytest.raises(kfgn.SpecError, match="types of Ops"):
+        kfgn.register_example_axes(3)
+    with pytest.raises(kfgn.SpecError, match="function"):
+        kfgn.register_loss_head(3)
+
+
 def test_a_number_is_a_fixed_step(rng):
     x, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
     found = []
@@ -145,7 +166,7 @@ def test_a_number_is_a_fixed_step(rng):
         update(x, y)
         found.append(np.array(W.get_value()))
     np.testing.assert_array_equal(*found)
-    with pytest.raises(kfgn.SpecError, match="must be a finite number"):
+    with pytest.raises(kfgn.SpecError, match="step=nan must be zero, a positive number"):
         kfgn.Settings(step=np.nan)
 
 

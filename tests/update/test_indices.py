@@ -113,6 +113,24 @@ def test_a_masked_label_has_to_be_replaced_before_it_is_an_index() -> None:
     assert loss == pytest.approx(terms.mean(), rel=1e-10)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_of_shared_data_are_checked_when_the_data_change(backend: str) -> None:
+    """Equal batches of row numbers index data that have become shorter, then longer."""
+    data, rows = pytensor.shared(X, name="data"), pt.lvector("rows")
+    W = pytensor.shared(np.full((D, K), 0.1), name="W", shape=(D, K))
+    loss = ((data[rows] @ W) ** 2).sum(axis=1).mean()
+    update = kfgn.compile_update(loss, [W], [rows], backend=backend)
+    last = np.array([0, N - 1])
+    update(last)
+    data.set_value(X[:-1])
+    before = state_of(update)
+    with pytest.raises(kfgn.BatchError, match="data"):
+        update(last)
+    assert_identical(state_of(update), before)
+    data.set_value(np.concatenate([X, X]))
+    update(last + N)
+
+
 def test_labels_in_a_shared_variable_are_checked() -> None:
     y = pytensor.shared(LABELS, name="y")
     update = built(y=y)

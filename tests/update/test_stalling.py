@@ -1,4 +1,4 @@
-"""Fifty updates in a row that are not taken raise one warning, with the reason and the remedy."""
+"""Fifty updates in a row that move nothing raise one warning, with the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def test_updates_of_one_call_count_each() -> None:
         (NO_LOSS, "the loss is not finite", "NaN and infinite values in the batches"),
         (SKIPPED | {"gradient_norm": np.inf}, "the gradient is not finite", "float64"),
         (SKIPPED, "the step is not finite", "LevenbergMarquardt(initial=...)"),
+        (GOOD | {"update_norm": 0.0}, "length 0", "initialise anew"),
         (REJECTED, "reduction ratio 0.125, lambda 1", "Rescaling(reject_below=None)"),
     ],
 )
