@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytensor
+import pytensor.tensor as pt
 
 import kfgn_graph as kfgn
 from tests.cases import BY_NAME, build
@@ -31,3 +32,19 @@ def test_layers_are_the_users_own_in_forward_order(rng: np.random.Generator) -> 
         for layer, spec in zip(graph.layers, case.layers, strict=True):
             assert layer.weight is problem.shared[spec.weight]
             assert layer.bias is problem.shared[str(spec.bias)]
+
+
+def test_the_order_of_layers_does_not_depend_on_declared_shapes() -> None:
+    for declared in (False, True):
+        shapes = {"H": (3, 4), "A": (4, 2), "B": (4, 3)}
+        H, A, B = (
+            pytensor.shared(np.ones(s), name=n, shape=s if declared else (None, None))
+            for n, s in shapes.items()
+        )
+        x, y, k = pt.matrix("x"), pt.matrix("y"), pt.lvector("k")
+        h = pt.tanh(x @ H)
+        chosen = pt.special.log_softmax(h @ B, axis=1)[pt.arange(k.size), k]
+        loss = 2 * ((h @ A - y) ** 2).sum(axis=1).mean() - 0.5 * chosen.mean()
+        for given, wanted in (([H, A, B], "HAB"), ([B, A, H], "HBA")):
+            layers = kfgn.trace_layers(loss, given).layers
+            assert "".join(layer.name for layer in layers) == wanted

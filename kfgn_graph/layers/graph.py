@@ -25,6 +25,7 @@ from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.joint import exposed_outputs, reads_examples, with_joint_output
 from kfgn_graph.layers.names import unique_keys, unique_names
+from kfgn_graph.layers.order import in_forward_order
 from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
@@ -171,7 +172,7 @@ def _assemble(
             f"no parameter is the weight of an affine map a @ W ({names(parameters)}): there is "
             "no curvature to factorise. Train them by a first-order method."
         )
-    layers = _layers(nodes, frozenset(matched))
+    layers = _layers(in_forward_order(nodes, matched), frozenset(matched))
     for layer in layers:
         _check_bias(layer)
     check_movable(loss, parameters, {} if unmatched != "freeze" else reasons)

@@ -145,7 +145,17 @@ def test_signals_wait_and_are_all_delivered() -> None:
             signal.signal(number, handler)
 
 
-def test_a_second_interruption_does_not_wait_where_the_change_is_undone() -> None:
+@pytest.fixture
+def default_sigint() -> Iterator[None]:
+    """Python's handler of Ctrl-C, which a process in the background may have begun without."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
+def test_a_second_interruption_does_not_wait_where_the_change_is_undone(
+    default_sigint: None,
+) -> None:
     steps: list[str] = []
 
     def change() -> None:
