@@ -17,7 +17,7 @@ from pathlib import Path
 
 import kfgn_graph as kfgn
 from experiments.fuzzing.graphs_cases import Case, draw_case
-from experiments.fuzzing.graphs_comparison import Fault, compared
+from experiments.fuzzing.graphs_comparison import Fault, compared, overflows
 from experiments.fuzzing.graphs_training import trained
 from experiments.records import write_json
 
@@ -89,6 +89,10 @@ def backend_of(turn: int) -> str:
     return "jax" if turn % 6 == 5 else "python"
 
 
+#: The outcome of a graph whose loss or gradient is not finite without the package, too.
+NOT_FINITE = "accepted, not finite in PyTensor either"
+
+
 def judged(case: Case, backend: str) -> str:
     """Return the outcome of a graph, with details on further lines.
 
@@ -107,9 +111,11 @@ def judged(case: Case, backend: str) -> str:
                 outcome += trained(case, backend)
         except kfgn.KfgnError as error:
             return f"refused: {type(error).__name__}\n{error}"
-        except Fault as fault:
-            return f"FAULT {fault}"
         except Exception as error:  # whatever is not one of the package's errors is a fault
+            if isinstance(error, Fault | RuntimeWarning) and overflows(case):
+                return NOT_FINITE
+            if isinstance(error, Fault):
+                return f"FAULT {error}"
             where = traceback.extract_tb(error.__traceback__)[-1]
             return (
                 f"FAULT {type(error).__name__} in {Path(where.filename).name}\n"

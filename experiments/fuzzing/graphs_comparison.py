@@ -221,6 +221,15 @@ def compared(case: Case) -> str:
         return Comparison(case, problem_of(case)).outcome()
 
 
+def overflows(case: Case) -> bool:
+    """Return whether PyTensor's own loss or gradient of a graph is not finite."""
+    problem = problem_of(case)
+    gradients = pytensor.grad(problem.loss, problem.trained, disconnected_inputs="ignore")
+    with warnings.catch_warnings(action="ignore"):
+        values = python_function(problem.inputs, [problem.loss, *gradients])(*problem.batch)
+    return not all(np.isfinite(v).all() for v in values)
+
+
 def problem_of(case: Case) -> Problem:
     """Return a case's PyTensor graph, without the warnings of PyTensor about it."""
     with warnings.catch_warnings(action="ignore"):

@@ -188,8 +188,9 @@ def test_batches_without_a_gradient_leave_lambda() -> None:
     b.set_value(np.ones(1))
     state = update.state()
     update.load_state(state | {k: 0 * v for k, v in state.items() if k.startswith("previous")})
-    for _ in range(100):
-        stats = update(np.zeros((N, D)), np.full((N, 1), 2.0))  # beyond the margin
-        assert not stats.skipped
-        assert stats.update_norm == 0
+    with pytest.warns(kfgn.StalledTrainingWarning, match="length 0"):
+        for _ in range(100):
+            stats = update(np.zeros((N, D)), np.full((N, 1), 2.0))  # beyond the margin
+            assert not stats.skipped
+            assert stats.update_norm == 0
     assert update.state()["damping"] == state["damping"]
