@@ -88,8 +88,7 @@ def _zero_factor(layer: Layer) -> TensorVariable:
 
     A loop needs the same static shape before and after each step.
     """
-    declared = [
-        v.type.shape[-1] for v in (layer.matrix, layer.preactivation, layer.bias) if v is not None
-    ]
+    variables = [v for v in (layer.matrix, layer.preactivation, layer.bias) if v is not None]
+    declared = [v.type.shape[-1] for v in variables if v.type.ndim > 0]
     d = next((n for n in declared if n is not None), layer.matrix.shape[1])
     return pt.zeros((d, d), dtype=layer.matrix.type.dtype)
