@@ -170,8 +170,13 @@ def test_one_bias_for_several_outputs_is_no_bias_of_a_layer(shape: tuple[int, ..
     assert_close(found, wanted, EXACT)
 
 
-def test_one_bias_for_one_output_is_the_bias_of_a_layer() -> None:
-    x, W = pt.matrix("x"), parameters(W=(D, 1))["W"]
-    b = pytensor.shared(np.zeros(1), name="b", shape=(1,))
-    (layer,) = kfgn.trace_layers(((x @ W + b) ** 2).mean(), [W, b]).layers
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_one_bias_for_one_output_is_the_bias_of_a_layer(shape: tuple[int, ...]) -> None:
+    """KFLR sums over columns in a loop, since W declares no width."""
+    x, W = pt.matrix("x"), pytensor.shared(np.ones((D, 1)), name="W")
+    b = pytensor.shared(np.zeros(shape), name="b", shape=shape)
+    graph = kfgn.trace_layers(((x @ W + b) ** 2).mean(), [W, b])
+    (layer,) = graph.layers
     assert layer.bias is b
+    G = kfgn.curvature_factors(graph, kfgn.KFLR())[layer].G
+    assert_close(in_python([x], [G])(np.ones((N, D)))[0], np.array([[2.0]]), EXACT)
