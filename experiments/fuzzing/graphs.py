@@ -112,7 +112,7 @@ def judged(case: Case, backend: str) -> str:
         except kfgn.KfgnError as error:
             return f"refused: {type(error).__name__}\n{error}"
         except Exception as error:  # whatever is not one of the package's errors is a fault
-            if isinstance(error, Fault | RuntimeWarning) and overflows(case):
+            if isinstance(error, Fault | RuntimeWarning | ValueError) and overflows(case):
                 return NOT_FINITE
             if isinstance(error, Fault):
                 return f"FAULT {error}"
