@@ -25,6 +25,7 @@ from pytensor.tensor.shape import Shape_i
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import CurvatureRuleNotFound, NotABatchLossError
+from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.rewriting import inlined
 from kfgn_graph.layers.traversal import clients_of, dependents
 from kfgn_graph.printing import describe
@@ -217,7 +218,7 @@ def _rows_of(drawn: Sequence[TensorVariable]) -> list[Rows]:
     copies = clone_get_equiv([], lengths, copy_inputs=False, copy_orphans=False)
     lengths = [copies[v] for v in lengths]
     found = iter(rewrite_graph(lengths, ("ShapeOpt", "canonicalize")) if lengths else ())
-    batch = {v for v in explicit_graph_inputs(drawn) if getattr(v.type, "ndim", 0) > 0}
+    batch = {v for v in explicit_graph_inputs(drawn) if has_axes(v)}
     known = {v.type.shape[0] for v in batch}
     return [_rows([next(found) for _ in range(v.type.ndim)], batch, known) for v in drawn]
 

@@ -23,6 +23,11 @@ from pytensor.tensor.type import TensorType
 PROMOTING = (Elemwise, Dot, Join)
 
 
+def has_axes(variable: Variable) -> bool:
+    """Return whether a variable is an array, and neither a number, a generator nor ``None``."""
+    return isinstance(variable.type, TensorType) and variable.type.ndim > 0
+
+
 def is_float(variable: Variable) -> bool:
     """Return whether the variable is a tensor of real floating-point numbers."""
     return isinstance(variable.type, TensorType) and variable.type.dtype.startswith("float")

@@ -21,6 +21,7 @@ from kfgn_graph.errors import (
 )
 from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
+from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.joint import exposed_outputs, reads_examples, with_joint_output
@@ -198,7 +199,7 @@ def _assemble(
 def _data_loss_and_penalty(
     loss: TensorVariable, nodes: Sequence[Apply], parameters: Sequence[TensorSharedVariable]
 ) -> tuple[TensorVariable | None, TensorVariable | None]:
-    data = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0]
+    data = [v for v in explicit_graph_inputs([loss]) if has_axes(v)]
     data += [node.outputs[0] for node in nodes]
     return split_penalty(loss, dependents([loss], parameters), dependents([loss], data))
 

@@ -12,6 +12,7 @@ from pytensor.tensor.shape import Reshape, Shape, Shape_i
 from pytensor.tensor.subtensor import AdvancedSubtensor, indices_from_subtensor
 from pytensor.tensor.type import TensorType
 
+from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.examples import Axes, Mixes, example_axes
 from kfgn_graph.layers.traversal import value_roots
 
@@ -36,7 +37,7 @@ def rows_are_examples(outputs: Sequence[Variable], shared: Collection[Variable] 
     shared : collection of Variable
         Inputs whose leading axis does not enumerate examples, such as a mask for all of them.
     """
-    inputs = [v for v in explicit_graph_inputs(outputs) if v.type.ndim > 0 and v not in shared]
+    inputs = [v for v in explicit_graph_inputs(outputs) if has_axes(v) and v not in shared]
     axes: dict[Variable, int] = dict.fromkeys(inputs, ONE_ROW_EACH)
     for node in toposort(outputs):
         if any(not isinstance(v.type, TensorType) for v in node.outputs):
@@ -74,7 +75,7 @@ def varies_by_example(node: Apply, v: Variable) -> bool:
     """
     if not isinstance(node.op, Elemwise) or v.type.ndim == 0 or v.type.broadcastable[0]:
         return False
-    return any(not all(u.type.broadcastable) for u in value_roots([v]) if u.type.ndim > 0)
+    return any(not all(u.type.broadcastable) for u in value_roots([v]) if has_axes(u))
 
 
 def have_same_rows(first: Variable, second: Variable, axes: Axes) -> bool:

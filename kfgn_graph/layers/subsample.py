@@ -14,6 +14,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.graph import LayerGraph, recognise, split_jointly
 from kfgn_graph.layers.ir import Affine, NetworkOutput
 from kfgn_graph.layers.rows import rows_are_examples
@@ -65,7 +66,7 @@ def leading_examples(
         shapes within say so. None also where the rows of the output cannot be shown to be the
         examples, such as the tokens of all examples in one matrix.
     """
-    inputs = [v for v in explicit_graph_inputs([loss]) if v.type.ndim > 0 and v not in shared]
+    inputs = [v for v in explicit_graph_inputs([loss]) if has_axes(v) and v not in shared]
     others = {*graph_inputs([loss])} - {*inputs, *params}
     if not inputs or any(_length(v) > count for v in others):
         return None

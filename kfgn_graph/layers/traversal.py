@@ -8,7 +8,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import explicit_graph_inputs, toposort
 from pytensor.tensor.shape import Shape, Shape_i
 
-from kfgn_graph.layers.dtypes import is_float
+from kfgn_graph.layers.dtypes import has_axes, is_float
 
 
 def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> dict[Variable, None]:
@@ -46,7 +46,7 @@ def value_roots(outputs: Sequence[Variable], stop: Collection[Variable] = ()) ->
 
 def reads_batch(v: Variable, stop: Collection[Variable] = ()) -> bool:
     """Return whether v depends on a batch input by value, other than through ``stop``."""
-    batch = [u for u in explicit_graph_inputs([v]) if u.type.ndim > 0]
+    batch = [u for u in explicit_graph_inputs([v]) if has_axes(u)]
     return not value_roots([v], stop).isdisjoint(batch)
 
 
