@@ -222,7 +222,10 @@ def _train(session: Session, watch: Watcher) -> Outcome:
         if spec.record.tensorboard:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(guard))
-        guard.started(path, session.update, session.limit, spec.budget.seconds)
+        if (met := session.budget_met()) is None:
+            guard.started(path, session.update, session.limit, spec.budget.seconds)
+        else:
+            guard.noted(f"{path}: {met}")
         if session.task.note is not None:
             guard.noted(session.task.note)
         compile_first(session, guard)
