@@ -114,9 +114,9 @@ def _layers(made: Account) -> Table:
 
 
 def _figure(value: float, decimals: int) -> str:
-    """Return a number with decimals, or with two significant digits if it is less than 0.1."""
-    if value < 0.1:
-        return np.format_float_positional(value, 2, unique=False, fractional=False, trim="-")
+    """Return a number with decimals, or with two significant digits if it is less than 1."""
+    if value < 1:
+        return np.format_float_positional(value, 2, unique=False, fractional=False, trim="k")
     return f"{value:,.{decimals}f}"
 
 
