@@ -92,12 +92,3 @@ class Session:
         if budget.seconds is not None and self.seconds >= budget.seconds:
             return "seconds"
         return None
-
-    def budget_met(self) -> str | None:
-        """Return a line that says that the budget is met; None if further updates are allowed."""
-        reason, budget = self.ended(), self.task.spec.budget
-        if reason == "updates":
-            return f"the budget of {self.limit:,} updates is met; `--updates N` continues"
-        if reason == "seconds":
-            return f"the budget of {budget.seconds:g} s is met; `--seconds S` continues"
-        return None

@@ -222,10 +222,11 @@ def _train(session: Session, watch: Watcher) -> Outcome:
         if spec.record.tensorboard:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(guard))
-        if (met := session.budget_met()) is None:
-            guard.started(path, session.update, session.limit, spec.budget.seconds)
+        if session.ended() == "seconds":
+            limit = f"{spec.budget.seconds:g} s"
+            guard.noted(f"{path}: the budget of {limit} is met; `--seconds S` continues")
         else:
-            guard.noted(f"{path}: {met}")
+            guard.started(path, session.update, session.limit, spec.budget.seconds)
         if session.task.note is not None:
             guard.noted(session.task.note)
         compile_first(session, guard)

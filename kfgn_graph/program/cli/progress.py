@@ -25,12 +25,14 @@ class Lines:
         self._out = out
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
-        """Print the folder of the run and the limits that end it."""
-        told = f"updates {update + 1:,} to {limit:,}"
+        """Print the folder of the run and the limits that end it, or that a limit is reached."""
         if limit is None:
             told = f"from update {update + 1:,}, until {seconds:g} s"
-        elif seconds is not None:
-            told += f", or until {seconds:g} s"
+        elif update >= limit:
+            told = f"the budget of {limit:,} updates is met; `--updates N` continues"
+        else:
+            told = f"updates {update + 1:,} to {limit:,}"
+            told += "" if seconds is None else f", or until {seconds:g} s"
         self._out.print(f"{escape(str(path))}: {told}")
 
     def compiling(self, seconds: float | None) -> None:
