@@ -13,7 +13,6 @@ from kfgn_graph.program.explanation.formulas import equations_of, used_for_outpu
 from kfgn_graph.program.explanation.layers import LayerShape
 from kfgn_graph.program.outputs import Output
 from kfgn_graph.program.spec.models import GraphSpec
-from kfgn_graph.step.schedule import FIRST
 
 HEAD = r"""\documentclass{article}
 \usepackage{amsmath,amssymb}
@@ -37,6 +36,8 @@ RULES = {
 }
 
 
+FIRST = 50
+"""Number of first updates that estimate factors and compute inverses whatever the periods."""
 FACTORED = (
     r"\Delta = -\bigl(Q + \pi\gamma I\bigr)^{-1}\, \nabla L\,"
     r" \bigl(G + \tfrac{\gamma}{\pi} I\bigr)^{-1}, \qquad"

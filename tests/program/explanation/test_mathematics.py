@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kfgn_graph.program.cli.app import app
+from kfgn_graph.step.schedule import FIRST
 
 SPEC = """
 name = "a_b"
@@ -49,7 +50,7 @@ def test_settings_are_those_of_the_spec(tmp_path):
     assert r"\delta = 0.125\, \Delta" in text
     assert "recomputed every 3 updates" in text
     assert "estimated every 5 updates" in text
-    assert "each of the first 50 updates" in text
+    assert f"each of the first {FIRST} updates" in text
     assert "\n\n" not in text
     assert r"\mu" not in text
 
