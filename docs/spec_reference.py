@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kfgn_graph.program.spec import json_schema, preset, presets, to_toml
+from kfgn_graph.program.spec import json_schema, preset_text, presets
 
 PAGE = Path(__file__).parent / "reference" / "spec.md"
 HEAD = """# The spec
@@ -50,8 +50,8 @@ def page() -> str:
 
 def _example() -> Iterator[str]:
     name = next(name for name in presets() if name == "mnist-autoencoder")
-    yield f"The preset `{name}`:\n"
-    yield f"```toml\n{to_toml(preset(name))}```\n"
+    yield f"The preset `{name}`, as `kfgn presets {name}` prints it:\n"
+    yield f"```toml\n{preset_text(name).rstrip()}\n```\n"
 
 
 def _definition(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytensor
 from pytensor.graph.basic import Apply, Variable
 
-#: The folder of the package, in which no line is the user's.
-PACKAGE = Path(__file__).parent
+#: The folders of this package and of PyTensor, in which no line is the user's.
+PACKAGES = (Path(__file__).parent, Path(pytensor.__file__).parent)
 
 
 def printable(name: str | None) -> str | None:
@@ -30,7 +31,7 @@ def created_at(variable: Variable) -> str:
     stacks = getattr(variable.tag, "trace", None) or []
     for stack in reversed(stacks):
         for frame in reversed(stack):
-            if Path(frame[0]).is_relative_to(PACKAGE):
+            if any(Path(frame[0]).is_relative_to(package) for package in PACKAGES):
                 continue
             return f" (created at {frame[0]}:{frame[1]})"
     return ""

@@ -7,6 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 
 import kfgn_graph as kfgn
+from kfgn_graph.printing import created_at
 from tests.cases import BY_NAME, build
 
 
@@ -21,6 +22,11 @@ def test_tracing_changes_nothing_of_the_users(rng: np.random.Generator) -> None:
     for name, variable in problem.shared.items():
         np.testing.assert_array_equal(variable.get_value(), values[name])
         assert variable.name == name
+
+
+def test_a_variable_of_a_helper_of_pytensor_names_the_users_line() -> None:
+    x, _ = pt.matrices("x", "y")
+    assert created_at(x).startswith(f" (created at {__file__}:")
 
 
 def test_layers_are_the_users_own_in_forward_order(rng: np.random.Generator) -> None:

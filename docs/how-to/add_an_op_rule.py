@@ -48,3 +48,4 @@ first = graph.layers[0]
 factors = pytensor.function([x, y], [kfra[first].G, kflr[first].G], on_unused_input="ignore")
 by_kfra, by_kflr = factors(rng.normal(size=(1, 3)), rng.normal(size=(1, 4)))
 np.testing.assert_allclose(by_kfra, by_kflr, rtol=1e-10)
+print(f"trace of G: {np.trace(by_kfra):.4f} by KFRA, {np.trace(by_kflr):.4f} by KFLR")

@@ -1,6 +1,7 @@
 """Explain graphs of your own: a residual network in plain PyTensor, and a model of pytensor-ml."""
 
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def pytensor_ml_model():
 
 # --- a spec for it
 SPEC = """
-graph = "{module}:{function}"
+graph = "mynet:residual"
 batch = 50
 method = "kflr"
 
@@ -63,19 +64,22 @@ epochs = 5
 """
 
 
+def write_data():
+    """Write one array for each input of the loss, under its name."""
+    # --- its data
+    rng = np.random.default_rng(0)
+    np.savez("data.npz", x=rng.normal(size=(200, 8)), y=rng.integers(3, size=200))
+
+
 # --- explained
 def main():
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rng = np.random.default_rng(0)
-        np.savez(
-            folder / "data.npz", x=rng.normal(size=(200, 8)), y=rng.integers(CLASSES, size=200)
-        )
-        (folder / "explain_own_graph.py").write_text(Path(__file__).read_text())
+    here = Path(__file__).read_text()
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        write_data()
+        Path("mynet.py").write_text(here)
         for function in ("residual", "pytensor_ml_model"):
-            spec = folder / f"{function}.toml"
-            spec.write_text(SPEC.format(module="explain_own_graph", function=function))
-            app(["explain", str(spec)], standalone_mode=False)
+            Path("own.toml").write_text(SPEC.replace("residual", function))
+            app(["explain", "own.toml"], standalone_mode=False)
 
 
 if __name__ == "__main__":

@@ -91,13 +91,20 @@ def train(**settings):
     return np.array(losses), np.array(dampings), update
 
 
+def show(name, losses):
+    print(f"{name:18} loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+
+
 losses, dampings, _ = train(damping=Nielsen())
+show("Nielsen's damping", losses)
 assert losses[-1] < 0.1 * losses[0]
 assert dampings[-1] < dampings[0]
 
 losses, _, _ = train(step=Share(0.5))
+show("half of the step", losses)
 assert losses[-1] < 0.2 * losses[0]
 
 losses, _, update = train(method=SquaredGradients())
+show("squared gradients", losses)
 assert losses[-1] < 0.5 * losses[0]
 assert "squares/W0" in update.state()

@@ -38,7 +38,7 @@ print(f"twenty more   loss {losses[0]:.4f} to {losses[-1]:.4f}")
 
 # --- reading: the values are JAX arrays, which NumPy converts
 weight = np.asarray(W0.get_value())
-predict = pytensor.function([x], log_p.argmax(axis=1), mode="JAX")
+predict = pytensor.function([x], log_p.argmax(axis=1), mode=update.mode)
 accuracy = np.mean(np.asarray(predict(inputs)) == np.asarray(labels))
 print(f"on {jax.devices()[0].platform}: {accuracy:.1%} right")
 assert accuracy > 0.9

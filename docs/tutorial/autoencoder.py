@@ -51,6 +51,6 @@ for k in range(updates):
         print(f"update {k:4d}   loss {stats.loss:.3f}   damping {stats.damping:.2g}")
 
 # --- use: the shared variables hold the trained network
-reconstruct = pytensor.function([x], pt.sigmoid(logits), mode=update.backend.upper())
+reconstruct = pytensor.function([x], pt.sigmoid(logits), mode=update.mode)
 error = np.square(reconstruct(images) - images).sum(axis=1).mean()
 print(f"mean squared reconstruction error: {error:.3f} an image")

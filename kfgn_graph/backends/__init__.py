@@ -39,7 +39,7 @@ def resolve_backend(name: str, devices: int | None = None) -> Backend:
     if name == "jax":
         if find_spec("jax") is None:
             raise BackendError(
-                "backend='jax' needs JAX: install the extra with `pip install kfgn_graph[jax]`."
+                "backend='jax' needs JAX: install it with `pip install \"kfgn_graph[jax]\"`."
             )
         from kfgn_graph.backends.jax.backend import JAXBackend
 

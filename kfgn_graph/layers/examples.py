@@ -95,7 +95,8 @@ def common_state(node: Apply, axes: Axes) -> int:
     states = {axes[v] for v in node.inputs if v in axes}
     if len(states) != 1:
         raise Mixes(
-            f"{node.op} combines examples with a sum over examples, in {describe(node.outputs[0])}"
+            f"{node.op} combines the values of each example with a sum (or mean) over all "
+            f"examples, in {describe(node.outputs[0])}"
         )
     return states.pop()
 

@@ -168,7 +168,8 @@ def _users(spec: GraphSpec, folder: Path) -> Task:
 
 def _built(spec: GraphSpec, folder: Path) -> Task:
     assert spec.network is not None and spec.loss is not None
-    source = load_source(spec.data, folder, NETWORK)
+    numbers = (0, 1) if spec.loss == "squared" else (0,)
+    source = load_source(spec.data, folder, NETWORK, numbers)
     examples = _matrix(source.arrays[0], spec.dtype, "the inputs")
     targets = _targets(spec, source)
     outputs = _outputs(examples if targets is None else targets)

@@ -70,8 +70,8 @@ class MetricsFile:
             self._stream.truncate(kept.length)
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Append a line, with null for every number that is not finite."""
-        text = json.dumps({k: _finite(v) for k, v in line.items()}, allow_nan=False)
+        """Append a line, with null for every number that is not finite, and 0 for -0."""
+        text = json.dumps({k: _json(v) for k, v in line.items()}, allow_nan=False)
         content = text.encode() + b"\n"
         with written(self._path):
             self._stream.write(content)
@@ -128,8 +128,10 @@ def _lines(path: Path) -> list[Line]:
     return [parsed_line(path, k, text) for k, text in enumerate(complete_lines(path), start=1)]
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _json(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return value + 0.0 if math.isfinite(value) else None  # -0.0 + 0.0 is 0.0
 
 
 def _number(value: Any) -> float:

@@ -49,6 +49,11 @@ class Output:
         """
         with written(path):
             refuse_links([path])
+            if not path.parent.is_dir():
+                raise CheckpointError(
+                    f"{path}: the folder {path.parent} does not exist: create it, or give another "
+                    "name."
+                )
             _refuse_runs(path)
             if path.exists() and not (path.is_file() and self._replaceable(path)):
                 raise CheckpointError(

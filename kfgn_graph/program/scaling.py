@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def _shifted(array: np.ndarray, exponent: np.ndarray) -> np.ndarray:
 
 
 def standardised(
-    arrays: Sequence[np.ndarray], names: Sequence[str] = ()
+    arrays: Sequence[np.ndarray], names: Sequence[str] = (), numbers: Collection[int] = ()
 ) -> tuple[tuple[np.ndarray, ...], tuple[Scaling | None, ...]]:
     """Scale the columns of float arrays to mean 0 and variance 1; constant columns become 0.
 
@@ -126,11 +126,13 @@ def standardised(
         The arrays.
     names : sequence of str
         Their names, for messages; by default their numbers from 1.
+    numbers : collection of int
+        Indices of the arrays that are scaled whatever their dtype.
 
     Returns
     -------
     arrays : tuple of ndarray
-        The standardised arrays; arrays of whole numbers, such as labels, are unchanged.
+        The standardised arrays; other arrays of whole numbers, such as labels, are unchanged.
     scalings : tuple of Scaling or None
         How each array was scaled; None for an unchanged one.
 
@@ -140,7 +142,11 @@ def standardised(
         float64 does not represent a column or its deviation.
     """
     names = names or [f"array {k}" for k, _ in enumerate(arrays, start=1)]
-    plain = [_plain(a, name) for a, name in zip(arrays, names, strict=True)]
+    floats = [
+        a.astype(np.float64) if k in numbers and a.dtype.kind != "f" else a
+        for k, a in enumerate(arrays)
+    ]
+    plain = [_plain(a, name) for a, name in zip(floats, names, strict=True)]
     scalings = tuple(
         scaling_of(a, name) if a.dtype.kind == "f" else None
         for a, name in zip(plain, names, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,10 @@ class Source:
 
 
 def load_source(
-    data: DataSpec, folder: Path, inputs: Sequence[str | None] | None = None
+    data: DataSpec,
+    folder: Path,
+    inputs: Sequence[str | None] | None = None,
+    numbers: Collection[int] = (),
 ) -> Source:
     """Load the arrays that a spec's ``data`` names.
 
@@ -57,6 +60,8 @@ def load_source(
     inputs : sequence of str or None, optional
         Names of the loss's inputs, by which the arrays of a file are ordered; without them, the
         arrays keep the order of the file.
+    numbers : collection of int
+        Indices of the arrays of a file that are standardised even if they are whole numbers.
 
     Raises
     ------
@@ -75,7 +80,8 @@ def load_source(
     arrays = tuple(array[: data.examples] for array in source.arrays)
     scalings: tuple[Scaling | None, ...] = (None,) * len(arrays)
     if data.standardise:
-        arrays, scalings = standardised(arrays, source.names or BUILT_IN[: len(arrays)])
+        names = source.names or BUILT_IN[: len(arrays)]
+        arrays, scalings = standardised(arrays, names, numbers if data.file else ())
     return Source(arrays, source.origin, source.names, scalings)
 
 

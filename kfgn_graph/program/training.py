@@ -222,7 +222,11 @@ def _train(session: Session, watch: Watcher) -> Outcome:
         if spec.record.tensorboard:
             events = stack.enter_context(EventFile(path, session.update))
         stop = stack.enter_context(interruptions(guard))
-        guard.started(path, session.update, session.limit, spec.budget.seconds)
+        if session.ended() == "seconds":
+            limit = f"{spec.budget.seconds:g} s"
+            guard.noted(f"{path}: the budget of {limit} is met; `--seconds S` continues")
+        else:
+            guard.started(path, session.update, session.limit, spec.budget.seconds)
         if session.task.note is not None:
             guard.noted(session.task.note)
         compile_first(session, guard)

@@ -46,6 +46,13 @@ def test_what_is_not_finite_is_null_and_reads_as_nan(tmp_path):
     assert np.isnan(columns["loss"]).all()
 
 
+def test_zero_has_no_sign(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with MetricsFile(path, 0) as file:
+        file.add(line(1, -0.0))
+    assert '"loss": 0.0' in path.read_text()
+
+
 def test_later_lines_are_cut_off_with_what_is_half_written(path):
     with path.open("ab") as stream:
         stream.write(b'{"kind": "upd')

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kfgn_graph.errors import CheckpointError, SpecError
+from kfgn_graph.program.building import build
 from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
 from kfgn_graph.program.scaling import (
     SCALING,
@@ -11,6 +12,7 @@ from kfgn_graph.program.scaling import (
     write_scalings,
 )
 from kfgn_graph.program.sources import load_source
+from kfgn_graph.program.spec import parse_spec
 from kfgn_graph.program.spec.models import DataSpec
 
 X = np.arange(12.0).reshape(6, 2)
@@ -50,6 +52,17 @@ def test_numbers_are_standardised_and_labels_are_not(folder):
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(x.std(axis=0), 1)
     np.testing.assert_array_equal(y, Y)
+
+
+def test_whole_numbers_are_standardised_where_they_are_numbers(folder):
+    network = 'loss = "{}"\nbatch = 2\n[network]\nhidden = [2]\n'
+    data = '[data]\nfile = "a.npz"\nstandardise = true\n[budget]\nupdates = 1\n'
+    np.savez(folder / "a.npz", x=X.astype(np.int64), y=Y)
+    for loss, targets in {"squared": (Y - 2.5)[:, None] / Y.std(), "softmax": Y}.items():
+        task = build(parse_spec(network.format(loss) + data, "toml"), folder)
+        np.testing.assert_allclose(task.arrays[0], (X - X.mean(axis=0)) / X.std(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(task.arrays[1], targets, rtol=1e-6)
+        assert [s is not None for s in task.scalings] == [True, loss == "squared"]
 
 
 def test_mean_and_deviation_are_kept_and_undo_the_scaling(folder):

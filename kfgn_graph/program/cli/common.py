@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import typer
 from rich import markup
@@ -79,7 +80,24 @@ def on_terminal() -> bool:
 def console() -> Console:
     """Return a console for standard output, without wrapping if it is not a terminal."""
     terminal = on_terminal()
-    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else WIDE)
+    if terminal or sys.stdout is None:
+        return Console(highlight=False, soft_wrap=not terminal)
+    file = cast(IO[str], _Trimmed(sys.stdout))
+    return Console(file=file, highlight=False, soft_wrap=True, width=WIDE)
+
+
+class _Trimmed:
+    """A stream without the blanks with which tables pad their lines."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(re.sub(r" +(?=\n)", "", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def print_json(document: Mapping[str, Any] | list[Any]) -> None:
@@ -115,6 +133,8 @@ def told[**P](command: Callable[P, None]) -> Callable[P, None]:
         finally:
             _discard_unwritable()
 
+    # The help keeps the line ends within a paragraph, and would wrap them once more.
+    guarded.__doc__ = re.sub(r"(?<!\n)\n *(?=[^\s])", " ", command.__doc__ or "").strip()
     return guarded
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from rich.console import Console
 from rich.table import Table
 
 from kfgn_graph.errors import BackendError
 from kfgn_graph.program.cli.common import AsJson, console, escape, print_json, told
 from kfgn_graph.program.explanation.diagnosis import Diagnosis, examine
+
+MOST = 100
+"""The width of the linker's flags."""
 
 
 @told
@@ -34,7 +39,7 @@ def _show(found: Diagnosis, out: Console) -> None:
     table.add_row("thread settings", _pairs(machine["thread_settings"]) or "none")
     table.add_row("graphics", escape(", ".join(found.cards)) or "no NVIDIA driver")
     table.add_row("C++ compiler", found.compiler or "none")
-    table.add_row("C links", escape(found.blas_flags) or "no BLAS")
+    table.add_row("C links", escape(_wrapped(found.blas_flags)) or "no BLAS")
     out.print(table)
     out.print(_backends(found), _libraries(found), sep="\n")
     if found.extras is not None:
@@ -43,6 +48,12 @@ def _show(found: Diagnosis, out: Console) -> None:
         out.print(f"[yellow]advice:[/] {escape(line)}")
     if not found.problems:
         out.print(f'[green]No problems found.[/] The backend "auto" is {found.auto}.')
+
+
+def _wrapped(flags: str) -> str:
+    """Return the linker's flags on lines of at most ``MOST`` characters, also in a pipe."""
+    lines = wrap(flags, MOST, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def _grid() -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -104,12 +105,19 @@ def _layers(made: Account) -> Table:
             by_inputs,
             f"{layer.g}²" if by_inputs else "",
             used_for_outputs(made.method, layer),
-            f"{made.operations_of(index) / 1e6:,.1f}",
-            f"{made.kept[index] / 2**20:,.2f}",
+            _figure(made.operations_of(index) / 1e6, 1),
+            _figure(made.kept[index] / 2**20, 2),
         )
-    total = f"{made.operations / 1e6:,.1f}"
-    table.add_row("all", *[""] * 5, total, f"{made.kept_in_all / 2**20:,.2f}", style="bold")
+    total = _figure(made.operations / 1e6, 1), _figure(made.kept_in_all / 2**20, 2)
+    table.add_row("all", *[""] * 5, *total, style="bold")
     return table
+
+
+def _figure(value: float, decimals: int) -> str:
+    """Return a number with decimals, or with two significant digits if it is less than 1."""
+    if value < 1:
+        return np.format_float_positional(value, 2, unique=False, fractional=False, trim="k")
+    return f"{value:,.{decimals}f}"
 
 
 def _parts(made: Account, rates: Rates) -> Table:
@@ -121,23 +129,23 @@ def _parts(made: Account, rates: Rates) -> Table:
         unit, per = ("MB", "GB/s") if part.kind == "memory" else ("Mflop", "Gflop/s")
         table.add_row(
             part.name,
-            f"{part.amount / 1e6:,.1f} {unit}",
+            f"{_figure(part.amount / 1e6, 1)} {unit}",
             f"{rate:,.0f} {per}",
-            f"{1e3 * rates.seconds(part):.2f}",
+            _figure(1e3 * rates.seconds(part), 2),
         )
-    table.add_row("predicted", "", "", f"{1e3 * made.predicted(rates):.2f}", style="bold")
+    table.add_row("predicted", "", "", _figure(1e3 * made.predicted(rates), 2), style="bold")
     return table
 
 
 def _tell_time(made: Account, rates: Rates, timing: Timing | None, out: Console) -> None:
     predicted = made.predicted(rates)
     if timing is not None:
-        line = f"measured: {1e3 * timing.seconds:.2f} ms per update"
+        line = f"measured: {_figure(1e3 * timing.seconds, 2)} ms per update"
         if predicted:
             line += f", {timing.seconds / predicted:.2f} times the prediction"
         out.print(f"{line}; the first call took {timing.first_call:.1f} s")
     if 0 < predicted < SHORT:
         out.print(
             "The time of such a short update is mostly the overhead of calls and small copies, "
-            "which is not predicted. It takes some milliseconds."
+            "which is not predicted."
         )

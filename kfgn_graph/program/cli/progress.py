@@ -25,10 +25,15 @@ class Lines:
         self._out = out
 
     def started(self, path: Path, update: int, limit: int | None, seconds: float | None) -> None:
-        """Print the folder of the run and the limits that end it."""
-        ends = [] if limit is None else [f"update {limit:,}"]
-        ends += [] if seconds is None else [f"{seconds:g} s"]
-        self._out.print(f"{escape(str(path))}: after update {update:,}, until {' or '.join(ends)}")
+        """Print the folder of the run and the limits that end it, or that a limit is reached."""
+        if limit is None:
+            told = f"from update {update + 1:,}, until {seconds:g} s"
+        elif update >= limit:
+            told = f"the budget of {limit:,} updates is met; `--updates N` continues"
+        else:
+            told = f"updates {update + 1:,} to {limit:,}"
+            told += "" if seconds is None else f", or until {seconds:g} s"
+        self._out.print(f"{escape(str(path))}: {told}")
 
     def compiling(self, seconds: float | None) -> None:
         """Print that the step is being compiled, and then how long it took."""
@@ -39,9 +44,9 @@ class Lines:
 
     def evaluated(self, update: int, found: Evaluation) -> None:
         """Print the loss and the accuracy."""
-        line = f"update {update:,}: loss {found.loss:.6g}"
+        line = f"update {update:,}: loss {_number(found.loss, 6)}"
         if found.averaged_loss is not None:
-            line += f", at the averaged iterates {found.averaged_loss:.6g}"
+            line += f", at the averaged iterates {_number(found.averaged_loss, 6)}"
         if found.accuracy is not None:
             line += f", accuracy {found.accuracy:.2%}"
         self._out.print(line)
@@ -60,6 +65,11 @@ class Lines:
         trace: TracebackType | None,
     ) -> None:
         """Do nothing: lines need no clean-up."""
+
+
+def _number(value: float, digits: int) -> str:
+    """Return a number with significant digits, and 0 without a sign."""
+    return f"{value + 0.0:.{digits}g}"  # -0.0 + 0.0 is 0.0
 
 
 class Silence(Lines):
@@ -109,7 +119,7 @@ class Bar(Lines):
         """Advance the bar. The speed is an average from the first update of this session on."""
         if self._began == (0, 0.0):
             self._began = (update, seconds)
-        told = f"loss {loss:.5g}"
+        told = f"loss {_number(loss, 5)}"
         if damping is not None:
             told += f"  λ {damping:.2g}"
         taken, spent = update - self._began[0], seconds - self._began[1]

@@ -46,7 +46,7 @@ EQUATIONS = {
         "(18), (21)",
         "input_factor",
         "The factor of the inputs",
-        r"Q = \frac1N \sum_n \tilde a_n^\top \tilde a_n, \qquad \tilde a_n = (a_n, 1)"
+        r"Q = \frac1N \sum_n \bar a_n^\top \bar a_n, \qquad \bar a_n = (a_n, 1)"
         r" \text{ with a bias, else } a_n",
     ),
     "kronecker_block": Equation(

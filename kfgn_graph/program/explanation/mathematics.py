@@ -36,6 +36,32 @@ RULES = {
 }
 
 
+FIRST = 50
+"""Number of first updates that estimate factors and compute inverses whatever the periods."""
+FACTORED = (
+    r"\Delta = -\bigl(Q + \pi\gamma I\bigr)^{-1}\, \nabla L\,"
+    r" \bigl(G + \tfrac{\gamma}{\pi} I\bigr)^{-1}, \qquad"
+    r" \pi^2 = \frac{\operatorname{tr} Q / d_Q}{\operatorname{tr} G / d_G}"
+)
+DIRECTIONS = {
+    "exact": r"\operatorname{vec} \Delta = -\bigl(Q \otimes G + (\lambda + \eta) I\bigr)^{-1}"
+    r" \operatorname{vec} \nabla L",
+    "ekfac": r"\Delta = -U \Bigl(\frac{U^\top\, \nabla L\, V}{S + \lambda + \eta}\Bigr) V^\top,"
+    r" \qquad U, V \text{ the eigenvectors of } Q, G, \quad"
+    r" S \text{ the second moments in them}",
+}
+"""The preconditioned direction of the inverses that do not damp the factors."""
+MODEL = (
+    r"M(\delta) = L(\theta) + \nabla L^\top \delta"
+    r" + \tfrac12\, \delta^\top \bigl(\bar G + (\lambda + \eta) I\bigr)\, \delta"
+)
+BATCH = (
+    "Sums are over the $N$ examples $n$ of the batch. The curvature $G_n$ of an example is of the"
+    " loss itself, and includes the factor $1/N$ of a mean. A plus marks the next layer."
+)
+GAUSS_NEWTON = r"$\bar G$ is the exact Gauss-Newton matrix of the whole network."
+
+
 def latex_of(spec: GraphSpec, made: Account) -> str:
     """Return a LaTeX document of the mathematics of an update.
 
@@ -58,7 +84,7 @@ def _body(spec: GraphSpec, made: Account) -> Iterator[str]:
         yield from _section("Update", f"With the learning rate $r = {spec.method.rate:g}$,")
         yield _display(RULES[spec.method.name])
         return
-    yield from _section("Curvature", "Means over the examples $n$ of the batch:")
+    yield from _section("Curvature", BATCH)
     for equation in equations_of(made.method):
         yield f"{_text(equation.title)}, Eq.~{equation.numbers}:"
         yield _display(equation.latex)
@@ -92,61 +118,80 @@ def _factor_line(made: Account, index: int, layer: LayerShape) -> str:
 
 
 def _update(spec: GraphSpec, made: Account) -> Iterator[str]:
-    yield from _section("Preconditioned direction", f"{_damping(spec)}.")
+    yield from _section("Preconditioned direction", "")
     if made.method == "hessianfree":
-        yield r"By conjugate gradients, with $\eta = " + f"{spec.l2:g}$,"
-        yield _display(r"\bigl(\bar G + (\lambda + \eta) I\bigr)\, \Delta = -\nabla h.")
-    else:
-        yield _display(
-            r"\Delta = -\bigl(Q + \pi\gamma I\bigr)^{-1}\, \nabla h\,"
-            r" \bigl(G + \tfrac{\gamma}{\pi} I\bigr)^{-1}, \qquad"
-            r" \pi^2 = \frac{\operatorname{tr} Q / d_Q}{\operatorname{tr} G / d_G}"
-        )
         yield (
-            f"with ${_gamma(spec)}$. The factors are averaged with decay"
-            f" {spec.schedule.curvature_decay:g}, and their inverses ({spec.schedule.inverse})"
-            f" are recomputed every {spec.schedule.refresh_every} updates."
+            r"By conjugate gradients, with the loss $L$, penalty included, and $\eta = "
+            + f"{spec.l2:g}$,"
         )
+        yield _display(r"\bigl(\bar G + (\lambda + \eta) I\bigr)\, \Delta = -\nabla L.")
+    else:
+        yield r"In each layer, with the loss $L$, penalty included,"
+        yield _display(DIRECTIONS.get(spec.schedule.inverse, FACTORED))
+        yield f"with ${_gamma(spec)}$. {_periods(spec)}"
     yield from _section("Step", "")
-    yield _display(_step(spec))
+    yield from _step(spec)
+    yield from _section("Damping", "")
+    yield from _damping(spec)
 
 
-def _damping(spec: GraphSpec) -> str:
-    if spec.damping.rule == "constant":
-        return rf"$\lambda = {spec.damping.value:g}$, constant"
-    every = spec.damping.every
+def _periods(spec: GraphSpec) -> str:
+    schedule = spec.schedule
     return (
-        rf"$\lambda$ is adapted every {every} updates by"
-        r" $\rho = (h(\theta + \delta) - h(\theta)) / (M(\delta) - M(0))$"
+        f"The factors are estimated every {schedule.factors_every} updates and averaged with decay"
+        f" {schedule.curvature_decay:g}. Their inverses ({schedule.inverse}) are recomputed every"
+        f" {schedule.refresh_every} updates, and after an update that was not taken. Both also"
+        f" happen at each of the first {FIRST} updates."
+    )
+
+
+def _damping(spec: GraphSpec) -> Iterator[str]:
+    if spec.damping.rule == "constant":
+        yield rf"$\lambda = {spec.damping.value:g}$, constant."
+        return
+    every = spec.damping.every
+    yield rf"$\lambda$ is adapted every {every} updates by the reduction ratio"
+    yield _display(
+        r"\rho = \frac{L(\theta + \delta) - L(\theta)}{M(\delta) - M(0)}, \qquad"
+        r" \lambda \leftarrow"
+        rf" \begin{{cases}} \omega \lambda & \rho > 3/4 \\ \lambda / \omega & \rho < 1/4 \\"
+        rf" \lambda & \text{{otherwise}} \end{{cases}} \qquad \omega = (19/20)^{{{every}}}."
     )
 
 
 def _gamma(spec: GraphSpec) -> str:
+    if spec.schedule.inverse in DIRECTIONS:
+        return rf"\eta = {spec.l2:g}"
     if spec.damping.gamma == "tied":
         return rf"\gamma = \sqrt{{\lambda + \eta}},\ \eta = {spec.l2:g}"
     every = spec.damping.gamma_every
     return rf"\gamma \text{{ chosen from three candidates every }} {every} \text{{ updates}}"
 
 
-def _step(spec: GraphSpec) -> str:
-    if spec.step.length is not None:
-        return rf"\theta \leftarrow \theta + {spec.step.length:g}\, \Delta"
-    terms = [rf"\alpha_{{{k}}} \Delta_{{{k}}}" for k in range(1, spec.step.groups + 1)]
-    weights = [rf"\alpha_{{{k}}}" for k in range(1, spec.step.groups + 1)]
+def _step(spec: GraphSpec) -> Iterator[str]:
+    fixed = spec.step.length
+    if fixed is not None:
+        yield _display(rf"\delta = {fixed:g}\, \Delta, \qquad \theta \leftarrow \theta + \delta")
+        if spec.damping.rule != "constant":
+            yield "The quadratic model of the loss, by which the damping is adapted, is"
+            yield _display(MODEL)
+        return
+    groups = range(1, spec.step.groups + 1)
+    terms = [rf"\alpha_{{{k}}} \Delta_{{{k}}}" for k in groups]
+    weights = [rf"\alpha_{{{k}}}" for k in groups]
+    told = r"$\Delta_g$ is $\Delta$ in the layers of group $g$, and zero in the others."
     if spec.step.momentum:
         terms.append(r"\mu\, \delta_0")
         weights.append(r"\mu")
-    model = (
-        r"M(\delta) = h(\theta) + \nabla h^\top \delta"
-        r" + \tfrac12\, \delta^\top \bigl(\bar G + (\lambda + \eta) I\bigr)\, \delta"
-    )
+        told += r" $\delta_0$ is the last update, and $\mu$ is at least 0 and at most 1."
     chosen = rf"\delta = {' + '.join(terms)}, \qquad ({', '.join(weights)}) = \arg\min M(\delta)"
     moved = r"\theta \leftarrow \theta + \delta"
-    return rf"\begin{{gathered}}{model} \\ {chosen} \\ {moved}\end{{gathered}}"
+    yield _display(rf"\begin{{gathered}}{MODEL} \\ {chosen} \\ {moved}\end{{gathered}}")
+    yield f"{told} {GAUSS_NEWTON}"
 
 
 def _section(title: str, text: str) -> list[str]:
-    return [rf"\subsection*{{{title}}}", text, ""]
+    return [rf"\subsection*{{{title}}}", *([text] if text else [])]
 
 
 def _display(content: str) -> str:

@@ -16,6 +16,11 @@ from kfgn_graph.program.spec.section import Misfit
 LONGEST = 60
 MOST = 20
 """Largest number of errors that are listed."""
+PATTERNS = {
+    "graph": "write it as package.module:function",
+    "name": 'use letters, digits, ".", "_" and "-", and begin with a letter or a digit',
+}
+"""How to write each key that has a pattern."""
 
 
 def complaints(error: ValidationError, where: str, lines: Mapping[KeyPath, int]) -> str:
@@ -79,7 +84,8 @@ def _what(error: Mapping[str, Any]) -> str:
     loc, kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
         keys = list(_model(loc[:-1]).model_fields)
-        return f"no such key{did_you_mean(loc[-1], keys) or ';'} Keys here: {', '.join(keys)}."
+        hint = _of_the_spec(loc, error["input"]) or did_you_mean(loc[-1], keys)
+        return f"no such key{hint or ';'} {'K' if hint else 'k'}eys here: {', '.join(keys)}."
     if kind == "missing":
         return "is required but missing."
     if kind == "value_error":
@@ -88,8 +94,20 @@ def _what(error: Mapping[str, Any]) -> str:
         allowed = _choices(_model(loc[:-1]).model_fields[loc[-1]].annotation)
         near = did_you_mean(error["input"], allowed) or "."
         return f"found {shown(error['input'])}; allowed: {', '.join(allowed)}{near}"
+    if kind == "string_pattern_mismatch":
+        return f"found {shown(error['input'])}; {PATTERNS[str(loc[-1])]}."
     rule = error["msg"].removeprefix("Input ").removeprefix("String ")
     return f"found {shown(error['input'])}, but it {rule}."
+
+
+def _of_the_spec(loc: KeyPath, value: object) -> str:
+    """Return where a key that stands in a table belongs, if it is a key of the spec itself."""
+    key = loc[-1]
+    if len(loc) < 2 or key not in GraphSpec.model_fields:
+        return ""
+    if isinstance(value, Mapping):
+        return f"; `{key}` is a table of the spec itself: write [{key}]."
+    return f"; `{key}` is a key of the spec itself: in TOML, put it above the first table."
 
 
 def _choices(annotation: object) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ key that is left out of a spec takes the package's default.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -93,8 +93,9 @@ class DataSpec(Section):
     examples: Count | None = None
     """Number of training examples, taken from the start of the data; all by default."""
     standardise: bool = False
-    """Whether to scale the inputs, and targets that are not labels, to mean 0 and variance 1. The
-    run's ``scaling.npz`` keeps both."""
+    """Whether to scale the inputs, and targets that are not labels, to mean 0 and variance 1.
+    Arrays of whole numbers are scaled as the inputs of a network and as targets of ``squared``
+    only. The run's ``scaling.npz`` keeps both."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSpec:
@@ -297,8 +298,10 @@ class GraphSpec(Section):
     def _one_network(self) -> GraphSpec:
         if (self.network is None) == (self.graph is None):
             raise ValueError("give either network or graph")
-        if (self.loss is None) == (self.network is not None):
-            raise Misfit("loss", "belongs to network, which needs it")
+        if self.network is None and self.loss is not None:
+            raise Misfit("loss", "`graph` returns its own loss; leave `loss` out")
+        if self.network is not None and self.loss is None:
+            raise Misfit("loss", f"`network` needs one of {', '.join(get_args(LossName))}")
         return self
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ def test_lines_tell_of_evaluations_where_there_is_no_terminal(spec):
     done = run("train", spec)
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "runs/small-1: after update 0, until update 12"
+    assert lines[0] == "runs/small-1: updates 1 to 12"
     assert lines[1] == "compiling"
     assert lines[2].startswith("compiled ")
     assert lines[3].startswith("update 0: loss ")
@@ -94,6 +94,15 @@ def test_resume_goes_on_with_another_budget(spec):
     run("train", spec, "--updates", 3)
     done = run("resume", "runs/small-1", "--updates", 5, "--json")
     assert json.loads(done.stdout)["update"] == 5
+
+
+def test_resume_of_a_finished_run_says_that_the_budget_is_met(spec):
+    run("train", spec, "--updates", 1)
+    done = run("resume", "runs/small-1")
+    assert done.exit_code == 0
+    first, last = done.stdout.splitlines()
+    assert first == "runs/small-1: the budget of 1 updates is met; `--updates N` continues"
+    assert last.startswith("runs/small-1: 1 updates in ")
 
 
 def test_resume_takes_an_older_checkpoint(spec):
@@ -212,7 +221,7 @@ def test_a_run_of_a_function_is_resumed_with_trust(spec):
 def test_names_of_a_stranger_do_not_reach_the_terminal(spec):
     runs = "strange\x1b[2J\u202e"
     done = run("train", spec, "--runs", runs)
-    assert "strange\\x1b[2J\\u202e/small-1: after update 0" in done.stdout
+    assert "strange\\x1b[2J\\u202e/small-1: updates 1 to" in done.stdout
     compared = run("compare", f"{runs}/small-1", f"{runs}/small-1")
     refused = run("resume", f"{runs}/none")
     for told in (done.stdout, compared.stdout, refused.stderr):

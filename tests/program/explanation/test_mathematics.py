@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kfgn_graph.program.cli.app import app
+from kfgn_graph.step.schedule import FIRST
 
 SPEC = """
 name = "a_b"
@@ -46,8 +47,11 @@ def test_settings_are_those_of_the_spec(tmp_path):
     text = written(tmp_path, more)
     assert r"$\lambda = 0.25$, constant" in text
     assert "every } 7" in text
-    assert r"\theta + 0.125\, \Delta" in text
+    assert r"\delta = 0.125\, \Delta" in text
     assert "recomputed every 3 updates" in text
+    assert "estimated every 5 updates" in text
+    assert f"each of the first {FIRST} updates" in text
+    assert "\n\n" not in text
     assert r"\mu" not in text
 
 

@@ -72,6 +72,17 @@ def test_what_is_left_out_is_the_default() -> None:
             'name = "digits"\nexamples = "all"',
             'a.toml, line 12, data.examples: found "all", but it should be a valid integer.',
         ),
+        (
+            'name = "digits"',
+            'name = "digits"\nbatch = 10',
+            "a.toml, line 12, data.batch: no such key; `batch` is a key of the spec itself: in "
+            "TOML, put it above the first table. Keys here: name, ",
+        ),
+        (
+            'loss = "softmax"',
+            'loss = "softmax"\ngraph = "my.net"',
+            'a.toml, line 3, graph: found "my.net"; write it as package.module:function.',
+        ),
         ("updates = 3", "", "a.toml, line 13, budget: give updates, epochs or seconds."),
         (
             'name = "digits"',
