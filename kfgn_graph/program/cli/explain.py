@@ -143,7 +143,7 @@ def _tell_time(made: Account, rates: Rates, timing: Timing | None, out: Console)
         line = f"measured: {_figure(1e3 * timing.seconds, 2)} ms per update"
         if predicted:
             line += f", {timing.seconds / predicted:.2f} times the prediction"
-        out.print(f"{line}; the first call took {timing.first_call:.1f} s")
+        out.print(f"{line}; the first call took {timing.first_call:.1f} s", soft_wrap=True)
     if 0 < predicted < SHORT:
         out.print(
             "The time of such a short update is mostly the overhead of calls and small copies, "
