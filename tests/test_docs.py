@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text("utf-8")
 EQUATIONS = ROOT / "kfgn_graph" / "equations.py"
-SLOW_FILES = {"choose_damping", "choose_an_inverse"}
+SLOW_FILES = {"choose_damping", "choose_an_inverse", "compare_optimisers"}
 HOW_TO_FILES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW_FILES else [])
     for path in sorted((DOCS / "how-to").glob("*.py"))

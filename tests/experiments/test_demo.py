@@ -36,6 +36,7 @@ def test_the_demo_writes_its_pictures_and_numbers(tmp_path: Path) -> None:
     assert "rate 0.001" in printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
     command = "-m experiments.demo --updates 2 --dataset digits --batch 50 --hidden 6,3,6"
     done = subprocess.run(

@@ -14,6 +14,7 @@ from experiments.training import (
     shuffled_batches,
     train,
 )
+from tests.stepping import slow
 
 
 def test_batches_cover_an_epoch_once_and_keep_rows_together() -> None:
@@ -56,7 +57,7 @@ def test_the_evaluation_is_the_mean_over_examples_of_unequal_parts(
     assert parts == pytest.approx(whole, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["kfra", "kflr", "kfac", "adam"])
+@pytest.mark.parametrize("name", ["kfra", slow("kflr"), slow("kfac"), "adam"])
 def test_every_method_lowers_the_loss_of_a_small_autoencoder(
     rng: np.random.Generator, name: str
 ) -> None:

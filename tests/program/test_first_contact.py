@@ -19,7 +19,7 @@ from tests.program.small import ADAM, KFRA, Watch, small_spec, write_data
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("method", [ADAM, KFRA])
+@pytest.mark.parametrize("method", [pytest.param(ADAM, marks=pytest.mark.slow), KFRA])
 def test_seconds_do_not_count_compilation(tmp_path, method):
     write_data(tmp_path)
     watch = Watch()

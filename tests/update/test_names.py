@@ -53,7 +53,9 @@ def batches(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
-@pytest.mark.parametrize("names", HOSTILE)
+@pytest.mark.parametrize(
+    "names", [HOSTILE[0], *(pytest.param(names, marks=pytest.mark.slow) for names in HOSTILE[1:])]
+)
 def test_names_change_nothing_of_training_and_resuming(
     names: tuple[str | None, ...], tmp_path: Path
 ) -> None:

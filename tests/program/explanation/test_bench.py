@@ -45,6 +45,7 @@ def test_a_spec_that_does_not_build_is_an_error_of_specs(tmp_path):
     assert bench(str(tmp_path / "none.toml")).exit_code == 2
 
 
+@pytest.mark.slow
 def test_peak_memory_counts_what_is_allocated():
     before = peak_memory()
     held = np.ones(int(before + 64) * 2**17)  # as many MiB as the peak, and 64 more
