@@ -47,10 +47,8 @@ class DiagonalHead(Head):
 
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         noise = self.noise(draws, [samples, *self.lengths()])
-        return (
-            noise
-            * (pt.sqrt(self.psd_weights()) / np.sqrt(samples).astype(self.output.dtype))[None]
-        )
+        divisor = np.sqrt(samples).astype(self.output.dtype)
+        return noise * (pt.sqrt(self.psd_weights()) / divisor)[None]
 
     def curvature_times(self, direction: TensorVariable) -> TensorVariable:
         return self.psd_weights() * direction

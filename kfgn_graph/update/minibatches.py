@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
 from pytensor.tensor.subtensor import Subtensor, indices_from_subtensor
 from pytensor.tensor.type import TensorType
 
-from kfgn_graph.update.values import reads, reads_value
+from kfgn_graph.layers.traversal import value_roots
+from kfgn_graph.update.values import reads
 
 
 def minibatches_of(
@@ -53,4 +54,4 @@ def _is_of_unknown_length(node: Apply, inputs: Sequence[Variable]) -> bool:
     if not isinstance(first, slice):
         return False
     bounds = [b for b in (first.start, first.stop, first.step) if isinstance(b, Variable)]
-    return any(not isinstance(b, Constant) and reads_value(b, inputs) for b in bounds)
+    return not value_roots(bounds).isdisjoint(inputs)

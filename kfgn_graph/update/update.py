@@ -137,8 +137,8 @@ class Update:
                 start = perf_counter()
                 with fast_graph_construction():
                     values = self._call(arrays, placed, new)
-                listed = ", ".join(map(str, shapes_of(arrays)))
-                self._first_updates[key] = listed, perf_counter() - start
+                sizes = ", ".join(map(str, shapes_of(arrays)))
+                self._first_updates[key] = sizes, perf_counter() - start
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats)

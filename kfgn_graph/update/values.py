@@ -13,7 +13,6 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.basic import Variable
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.rewriting.shape import ShapeFeature
-from pytensor.tensor.shape import Shape, Shape_i
 
 
 class Values:
@@ -46,14 +45,6 @@ class Values:
 def reads(variable: Variable, others: Collection[Variable]) -> bool:
     """Return whether a variable depends on one of the others."""
     return any(v in others for v in ancestors([variable]))
-
-
-def reads_value(variable: Variable, others: Collection[Variable]) -> bool:
-    """Return whether a variable depends on the value of one of the others, not on shapes alone."""
-    shapes = [
-        v for v in ancestors([variable]) if v.owner and isinstance(v.owner.op, Shape | Shape_i)
-    ]
-    return any(v in others for v in ancestors([variable], blockers=shapes))
 
 
 def length_of(variable: Variable, axis: int) -> Variable:
