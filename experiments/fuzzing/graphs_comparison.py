@@ -153,9 +153,10 @@ class Comparison:
     ) -> None:
         truth, dtype = self.truth, self.case.draw.dtype
         matrix = truth.gauss_newton(split)
-        whole = float(np.abs(matrix).max())
+        lost = truth.rounding(truth.jacobian(split))
+        whole = max(float(np.abs(matrix).max()), lost)
         product = matrix @ np.concatenate([d.ravel() for d in direction])
-        scale = float(np.abs(matrix).sum(axis=1).max())
+        scale = max(float(np.abs(matrix).sum(axis=1).max()), lost)
         for name, part in zip(self.names, got["product"], strict=True):
             check("Gauss-Newton product", np.ravel(part), product[truth.spans[name]], dtype, scale)
         for layer, block in zip(layers, _dense(got["block"]), strict=False):
@@ -163,7 +164,7 @@ class Comparison:
             check("exact block", block, matrix[np.ix_(places, places)], dtype, whole)
         if self.graph.penalty is None and got["Hessian"]:
             hessian = truth.loss.hessian()
-            whole = float(np.abs(hessian).max())
+            whole = max(float(np.abs(hessian).max()), lost)
             for layer, block in zip(layers, _dense(got["Hessian"]), strict=False):
                 places = self._places(layer)
                 check("Hessian block", block, hessian[np.ix_(places, places)], dtype, whole)
@@ -189,12 +190,12 @@ class Comparison:
             for k, layer in enumerate(layers if got[key] else []):
                 a, h = (np.asarray(v, "float64") for v in seen[2 * k : 2 * k + 2])
                 try:
-                    Q, G = self.truth.factors(split, a, h, layer.bias is not None)
+                    Q, G, lost = self.truth.factors(split, a, h, layer.bias is not None)
                 except NotLocated:
                     unlocated = True
                     continue
                 check(f"{key}'s Q", got[key][2 * k], Q, dtype)
-                check(f"{key}'s G", got[key][2 * k + 1], G, dtype)
+                check(f"{key}'s G", got[key][2 * k + 1], G, dtype, lost)
         if not np.isfinite(np.concatenate([np.ravel(v) for v in [*got["KFRA"], 0.0]])).all():
             raise Fault("KFRA's factor is not finite")
         refused = f", without {' and '.join(self.refused)}" if self.refused else ""

@@ -92,7 +92,11 @@ def sigmoid(x: Any) -> Any:
 
 
 def softplus(x: Any) -> Any:
-    """Return log(1 + exp(x))."""
+    """Return log(1 + exp(x)).
+
+    It has no kink, but one of its spellings, max(x, 0) + log(1 + exp(-|x|)), has two at zero.
+    """
+    _tie(x, 0.0)
     s = 1 / (1 + np.exp(-x.value))
     return unary(x, np.logaddexp(0, x.value), s, s * (1 - s))
 
