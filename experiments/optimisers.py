@@ -18,6 +18,7 @@ from experiments.backends import Backend
 from experiments.recipes import paper_arguments, paper_tables
 
 Rule = Literal["sgd", "momentum", "nesterov", "adam"]
+Recipe = Literal["defaults", "paper", "momentum"]
 CURVATURES = {"kfra": "KFRA", "kflr": "KFLR", "kfac": "KFAC", "hessianfree": "HessianFree"}
 RULES = {"sgd": "SGD", "momentum": "Momentum", "nesterov": "Nesterov", "adam": "Adam"}
 GRID_RATES = tuple(2.0**-power for power in range(6, 14))
@@ -122,9 +123,9 @@ class GaussNewton:
         Number of updates between refreshes of the inverses.
     average : bool
         Whether to keep averaged iterates and to evaluate them as well as the parameters.
-    recipe : {"defaults", "paper"}
-        Where None leaves a setting to: the package, or the paper's own recipe, which
-        ``experiments.recipes`` states.
+    recipe : {"defaults", "paper", "momentum"}
+        Where None leaves a setting to: the package, the paper's own recipe, which
+        ``experiments.recipes`` states, or that recipe with momentum.
     """
 
     method: Literal["kfra", "kflr", "kfac", "hessianfree"] = "kfra"
@@ -134,7 +135,7 @@ class GaussNewton:
     factors_every: int | None = None
     refresh_every: int | None = None
     average: bool = False
-    recipe: Literal["defaults", "paper"] = "defaults"
+    recipe: Recipe = "defaults"
 
     @property
     def name(self) -> str:
@@ -147,7 +148,8 @@ class GaussNewton:
         chosen = [
             f"{word} {value:g}" for word, value in self._named().items() if value is not None
         ]
-        first = ["the paper's recipe"] if self.recipe == "paper" else []
+        first = [] if self.recipe == "defaults" else ["the paper's recipe"]
+        first += ["momentum"] if self.recipe == "momentum" else []
         last = ["averaged"] if self.average else []
         return ", ".join([*first, *chosen, *last]) or "defaults"
 
@@ -176,7 +178,8 @@ class GaussNewton:
     def _chosen(self) -> dict[str, Any]:
         """Return the arguments that are not left to the package."""
         damping = None if self.damping is None else kfgn.ConstantDamping(self.damping)
-        recipe = paper_arguments() if self.recipe == "paper" else {}
+        momentum = self.recipe == "momentum"
+        recipe = {} if self.recipe == "defaults" else paper_arguments(momentum)
         arguments = {
             "damping": damping,
             "step": self.step,
@@ -190,7 +193,9 @@ class GaussNewton:
 
     def spec(self) -> dict[str, Any]:
         """Return the tables ``method``, ``damping``, ``step``, ``schedule`` and ``l2``."""
-        tables = paper_tables() if self.recipe == "paper" else {"schedule": {}, "l2": 0.0}
+        tables: dict[str, Any] = {"schedule": {}, "l2": 0.0}
+        if self.recipe != "defaults":
+            tables = paper_tables(momentum=self.recipe == "momentum")
         tables["method"] = {"name": self.method}
         if self.damping is not None:
             tables["damping"] = {"rule": "constant", "value": self.damping}

@@ -33,19 +33,31 @@ PAPER_SCHEDULE: Mapping[str, Any] = {"factors_every": 1, "refresh_every": 1}
 """Factors and inverses of every batch."""
 
 
-def paper_arguments() -> dict[str, Any]:
-    """Return the recipe as arguments of :func:`kfgn_graph.compile_update`."""
+def paper_arguments(momentum: bool = False) -> dict[str, Any]:
+    """Return the recipe as arguments of :func:`kfgn_graph.compile_update`.
+
+    Parameters
+    ----------
+    momentum : bool
+        Whether an update has momentum from the quadratic model, which the paper left out.
+    """
     return {
         "damping": kfgn.LevenbergMarquardt(**PAPER_DAMPING),
-        "step": kfgn.Rescaling(**PAPER_STEP),
+        "step": kfgn.Rescaling(**{**PAPER_STEP, "momentum": momentum}),
         "l2": PAPER_L2,
         **PAPER_SCHEDULE,
     }
 
 
-def paper_tables() -> dict[str, Any]:
-    """Return the recipe as tables of a spec, as ``kfgn train`` reads them."""
-    step = {name: PAPER_STEP[name] for name in ("momentum", "groups")}
+def paper_tables(momentum: bool = False) -> dict[str, Any]:
+    """Return the recipe as tables of a spec, as ``kfgn train`` reads them.
+
+    Parameters
+    ----------
+    momentum : bool
+        As of :func:`paper_arguments`.
+    """
+    step = {"momentum": momentum, "groups": PAPER_STEP["groups"]}
     return {
         "damping": dict(PAPER_DAMPING),
         "step": {**step, "examples": 0, "reject": False},

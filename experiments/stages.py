@@ -9,13 +9,11 @@ from rich.console import Console
 
 from experiments.curves import RunCurve, complete_curves, ranked
 from experiments.grids import DEFAULT_ADAM, constant_rates, halved_rates, name_of, ranked_rates
-from experiments.optimisers import FirstOrder, Optimiser, Rule
+from experiments.optimisers import FirstOrder, Optimiser, Recipe, Rule
 from experiments.studies import Task, run_missing
 
-RECIPES = ("paper", "defaults")
+RECIPES: tuple[Recipe, ...] = ("paper", "defaults")
 SEEDS = (0, 1, 2)
-PARTS = (*RECIPES, "adam", "others")
-"""The parts of a study: second-order runs by recipe, Adam's grid, the other rules' grids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +31,8 @@ class Plan(ABC):
     budget: float
     seeds: tuple[int, ...] = SEEDS
 
+    #: Recipes of the second-order methods.
+    recipes: tuple[Recipe, ...] = RECIPES
     #: First-order rules besides Adam.
     rules: tuple[Rule, ...] = ()
 
@@ -42,17 +42,21 @@ class Plan(ABC):
         """Number of updates of a first-order run."""
 
     @abstractmethod
-    def settings(self, recipe: str) -> Iterator[tuple[str, Optimiser]]:
+    def settings(self, recipe: Recipe) -> Iterator[tuple[str, Optimiser]]:
         """Yield the second-order settings of a recipe with their names, ``<method>-<recipe>``."""
 
     @abstractmethod
     def run(self, setting: str, method: Optimiser, seed: int) -> Task:
         """Return a run."""
 
-    def second_order(self, recipes: Sequence[str] = RECIPES) -> Iterator[Task]:
+    def parts(self) -> tuple[str, ...]:
+        """Return the parts of the study: a recipe each, Adam's grid, the other rules' grids."""
+        return (*self.recipes, "adam", *(["others"] if self.rules else []))
+
+    def second_order(self) -> Iterator[Task]:
         """Yield the second-order runs, all settings of a seed before those of the next."""
         for seed in self.seeds:
-            for recipe in recipes:
+            for recipe in self.recipes:
                 for setting, method in self.settings(recipe):
                     yield self.run(setting, method, seed)
 
@@ -96,7 +100,7 @@ def run_stages(
     plan : Plan
         The panel.
     parts : sequence of str
-        Of ``PARTS``; which runs to train.
+        Of ``plan.parts()``; which runs to train.
     folder : Path
         Where the runs' folders are.
     console : rich.console.Console

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from experiments.curves import RunCurve
-from experiments.optimisers import FirstOrder, GaussNewton, Optimiser
+from experiments.optimisers import FirstOrder, GaussNewton, Optimiser, Recipe
 from experiments.stages import Plan
 from experiments.studies import Task, task
 from experiments.study_pictures import Line
 
-METHODS = ("kflr", "kfra", "kfac")
+METHODS: tuple[Literal["kflr", "kfra", "kfac"], ...] = ("kflr", "kfra", "kfac")
 COLOURS = {"kflr": "#3a7d44", "kfra": "#0b6fa4", "kfac": "#8a4f9e"}
 DTYPES = ("float32", "float64")
 DECAY = 0.9
@@ -47,9 +47,9 @@ class Figure3Plan(Plan):
     def first_updates(self) -> int:
         return max(1, round(self.budget * FIRST_ORDER))
 
-    def settings(self, recipe: str) -> Iterator[tuple[str, Optimiser]]:
+    def settings(self, recipe: Recipe) -> Iterator[tuple[str, Optimiser]]:
         for method in METHODS:
-            setting = GaussNewton(method, curvature_decay=DECAY, recipe=recipe)  # type: ignore[arg-type]
+            setting = GaussNewton(method, curvature_decay=DECAY, recipe=recipe)
             yield f"{method}-{recipe}", setting
 
     def run(self, setting: str, method: Optimiser, seed: int) -> Task:

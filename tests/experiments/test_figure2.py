@@ -97,7 +97,7 @@ def test_further_seeds_are_those_of_the_default_and_of_each_rule_s_best() -> Non
     assert [each.optimiser.rule for each in found] == ["adam", "nesterov", "momentum", "sgd"]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("recipe", ["paper", "defaults"])
+@pytest.mark.parametrize("recipe", ["paper", "momentum", "defaults"])
 @pytest.mark.parametrize("decay", [0.0, 0.9])
 def test_a_spec_sets_what_the_compiled_update_has(recipe: str, decay: float) -> None:
     method = GaussNewton("kfac", curvature_decay=decay, recipe=recipe)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def test_a_spec_sets_what_the_compiled_update_has(recipe: str, decay: float) -> 
         **spec.schedule.model_dump(),
     )
     assert from_spec == kfgn.Settings(method=kfgn.KFAC(), **method._chosen())
-    assert (from_spec.reject_below is None) == (recipe == "paper")
+    assert (from_spec.reject_below is None) == (recipe != "defaults")
 
 
 def test_an_interrupted_study_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
