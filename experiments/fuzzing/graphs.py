@@ -17,7 +17,7 @@ from pathlib import Path
 
 import kfgn_graph as kfgn
 from experiments.fuzzing.graphs_cases import Case, draw_case
-from experiments.fuzzing.graphs_comparison import Fault, compared, overflows
+from experiments.fuzzing.graphs_comparison import Fault, compared, inexact, overflows
 from experiments.fuzzing.graphs_training import trained
 from experiments.records import write_json
 
@@ -91,6 +91,8 @@ def backend_of(turn: int) -> str:
 
 #: The outcome of a graph whose loss or gradient is not finite without the package, too.
 NOT_FINITE = "accepted, not finite in PyTensor either"
+#: The outcome of a graph whose gradient by PyTensor, without the package, is all rounding.
+INEXACT = "accepted, inexact in PyTensor as well"
 
 
 def judged(case: Case, backend: str) -> str:
@@ -114,6 +116,8 @@ def judged(case: Case, backend: str) -> str:
         except Exception as error:  # whatever is not one of the package's errors is a fault
             if isinstance(error, Fault | RuntimeWarning | ValueError) and overflows(case):
                 return NOT_FINITE
+            if isinstance(error, Fault) and inexact(case):
+                return INEXACT
             if isinstance(error, Fault):
                 return f"FAULT {error}"
             where = traceback.extract_tb(error.__traceback__)[-1]

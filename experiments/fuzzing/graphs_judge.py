@@ -151,11 +151,12 @@ class Truth:
         return J.T @ semidefinite(split.hessian) @ J
 
     def rounding(self, J: Array) -> float:
-        """Return the elements of J^T H J that are lost in the rounding of H, (n, P) to a number.
+        """Return what the rounding of H makes of J^T H J, relative to :func:`check`'s tolerance.
 
-        A float32 H = diag(p) - p p^T is exact to 1e-7 however small it is.
+        J has the shape (n, P). A float32 H = diag(p) - p p^T is exact to 1e-7 however small it is,
+        and a float64 one of log(1 - sigmoid(z)) to 1e-11.
         """
-        return 0.0 if self.case.draw.dtype == "float64" else 5e-5 * float((J**2).sum(0).max())
+        return 5e-5 * float((J**2).sum(0).max())
 
     def factors(self, split: Split, a: Array, h: Array, bias: bool) -> tuple[Array, Array, float]:
         """Return Q and G of a layer, from its input and its pre-activation, and G's rounding.
