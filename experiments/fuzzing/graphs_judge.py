@@ -94,11 +94,16 @@ class Truth:
         if not far or min(far.values()) > self.close * scale:
             raise NotLocated
         closest = self.tape.results[min(far, key=far.__getitem__)].value.ravel()
-        return [
+        found = [
             index
             for index in far
             if np.abs(self.tape.results[index].value.ravel() - closest).max() <= CLOSE * scale
         ]
+        slopes = [self.tape.results[index].gradient().reshape(-1, flat.size) for index in found]
+        steepest = max(float(np.abs(slopes[0]).max()), 1e-3)
+        if any(np.abs(slope - slopes[0]).max() > 1e-6 * steepest for slope in slopes):
+            raise NotLocated  # attention over equal tokens returns them, and is another function
+        return found
 
     @property
     def close(self) -> float:
