@@ -99,11 +99,18 @@ class Truth:
             for index in far
             if np.abs(self.tape.results[index].value.ravel() - closest).max() <= CLOSE * scale
         ]
-        slopes = [self.tape.results[index].gradient().reshape(-1, flat.size) for index in found]
-        steepest = max(float(np.abs(slopes[0]).max()), 1e-3)
-        if any(np.abs(slope - slopes[0]).max() > 1e-6 * steepest for slope in slopes):
+        if len(found) > 1 and self._is_function_of(found[0], found[1:]):
             raise NotLocated  # attention over equal tokens returns them, and is another function
         return found
+
+    def _is_function_of(self, first: int, others: list[int]) -> bool:
+        """Return whether one of several equal results depends on the first, not as identity."""
+        size = self.tape.results[first].value.size
+        tape, _ = self.case.meaning(1, seeds={first: 0}, count=size)
+        slopes = [tape.results[k].gradient().reshape(size, size) for k in others]
+        return any(
+            np.abs(s).max() > CLOSE and np.abs(s - np.eye(size)).max() > 1e-6 for s in slopes
+        )
 
     @property
     def close(self) -> float:
