@@ -83,7 +83,7 @@ def draw_order(rows: Sequence[Row], path: Path) -> Path:
         for axes, ratio in zip(line, _dampings(rows, name), strict=False):
             chosen = [r for r in rows if (r.case, r.activation, r.ratio) == (*name, ratio)]
             _draw_leads(axes, [row for row in chosen if row.damped == "exact"])
-            title = f"{name[0]}, {name[1]}; lambda = {ratio:g} mean eigenvalues"
+            title = f"{name[0]}, {name[1]}; lambda = {ratio:g} x mean eigenvalue"
             axes.set_title(title, fontsize=9)
         line[0].set_ylabel("difference of cosines")
     return _finish(figure, list(panels.flat), path, columns=4)
@@ -156,7 +156,7 @@ def draw_parts(rows: Sequence[Row], path: Path) -> Path:
             largest = max(row.batch for row in chosen)
             chosen = [r for r in chosen if (r.batch, r.damped) == (largest, "exact")]
             _draw_angles(axes, chosen)
-            title = f"{name[0]}, {name[1]}; lambda = {ratio:g} mean eigenvalues"
+            title = f"{name[0]}, {name[1]}; lambda = {ratio:g} x mean eigenvalue"
             axes.set_title(title, fontsize=9)
         line[0].set_ylabel("angle, degrees")
     return _finish(figure, list(panels.flat), path, columns=3)
