@@ -11,15 +11,15 @@ from rich.console import Console
 import kfgn_graph as kfgn
 from experiments.appendix_f2.cases import CASES, Case
 from experiments.appendix_f2.pictures import draw_order, draw_parts, draw_runs
-from experiments.appendix_f2.study import results, run_missing
+from experiments.appendix_f2.study import results, run_missing, training_loss
 from experiments.appendix_f2.summary import (
     Row,
-    markdown,
     read_rows,
     summarise,
     summarise_layers,
     write_rows,
 )
+from experiments.appendix_f2.tables import markdown
 from experiments.defaults.__main__ import chosen
 from experiments.records import write_json
 
@@ -31,6 +31,8 @@ def write_results(cases: Sequence[Case], folder: Path) -> list[Path]:
     found = list(results(cases, folder))
     if not found:
         return []
+    measured = {task.case.name for task, _ in found}
+    data = {case.name: case.load() for case in cases if case.name in measured}
     solved = [solution for _, point in found for solution in point["solutions"]]
     record = {
         "cases": [asdict(case) for case in cases],
@@ -40,6 +42,7 @@ def write_results(cases: Sequence[Case], folder: Path) -> list[Path]:
                 "activation": task.activation,
                 "run": task.run,
                 "updates": task.updates,
+                "loss": training_loss(task, folder, data[task.case.name]),
                 "mean eigenvalue": point["unit"],
                 "lambda of the run": point["damping"],
             }

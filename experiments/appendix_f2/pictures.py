@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.appendix_f2.measure import BLOCK, GRADIENT
-from experiments.appendix_f2.summary import PARTS, Row, directions_of, part_angles
+from experiments.appendix_f2.summary import PARTS, Row, directions_of, middle_damping, part_angles
 
 COLOURS = {
     BLOCK: "#222222",
@@ -26,6 +26,7 @@ LABELS = {
     "KFAC 100": "KFAC, 100 samples",
 }
 PART_COLOURS = ("#222222", "#3a7d44", "#0b6fa4", "#8a4f9e", "#b98ac6")
+FACTORED = "#d1662a"
 COSINE = "cosine with the exact update"
 
 
@@ -36,13 +37,14 @@ def networks(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 def draw_runs(rows: Sequence[Row], path: Path) -> Path:
     """Draw the cosines along the runs, on the largest batch with the middle damping."""
-    drawn = [name for name in networks(rows) if len(_at(rows, name, None)) > 0]
+    rows = middle_damping(rows)
+    drawn = networks(rows)
     runs = list(dict.fromkeys(row.run for row in rows))
     figure = Figure(figsize=(3.3 * len(drawn) + 0.6, 2.7 * len(runs) + 0.7), layout="constrained")
     panels = figure.subplots(len(runs), len(drawn), squeeze=False, sharey=True)
     for line, run in zip(panels, runs, strict=True):
         for axes, name in zip(line, drawn, strict=True):
-            chosen = _at(rows, name, run)
+            chosen = [r for r in rows if (r.case, r.activation, r.run) == (*name, run)]
             if not chosen:
                 axes.set_axis_off()
                 continue
@@ -54,15 +56,6 @@ def draw_runs(rows: Sequence[Row], path: Path) -> Path:
             axes.set_xlabel("updates before the comparison")
         line[0].set_ylabel(COSINE)
     return _finish(figure, list(panels.flat), path)
-
-
-def _at(rows: Sequence[Row], network: tuple[str, str], run: str | None) -> list[Row]:
-    """Return the rows of a network on its largest batch with its middle damping."""
-    chosen = [row for row in rows if (row.case, row.activation) == network]
-    ratios = sorted({row.ratio for row in chosen})
-    largest, middle = max(row.batch for row in chosen), ratios[len(ratios) // 2]
-    chosen = [row for row in chosen if (row.batch, row.ratio) == (largest, middle)]
-    return [row for row in chosen if run in (None, row.run) and row.damped == "exact"]
 
 
 def points_of(rows: Sequence[Row]) -> list[tuple[str, int]]:
@@ -82,10 +75,10 @@ def draw_order(rows: Sequence[Row], path: Path) -> Path:
     for line, name in zip(panels, several, strict=True):
         for axes, ratio in zip(line, _dampings(rows, name), strict=False):
             chosen = [r for r in rows if (r.case, r.activation, r.ratio) == (*name, ratio)]
-            _draw_leads(axes, [row for row in chosen if row.damped == "exact"])
+            _draw_leads(axes, chosen)
             title = f"{name[0]}, {name[1]}; lambda = {ratio:g} x mean eigenvalue"
-            axes.set_title(title, fontsize=9)
-        line[0].set_ylabel("difference of cosines")
+            axes.set_title(title, fontsize=8.5)
+        line[0].set_ylabel("cosine of KFRA - that of KFAC")
     return _finish(figure, list(panels.flat), path, columns=4)
 
 
@@ -94,24 +87,28 @@ def _dampings(rows: Sequence[Row], network: tuple[str, str]) -> list[float]:
 
 
 def _draw_leads(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw the lead of KFRA over KFAC of 1 and 10 samples, for the extreme batch sizes."""
+    """Draw the lead of KFRA over KFAC: samples, the extreme batch sizes, factored damping."""
     points = points_of(rows)
     sizes = sorted({row.batch for row in rows})
-    for name in ("KFAC 1", "KFAC 10"):
-        for size, style in ((sizes[0], ":"), (sizes[-1], "-")):
-            found = [row for row in rows if (row.direction, row.batch) == (name, size)]
-            at = [points.index((row.run, row.updates)) for row in found]
-            label = f"KFRA - {name}, {'small' if style == ':' else 'large'} batch"
-            axes.errorbar(
-                at,
-                [row.lead for row in found],
-                yerr=[0 if np.isnan(row.lead_sd) else row.lead_sd for row in found],
-                linestyle=style,
-                marker=".",
-                capsize=2,
-                color=COLOURS[name],
-                label=label,
-            )
+    small, large = sizes[0], sizes[-1]
+    lines = (
+        ("KFAC 1", large, "exact", "-", COLOURS["KFAC 1"], "1 sample, large batch"),
+        ("KFAC 1", small, "exact", ":", COLOURS["KFAC 1"], "1 sample, small batch"),
+        ("KFAC 10", large, "exact", "-", COLOURS["KFAC 10"], "10 samples, large batch"),
+        ("KFAC 1", large, "factored", "--", FACTORED, "1 sample, large batch, factored damping"),
+    )
+    for name, size, kind, style, colour, label in lines:
+        chosen = [r for r in rows if (r.direction, r.batch, r.damped) == (name, size, kind)]
+        axes.errorbar(
+            [points.index((row.run, row.updates)) for row in chosen],
+            [row.lead for row in chosen],
+            yerr=[0 if np.isnan(row.lead_sd) else row.lead_sd for row in chosen],
+            linestyle=style,
+            marker=".",
+            capsize=2,
+            color=colour,
+            label=label,
+        )
     _mark_points(axes, points)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_yscale("symlog", linthresh=0.05)
@@ -157,7 +154,7 @@ def draw_parts(rows: Sequence[Row], path: Path) -> Path:
             chosen = [r for r in chosen if (r.batch, r.damped) == (largest, "exact")]
             _draw_angles(axes, chosen)
             title = f"{name[0]}, {name[1]}; lambda = {ratio:g} x mean eigenvalue"
-            axes.set_title(title, fontsize=9)
+            axes.set_title(title, fontsize=8.5)
         line[0].set_ylabel("angle, degrees")
     return _finish(figure, list(panels.flat), path, columns=3)
 

@@ -22,6 +22,7 @@ from experiments.appendix_f2.points import Point, read_points, train_points, wri
 from experiments.appendix_f2.systems import Systems
 from experiments.networks import Activation
 from experiments.records import write_json
+from experiments.training import compile_evaluation, set_parameter_values
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Task:
         """Return the file of its results."""
         name = f"{self.activation}-{self.run}-{self.updates}.json"
         return folder / f"{self.case.name}-{self.case.digest}" / name
+
+    def run_path(self, folder: Path) -> Path:
+        """Return the file of the parameters along its training run."""
+        return self.path(folder).with_name(f"{self.activation}-{self.run}.npz")
 
     @property
     def work(self) -> int:
@@ -78,6 +83,15 @@ def results(cases: Sequence[Case], folder: Path) -> Iterator[tuple[Task, Record]
         path = task.path(folder)
         if path.is_file():
             yield task, json.loads(path.read_text(encoding="utf-8"))
+
+
+def training_loss(task: Task, folder: Path, data: Data) -> float:
+    """Return the loss of a measured point over all examples that the run trains on."""
+    network = task.case.network(task.activation, "float32")
+    points = read_points(task.run_path(folder))
+    point = next(point for point in points if point.updates == task.updates)
+    set_parameter_values(network, point.parameters)
+    return compile_evaluation(network, data, task.case.train_batch)()
 
 
 def run_missing(cases: Sequence[Case], folder: Path, console: Console) -> None:
@@ -145,7 +159,7 @@ class Worker:
         return kept[2]
 
     def _points(self, task: Task, data: Data, on_update: Callable[[int], None]) -> list[Point]:
-        path = task.path(self._folder).with_name(f"{task.activation}-{task.run}.npz")
+        path = task.run_path(self._folder)
         if not path.is_file():
             found = train_points(task.case, task.activation, task.run, data, on_update)
             write_points(found, path)

@@ -1,4 +1,4 @@
-"""Means over batches and draws, as CSV, and the tables of the study."""
+"""Means over batches and draws, as CSV, and what tables and pictures take from them."""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -173,18 +173,6 @@ def read_rows(path: Path) -> list[Row]:
         ]
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return the tables: alignment, KFRA beside KFAC, angles by cause, and factored damping."""
-    tables = (
-        ("Cosine with the full exact update, exact damping: means over points", _alignment(rows)),
-        ("Decrease of the quadratic model, relative to the best", _alignment(rows, "decrease")),
-        ("Cosine of KFRA minus that of KFAC; share of points where it is positive", _leads(rows)),
-        ("Angles in degrees", _parts(rows)),
-        ("Cosine with the full exact update, factored damping", _alignment(rows, kind="factored")),
-    )
-    return "\n".join(f"### {title}\n\n{table}" for title, table in tables)
-
-
 def grouped(rows: Sequence[Row], kind: str = "exact") -> dict[Key, dict[str, list[Row]]]:
     """Group rows by network, batch size and damping, then by direction."""
     groups: dict[Key, dict[str, list[Row]]] = {}
@@ -202,42 +190,16 @@ def directions_of(rows: Sequence[Row]) -> list[str]:
     return [n for n in (BLOCK, "KFLR", "KFRA", *sampled, GRADIENT) if n in names]
 
 
-def _table(headings: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    first = "| network | activation | batch | lambda / mean eigenvalue | " + " | ".join(headings)
-    ruler = "|---|---|---:|---:|" + "---:|" * len(headings)
-    body = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
-    return "\n".join([first + " |", ruler, *body]) + "\n"
-
-
-def _keys(key: Key) -> list[object]:
-    return [*key[:3], f"{key[3]:g}"]
-
-
-def _alignment(rows: Sequence[Row], measure: str = "full", kind: str = "exact") -> str:
-    names = directions_of([row for row in rows if row.damped == kind])
-    lines = []
-    for key, found in grouped(rows, kind).items():
-        cells = [
-            f"{np.mean([getattr(row, measure) for row in found[name]]):.3f}"
-            if name in found
-            else "-"
-            for name in names
-        ]
-        lines.append([*_keys(key), *cells])
-    return _table(names, lines)
-
-
-def _leads(rows: Sequence[Row]) -> str:
-    names = [name for name in directions_of(rows) if name.startswith("KFAC")]
-    lines = []
-    for key, found in grouped(rows).items():
-        cells = []
-        for name in names:
-            leads = [row.lead for row in found.get(name, ())]
-            told = f"{np.mean(leads):+.3f}, {sum(x > 0 for x in leads)}/{len(leads)}"
-            cells.append(told if leads else "-")
-        lines.append([*_keys(key), *cells])
-    return _table(names, lines)
+def middle_damping(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of each network's largest batch and middle damping, exact damping."""
+    found = []
+    for name in dict.fromkeys((row.case, row.activation) for row in rows):
+        chosen = [row for row in rows if (row.case, row.activation) == name]
+        ratios = sorted({row.ratio for row in chosen})
+        largest, middle = max(row.batch for row in chosen), ratios[len(ratios) // 2]
+        chosen = [row for row in chosen if (row.batch, row.ratio) == (largest, middle)]
+        found += [row for row in chosen if row.damped == "exact"]
+    return found
 
 
 #: The angle between an exact update or an estimate and the next approximation, and where it is.
@@ -265,12 +227,3 @@ def part_angles(rows: Sequence[Row]) -> dict[str, float]:
         if angles:
             found[title] = _mean(angles)
     return found
-
-
-def _parts(rows: Sequence[Row]) -> str:
-    lines = []
-    for key, found in grouped(rows).items():
-        angles = part_angles([row for group in found.values() for row in group])
-        if angles:
-            lines.append([*_keys(key), *(f"{value:.1f}" for value in angles.values())])
-    return _table(list(PARTS), lines)
