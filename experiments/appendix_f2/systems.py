@@ -134,6 +134,7 @@ class Systems:
         function = self._blocks if blocks else self._full
 
         def multiply(v: Array) -> Array:
+            v = v.astype(self.case.dtype)
             return self._mean(lambda part: [function(v, *part)], batch, self.case.chunk)[0]
 
         return multiply

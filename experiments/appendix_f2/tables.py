@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from experiments.appendix_f2.measure import KINDS
 from experiments.appendix_f2.summary import (
     PARTS,
     Key,
@@ -15,6 +16,9 @@ from experiments.appendix_f2.summary import (
 )
 
 KEYS = ("network", "activation", "batch", "lambda / mean eigenvalue")
+
+MARGIN = 0.01
+"""Difference of cosines that counts."""
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -28,7 +32,21 @@ def markdown(rows: Sequence[Row]) -> str:
         ("Angles in degrees", _parts(rows)),
         ("Cosine with the full exact update, factored damping", _alignment(rows, kind="factored")),
     )
-    return "\n".join(f"### {title}\n\n{table}" for title, table in tables)
+    parts = [f"### {title}\n\n{table}" for title, table in tables]
+    return "\n".join([f"### KFRA beside KFAC\n\n{_counts(rows)}", *parts])
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    """Count the points, batch sizes and dampings at which KFRA leads by more than a margin."""
+    lines = []
+    for kind in KINDS:
+        for name in directions_of(rows):
+            leads = [r.lead for r in rows if (r.direction, r.damped) == (name, kind)]
+            if name.startswith("KFAC") and leads:
+                ahead, behind = sum(x > MARGIN for x in leads), sum(x < -MARGIN for x in leads)
+                lines.append([kind, name, ahead, behind, len(leads) - ahead - behind])
+    headings = (f"KFRA ahead by over {MARGIN}", "behind by as much", "within it")
+    return _table(headings, lines, ("damping", "compared with"))
 
 
 def _table(headings: Sequence[str], lines: Iterable[Sequence[object]], keys: Key = KEYS) -> str:
