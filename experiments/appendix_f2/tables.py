@@ -29,7 +29,8 @@ def markdown(rows: Sequence[Row]) -> str:
         ("Decrease of the quadratic model, relative to the best", _alignment(rows, "decrease")),
         ("Cosine of KFRA minus that of KFAC; points where it is positive", _leads(rows)),
         ("The same with factored damping", _leads(rows, "factored")),
-        ("Angles in degrees", _parts(rows)),
+        ("Angles in degrees at every point", _parts_by_point(rows)),
+        ("Angles in degrees: means over points", _parts(rows)),
         ("Cosine with the full exact update, factored damping", _alignment(rows, kind="factored")),
     )
     parts = [f"### {title}\n\n{table}" for title, table in tables]
@@ -63,15 +64,30 @@ def _keys(key: Key) -> list[object]:
     return [*key[:3], f"{key[3]:g}"]
 
 
-def _by_point(rows: Sequence[Row]) -> str:
-    chosen = middle_damping(rows)
-    names = directions_of(chosen)
-    points: dict[Key, dict[str, str]] = {}
-    for row in chosen:
+def _points(rows: Sequence[Row]) -> dict[Key, list[Row]]:
+    """Group the rows of the middle damping by point."""
+    points: dict[Key, list[Row]] = {}
+    for row in middle_damping(rows):
         key = (row.case, row.activation, row.batch, f"{row.ratio:g}", row.run, row.updates)
-        points.setdefault(key, {})[row.direction] = f"{row.full:.3f}"
-    lines = [[*key, *(found.get(name, "-") for name in names)] for key, found in points.items()]
+        points.setdefault(key, []).append(row)
+    return points
+
+
+def _by_point(rows: Sequence[Row]) -> str:
+    names = directions_of(middle_damping(rows))
+    lines = []
+    for key, found in _points(rows).items():
+        cosines = {row.direction: f"{row.full:.3f}" for row in found}
+        lines.append([*key, *(cosines.get(name, "-") for name in names)])
     return _table(names, lines, (*KEYS, "trained by", "updates"))
+
+
+def _parts_by_point(rows: Sequence[Row]) -> str:
+    angles = {key: part_angles(found) for key, found in _points(rows).items()}
+    lines = [
+        [*key, *(f"{a:.1f}" for a in found.values())] for key, found in angles.items() if found
+    ]
+    return _table(list(PARTS), lines, (*KEYS, "trained by", "updates"))
 
 
 def _alignment(rows: Sequence[Row], measure: str = "full", kind: str = "exact") -> str:
