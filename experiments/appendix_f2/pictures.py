@@ -183,5 +183,5 @@ def _finish(figure: Figure, panels: Sequence[Axes], path: Path, columns: int = 7
         fontsize=9,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     return path
