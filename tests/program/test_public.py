@@ -256,6 +256,14 @@ def test_the_penalty_is_minimised_and_not_reported() -> None:
     assert w.get_value() == pytest.approx([0.0], abs=1e-12)
 
 
+def test_compiling_a_rule_leaves_the_graph_as_it_was() -> None:
+    """A bias of a single output, whose broadcasting pytensor-ml rewrites."""
+    network = kfgn.perceptron((3, 2, 1), "squared")
+    parameters = list(network.parameters)
+    kfgn.compile_first_order(network.loss, parameters, network.inputs, "sgd", backend="jax")
+    assert len(kfgn.trace_layers(network.loss, parameters).layers) == 2
+
+
 def test_a_state_that_is_restored_goes_on_as_before() -> None:
     loss, w = line()
     update = kfgn.compile_first_order(loss, [w], [], "adam", 0.1, backend="jax")
