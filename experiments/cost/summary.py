@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.nets import Net
 from experiments.benchmarks.traffic import ITEM
-from experiments.cost.sweeps import SWEEPS
+from experiments.cost.sweeps import SWEEPS, net_of
 from experiments.cost.updates import (
     GRADIENT,
     METHODS,
@@ -75,9 +74,7 @@ def rows_of(records: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def _row(record: Mapping[str, Any], update: Mapping[str, Any]) -> Row:
-    settings = record["settings"]
-    names = ("name", "activation", "loss", "batch")
-    net = Net(sizes=tuple(settings["sizes"]), **{name: settings[name] for name in names})
+    net = net_of(record["settings"])
     candidate = Candidate(update["method"], update["schedule"])
     seconds, units = update["seconds"], update["units"]
     ratios = [taken / unit for taken, unit in zip(seconds, units, strict=True)]

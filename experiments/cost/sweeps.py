@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.benchmarks.nets import Net
 
@@ -57,6 +58,12 @@ def perceptron(width: int, outputs: int, batch: int) -> Net:
     """Return a network with three hidden layers as wide as its input, tanh, squared error."""
     name = f"width{width}-outputs{outputs}-batch{batch}"
     return Net(name, (*[width] * 4, outputs), "tanh", "squared", batch)
+
+
+def net_of(settings: Mapping[str, Any]) -> Net:
+    """Return the network of a record's settings."""
+    names = ("name", "activation", "loss", "batch")
+    return Net(sizes=tuple(settings["sizes"]), **{name: settings[name] for name in names})
 
 
 SWEEPS: Mapping[str, Sweep] = {

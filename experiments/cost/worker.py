@@ -23,6 +23,7 @@ import pytensor
 import kfgn_graph as kfgn
 from experiments.benchmarks.nets import Net
 from experiments.benchmarks.worker import backend_product, leap
+from experiments.cost.sweeps import net_of
 from experiments.cost.updates import GRADIENT, RATE, Candidate, candidates, spec_of
 from experiments.optimisers import Step
 from experiments.peers.alternation import Task, calm_lapack, factors, run
@@ -49,12 +50,6 @@ class Compiled:
     call: Callable[..., object]
     memory: Mapping[str, int]
     calls: int
-
-
-def net_of(settings: Mapping[str, Any]) -> Net:
-    """Return the network of a task's settings."""
-    names = ("name", "activation", "loss", "batch")
-    return Net(sizes=tuple(settings["sizes"]), **{name: settings[name] for name in names})
 
 
 def compile_gradient(network: kfgn.Network) -> Any:
