@@ -127,7 +127,7 @@ def crossing(
 
 
 def ratio_table(rows: Sequence[Row]) -> str:
-    """Tabulate the cost of KFRA over that of KFAC, update by update."""
+    """Tabulate the time of KFRA over the time of KFAC, for each network and schedule."""
     lines = ["| sweep | size | N / (d_i + d_o) | schedule | KFRA / KFAC | C.4 | package |"]
     lines.append("|---|---:|---:|---|---:|---:|---:|")
     for sweep in ("width", "batch"):
@@ -261,12 +261,16 @@ def markdown(rows: Sequence[Row]) -> str:
                 parts += [f"## {sweep.title}, {schedule}\n", time_table(rows, name, schedule)]
                 parts += ["Beyond the gradient step:\n", extra_table(rows, name, schedule)]
                 parts += ["MiB at the peak (to be kept):\n", memory_table(rows, name, schedule)]
-    parts += ["## KFRA beside KFAC\n", ratio_table(rows)]
-    parts += ["## K above which KFLR costs more than KFRA\n"]
-    parts += ["\n".join(f"- {line}" for line in crossings(rows)) + "\n"]
+    if any(row.sweep in ("width", "batch") for row in rows):
+        parts += ["## KFRA beside KFAC\n", ratio_table(rows)]
+    if lines := crossings(rows):
+        parts += ["## K above which KFLR costs more than KFRA\n"]
+        parts += ["\n".join(f"- {line}" for line in lines) + "\n"]
     for name, schedule in (("K", "fresh"), ("K", "defaults"), ("K-small-batch", "fresh")):
-        told = (f"{k}: {n:.1f}" for k, n in column_copies(rows, name, schedule).items())
-        parts.append(f"Copies of the K columns, {name}, {schedule}: {', '.join(told)}.\n")
+        copies = column_copies(rows, name, schedule)
+        if copies:
+            listed = ", ".join(f"{k}: {count:.1f}" for k, count in copies.items())
+            parts.append(f"Copies of the K columns, {name}, {schedule}: {listed}.\n")
     for key, found in errors(rows).items():
         words = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
         parts.append(f"Measured over predicted, {key}: {words}.\n")

@@ -92,7 +92,7 @@ def program_memory(function: Any, batch: Batch) -> dict[str, int]:
 
 
 def compile_candidate(candidate: Candidate, net: Net, batches: Iterator[Batch]) -> Compiled:
-    """Compile an update and do the first ones, until its schedule is that of a long run."""
+    """Compile an update and do the first ones, until its periods count as in a long run."""
     network, batch = net.network(), next(batches)
     case = candidate.case(net)
     if candidate.method == GRADIENT:
