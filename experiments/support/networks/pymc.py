@@ -1,0 +1,1 @@
+"""PyMC models: the loss is the negative log joint density."""
