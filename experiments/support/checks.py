@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import kfgn_graph as kfgn
 from experiments.support.catalogue import Entry, Network
 from experiments.support.evaluation import evaluated
 from experiments.support.judge import Judge, NotLocated
+from experiments.support.messages import first_sentence
 from experiments.support.training import Training, train
 
 Array = np.ndarray
@@ -56,8 +56,10 @@ class Result:
         element; infinite where it is not finite.
     unlocated : int
         The layers whose factors could not be compared.
+    curved : bool
+        Whether the Gauss-Newton matrix has an element that is not zero.
     failures : dict
-        The errors by stage: 'read', 'product', 'KFLR', 'block', 'KFRA', 'train'.
+        The errors by stage: 'build', 'read', 'product', 'KFLR', 'block', 'KFRA', 'train'.
     training : Training or None
     """
 
@@ -67,6 +69,7 @@ class Result:
     layers: int | None = None
     differences: dict[str, float] = field(default_factory=dict)
     unlocated: int = 0
+    curved: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
     training: Training | None = None
 
@@ -78,15 +81,12 @@ class Result:
         return bool(found) and not missing and not self.unlocated and max(found) <= TOLERANCE
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row for a file."""
-        return asdict(self)
-
-
-def first_sentence(text: str) -> str:
-    """Return the first sentence of a message, on one line."""
-    line = re.sub(r" \(created at [^)]*\)", "", " ".join(text.split()))
-    end = line.find(". ")
-    return (line if end < 0 else line[: end + 1])[:300]
+        """Return the row for a file, numbers rounded."""
+        row = asdict(self)
+        row["differences"] = {key: float(f"{v:.1g}") for key, v in self.differences.items()}
+        for key in ("before", "after") if self.training is not None else ():
+            row["training"][key] = float(f"{row['training'][key]:.4g}")
+        return row
 
 
 def examine(entry: Entry, backend: str = "", updates: int = 30) -> Result:
@@ -102,15 +102,14 @@ def examine(entry: Entry, backend: str = "", updates: int = 30) -> Result:
     """
     result = Result(entry.section, entry.name, entry.description)
     with pytensor.config.change_flags(cxx="", traceback__limit=0):
-        compared = _attempt(result, "read", lambda: Comparison(entry.build()))
+        network = _attempt(result, "build", entry.build)
+        compared = network and _attempt(result, "read", lambda: Comparison(network))
         if compared is None:
             return result
         result.layers = len(compared.graph.layers)
         compared.fill(result)
     if backend:
-        result.training = _attempt(
-            result, "train", lambda: train(entry.build, backend, updates)
-        )
+        result.training = _attempt(result, "train", lambda: train(entry.build, backend, updates))
     return result
 
 
@@ -128,15 +127,14 @@ class Comparison:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.judge = Judge(network)
-        self.graph = kfgn.trace_layers(
-            network.loss, list(network.parameters), **network.options
-        )
+        self.graph = kfgn.trace_layers(network.loss, list(network.parameters), **network.options)
 
     def fill(self, result: Result) -> None:
         """Compare everything, and enter it into a result."""
         loss, z = self._values([self.graph.loss, self.graph.output])
         result.differences["loss"] = _difference(loss, self.judge.loss)
         self._split_at(z)
+        result.curved = bool(np.any(self.judge.gauss_newton))
         for stage, act in (
             ("product", self._product),
             ("KFLR", self._factors),

@@ -39,9 +39,7 @@ class Judge:
         The variables at which the loss is split from the network, in place of its own.
     """
 
-    def __init__(
-        self, network: Network, outputs: Sequence[TensorVariable] | None = None
-    ) -> None:
+    def __init__(self, network: Network, outputs: Sequence[TensorVariable] | None = None) -> None:
         self.network = network
         self.outputs = list(network.outputs if outputs is None else outputs)
 
@@ -102,9 +100,12 @@ class Judge:
         total = pt.add(0.0, *((w * t).sum() for w, t in zip(weights, targets, strict=True)))
         grads = pytensor.grad(total, list(wrt), disconnected_inputs="ignore")
         function = python_function([*self.network.inputs, *given, *weights], grads)
-        shapes = [v.shape for v in evaluated(
-            [*self.network.inputs, *given], [*self.network.batch, *given.values()], targets
-        )]
+        shapes = [
+            v.shape
+            for v in evaluated(
+                [*self.network.inputs, *given], [*self.network.batch, *given.values()], targets
+            )
+        ]
         rows = []
         with pytensor.config.change_flags(cxx=""):
             for k, shape in enumerate(shapes):
@@ -121,7 +122,9 @@ class Judge:
         found = [
             v
             for v in ancestors([self.network.loss])
-            if isinstance(v, TensorVariable) and v.owner is not None and v.ndim > 0
+            if isinstance(v, TensorVariable)
+            and v.owner is not None
+            and v.ndim > 0
             and v.dtype == "float64"
         ]
         return dict(zip(found, self._values(found), strict=True))

@@ -14,6 +14,7 @@ from pytensor.graph.traversal import ancestors
 import kfgn_graph as kfgn
 from experiments.support.catalogue import Network
 from experiments.support.evaluation import evaluated
+from experiments.support.messages import first_sentence
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Training:
     ----------
     method : str
         The method: the default one or, if that refuses the network, KFLR.
+    backend : str
+        The backend: Numba where the given one does not implement an Op of the network.
     before, after : float
         The loss on the batch, with the same random draws.
     updates, skipped, rejected : int
@@ -36,6 +39,7 @@ class Training:
     """
 
     method: str
+    backend: str
     before: float
     after: float
     updates: int
@@ -54,11 +58,23 @@ class Training:
 def train(build: Callable[[], Network], backend: str, updates: int) -> Training:
     """Train a network by the default method, or by KFLR if that one refuses it."""
     try:
-        return _trained(build(), backend, updates, "default", {})
+        return _on_backends(build, backend, updates, "default", {})
     except kfgn.CurvatureRuleNotFound as error:
-        found = _trained(build(), backend, updates, "KFLR", {"method": kfgn.KFLR()})
-        found.refusal = str(error)
+        found = _on_backends(build, backend, updates, "KFLR", {"method": kfgn.KFLR()})
+        found.refusal = first_sentence(str(error))
         return found
+
+
+def _on_backends(
+    build: Callable[[], Network], backend: str, updates: int, method: str, settings: dict[str, Any]
+) -> Training:
+    """Train on a backend, or on Numba if that one does not implement an Op."""
+    try:
+        return _trained(build(), backend, updates, method, settings)
+    except kfgn.BackendError:
+        if backend == "numba":
+            raise
+        return _trained(build(), "numba", updates, method, settings)
 
 
 def _trained(
@@ -85,6 +101,7 @@ def _trained(
     values = [np.asarray(p.get_value()) for p in network.parameters]
     return Training(
         method=method,
+        backend=backend,
         before=before,
         after=_loss(network),
         updates=updates,

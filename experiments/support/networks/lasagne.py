@@ -6,7 +6,14 @@ import numpy as np
 import pytensor.tensor as pt
 
 from experiments.support.catalogue import Network, section
-from experiments.support.networks.drawing import labels, layer, near_one, random_stream, small, weight
+from experiments.support.networks.drawing import (
+    labels,
+    layer,
+    near_one,
+    random_stream,
+    small,
+    weight,
+)
 from experiments.support.networks.theano import negative_log_likelihood
 
 network = section("Lasagne")

@@ -68,9 +68,7 @@ def temperature(rng: Generator) -> Network:
     T = near_one(rng, "T")
     logits = net.output / T
     loss = cross_entropy(logits, y)
-    return Network(
-        loss, [*net.parameters, T], [net.x, y], [net.data, labels(rng, 8, 3)], [logits]
-    )
+    return Network(loss, [*net.parameters, T], [net.x, y], [net.data, labels(rng, 8, 3)], [logits])
 
 
 @network("mdn", "mixture density network, one layer sliced into pi, mu, log sigma")
@@ -165,8 +163,11 @@ def negbin(rng: Generator) -> Network:
     eta, alpha = net.output[:, 0], pt.exp(log_alpha)
     mu = pt.exp(eta)
     log_p = (
-        pt.gammaln(y + alpha) - pt.gammaln(alpha) - pt.gammaln(y + 1)
-        + alpha * pt.log(alpha / (alpha + mu)) + y * pt.log(mu / (alpha + mu))
+        pt.gammaln(y + alpha)
+        - pt.gammaln(alpha)
+        - pt.gammaln(y + 1)
+        + alpha * pt.log(alpha / (alpha + mu))
+        + y * pt.log(mu / (alpha + mu))
     )
     batch = [net.data, rng.poisson(2.0, size=8).astype("float64")]
     return Network(-log_p.mean(), [*net.parameters, log_alpha], [net.x, y], batch, [eta])

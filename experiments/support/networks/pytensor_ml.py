@@ -97,9 +97,7 @@ def probabilities(rng: Generator, loss: Loss, target: np.ndarray) -> Network:
     """Return a classifier that ends in a softmax."""
     X = Input("X", shape=(None, 4))
     logits = Sequential(Linear("fc1", n_in=4, n_out=5), Tanh(), Linear("fc2", n_in=5, n_out=3))(X)
-    return trained_on(
-        rng, Softmax()(logits), loss, [X], [rng.normal(size=(8, 4)), target], logits
-    )
+    return trained_on(rng, Softmax()(logits), loss, [X], [rng.normal(size=(8, 4)), target], logits)
 
 
 @network("mlp probabilities", "the default CrossEntropy: probabilities and integer labels")
@@ -227,9 +225,7 @@ def concatenate_squeeze(rng: Generator) -> Network:
     deep = Sequential(Linear("d1", n_in=4, n_out=5), Tanh(), Linear("d2", n_in=5, n_out=3))(X)
     merged = Concatenate([Linear("wide", n_in=4, n_out=2)(X), deep], axis=-1)
     y = Squeeze(Linear("out", n_in=5, n_out=1)(merged))
-    return trained_on(
-        rng, y, SquaredError(), [X], [rng.normal(size=(8, 4)), rng.normal(size=8)]
-    )
+    return trained_on(rng, y, SquaredError(), [X], [rng.normal(size=(8, 4)), rng.normal(size=8)])
 
 
 @network("embedding", "Embedding of three tokens, flattened")

@@ -18,7 +18,7 @@ from pytensor_ml.layers import (
     TransformerBlock,
 )
 from pytensor_ml.loss import CrossEntropy
-from pytensor_ml.models import KeyMap, build_from_config
+from pytensor_ml.models import build_from_config
 from pytensor_ml.params import TrainableParameter
 from pytensor_ml.pytensorf import collect_trainable_params
 
@@ -32,9 +32,7 @@ further = section("further")
 Generator = np.random.Generator
 
 
-def sequence_classifier(
-    rng: Generator, *layers: Layer, width: int = 4, count: int = 5
-) -> Network:
+def sequence_classifier(rng: Generator, *layers: Layer, width: int = 4, count: int = 5) -> Network:
     """Return a classifier of (N, 3, 4) sequences: the layers, the mean over time, 3 logits."""
     X = Input("X", shape=(None, 3, 4))
     logits = Sequential(*layers, pooled, Linear("logits", n_in=width, n_out=3))(X)
@@ -126,7 +124,7 @@ def gpt2(rng: Generator) -> Network:
         "n_inner": 4,
         "layer_norm_epsilon": 1e-5,
     }
-    (ids,), (logits, *_) = build_from_config(config, KeyMap())
+    (ids,), (logits, *_), _ = build_from_config(config)
     y = Input("y", shape=(None, None), dtype="int64")
     parameters: list[TrainableParameter] = collect_trainable_params(logits)
     for parameter in parameters:

@@ -234,9 +234,7 @@ def sparse_logreg(rng: Generator) -> Network:
     W, b = layer(rng, "out", 6, 3)
     logits = ps.dot(x, W) + b
     rows = scipy.sparse.csr_matrix(np.eye(6)[labels(rng, 12, 6)] + np.eye(6)[labels(rng, 12, 6)])
-    return Network(
-        cross_entropy(logits, y), [W, b], [x, y], [rows, labels(rng, 12, 3)], [logits]
-    )
+    return Network(cross_entropy(logits, y), [W, b], [x, y], [rows, labels(rng, 12, 3)], [logits])
 
 
 @network("bilinear", "x^T W y scores")

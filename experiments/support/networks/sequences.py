@@ -41,8 +41,11 @@ class Block:
         self.W1, self.b1 = layer(rng, f"{name}_1", d, hidden)
         self.W2, self.b2 = layer(rng, f"{name}_2", hidden, d)
         self.parameters = [self.q, self.k, self.v, self.o, self.W1, self.b1, self.W2, self.b2]
-        self.scales = [(near_one(rng, f"{name}_g{i}", d), small(rng, f"{name}_s{i}", d))
-                       for i in range(2)] if scaled else []
+        self.scales = (
+            [(near_one(rng, f"{name}_g{i}", d), small(rng, f"{name}_s{i}", d)) for i in range(2)]
+            if scaled
+            else []
+        )
         self.parameters += [p for pair in self.scales for p in pair]
 
     def norm(self, x: TensorVariable, number: int) -> TensorVariable:
@@ -189,9 +192,7 @@ def film(rng: Generator) -> Network:
     h = x @ W + b
     logits = pt.tanh(h * (c @ G + g) + c @ S + s) @ V + v
     batch = [rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), labels(rng, 8, 3)]
-    return Network(
-        cross_entropy(logits, y), [W, b, G, g, S, s, V, v], [x, c, y], batch, [logits]
-    )
+    return Network(cross_entropy(logits, y), [W, b, G, g, S, s, V, v], [x, c, y], batch, [logits])
 
 
 @network("deepsets", "phi on each element, sum, rho")

@@ -6,7 +6,7 @@ import numpy as np
 import pytensor.tensor as pt
 
 from experiments.support.catalogue import Network, section
-from experiments.support.networks.drawing import layer, small, weight
+from experiments.support.networks.drawing import layer, small
 
 network = section("blocks")
 Generator = np.random.Generator

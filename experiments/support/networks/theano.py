@@ -87,9 +87,7 @@ def sparse_ae(rng: Generator) -> Network:
 def patches(x: TensorVariable, size: int, k: int) -> TensorVariable:
     """Return the (N, places, C k k) patches of images (N, C, size, size), in place order."""
     side = size - k + 1
-    columns = [
-        x[:, :, i : i + k, j : j + k].flatten(2) for i in range(side) for j in range(side)
-    ]
+    columns = [x[:, :, i : i + k, j : j + k].flatten(2) for i in range(side) for j in range(side)]
     return pt.stack(columns, axis=1)
 
 
@@ -194,8 +192,11 @@ def lstm_imdb(rng: Generator) -> Network:
     d = 3
     x, mask, y = pt.lmatrix("x"), pt.matrix("mask"), pt.lvector("y")  # (time, batch)
     Wemb = small(rng, "Wemb", 6, d)
-    W, U, b = weight(rng, "lstm_W", d, 4 * d), weight(rng, "lstm_U", d, 4 * d), small(
-        rng, "lstm_b", 4 * d)
+    W, U, b = (
+        weight(rng, "lstm_W", d, 4 * d),
+        weight(rng, "lstm_U", d, 4 * d),
+        small(rng, "lstm_b", 4 * d),
+    )
     V, c = weight(rng, "U", d, 2), small(rng, "b", 2)
     emb = Wemb[x.flatten()].reshape([x.shape[0], x.shape[1], d])
 
