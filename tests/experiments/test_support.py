@@ -121,8 +121,9 @@ def test_a_compiler_that_reads_another_loss_is_found_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(kfgn, "trace_layers", lambda loss, params: trace(1.001 * loss, params))
     result = examine(Entry("further", "wrong", "", small_network))
     assert result.layers == 2 and not result.exact
-    for quantity in ("loss", "product", "G", "block"):
+    for quantity in ("loss", "G", "block"):
         assert result.differences[quantity] == pytest.approx(1e-3, rel=1e-6)
+    assert result.differences["product"] > 1e-4
     assert result.differences["Q"] < TOLERANCE
     assert exact(result.as_dict()).startswith("**no**")
 
