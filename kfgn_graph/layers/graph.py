@@ -15,24 +15,26 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import (
     CurvatureRuleNotFound,
+    NotABatchLossError,
     ParameterError,
     SpecError,
     UnmatchedParameterError,
 )
 from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
+from kfgn_graph.layers.copies import is_copy, with_copies
 from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.joint import exposed_outputs, reads_examples, with_joint_output
 from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.order import in_forward_order
-from kfgn_graph.layers.patterns import underlying_parameter
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
 from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
+from kfgn_graph.layers.views import replayed, shapes_of, steps_of, underlying_parameter, undone
 from kfgn_graph.printing import describe, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
@@ -68,6 +70,26 @@ class Layer:
     def matrix(self) -> TensorVariable:
         """W, of shape (d_in, d_out): the weight, transposed if it is stored transposed."""
         return self.preactivation.owner.inputs[1]
+
+    @property
+    def copies(self) -> bool:
+        """Whether the layer is a parameter of which every example reads its own copy."""
+        return is_copy(self.preactivation)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d_in, d_out), from the weight's current value."""
+        steps = steps_of(self.matrix, self.weight)
+        d_in, d_out = shapes_of(steps, value_shape(self.weight))[-1]
+        return d_in, d_out
+
+    def as_matrix(self, value: TensorVariable) -> TensorVariable:
+        """Return a value of the weight's shape as the affine map reads it, (d_in, d_out)."""
+        return replayed(value, steps_of(self.matrix, self.weight), value_shape(self.weight))
+
+    def as_weight(self, matrix: TensorVariable) -> TensorVariable:
+        """Undo :meth:`as_matrix`."""
+        return undone(matrix, steps_of(self.matrix, self.weight), value_shape(self.weight))
 
     @property
     def transposed(self) -> bool:
@@ -137,7 +159,42 @@ def recognise(
     dtype = check_parameters(loss, params)
     check_gradients(loss, params)
     rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
-    return _assemble(rewritten, tuple(params), output, unmatched)
+    copied = _with_copies(rewritten, tuple(params), output, unmatched)
+    return copied or _assemble(rewritten, tuple(params), output, unmatched)
+
+
+def _with_copies(
+    loss: TensorVariable,
+    parameters: tuple[TensorSharedVariable, ...],
+    output: TensorVariable | None,
+    unmatched: str,
+) -> LayerGraph | None:
+    """Return the graph with copies of the parameters that are in no affine map, or None.
+
+    A copy has an axis for each example axis. Their number is known only of the whole graph, so
+    that the highest number comes first.
+    """
+    nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
+    data_loss, penalty = _data_loss_and_penalty(loss, nodes, parameters)
+    reasons = find_unmatched(data_loss, parameters)
+    if data_loss is None or not reasons:
+        return None
+    copied, lead = with_copies(data_loss, list(reasons), None)
+    while copied is not None:
+        whole = copied if penalty is None else copied + penalty
+        try:
+            graph = _assemble(whole, parameters, output, unmatched)
+        except NotABatchLossError:
+            if lead == 1 and unmatched == "error":
+                raise
+        else:
+            axes = {
+                graph.example_axes[layer.preactivation] for layer in graph.layers if layer.copies
+            }
+            if axes <= {lead}:
+                return graph
+        copied, lead = with_copies(data_loss, list(reasons), lead - 1)
+    return None
 
 
 def _marked(loss: TensorVariable, output: TensorVariable | None) -> TensorVariable:
@@ -282,8 +339,7 @@ def _check_bias(layer: Layer) -> None:
     """Raise :class:`ParameterError` unless the bias has an entry for each output of the layer."""
     if layer.bias is None:
         return
-    shape, bias = value_shape(layer.weight), value_shape(layer.bias)
-    outputs = shape[0] if layer.transposed else (*shape, 1)[1]
+    bias, (_, outputs) = value_shape(layer.bias), layer.shape
     if np.prod(bias) != outputs:
         raise ParameterError(
             f"bias {describe(layer.bias)} has the shape {bias}, but its layer {layer.name} has "

@@ -19,10 +19,11 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.reshape import JoinDims, SplitDims
-from pytensor.tensor.shape import Reshape, SpecifyShape
+from pytensor.tensor.shape import Reshape
 from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
+from kfgn_graph.layers.views import underlying_parameter
 
 #: Ops that are not inlined, because loss heads and rules match them.
 NOT_INLINED = (Affine, NetworkOutput, Softmax, LogSoftmax, LogSumExp)
@@ -37,16 +38,6 @@ class ParameterSet(Feature):
     def on_attach(self, fgraph: FunctionGraph) -> None:
         """Store the set as ``fgraph.parameter_set``."""
         fgraph.parameter_set = self.parameters
-
-
-def underlying_parameter(variable: Variable, parameters: frozenset[Variable]) -> Variable | None:
-    """Return the parameter, if ``variable`` is one or a transposed or expanded view of one."""
-    while variable not in parameters:
-        node = variable.owner
-        if node is None or not isinstance(node.op, DimShuffle | SpecifyShape):
-            return None
-        variable = node.inputs[0]
-    return variable
 
 
 @node_rewriter([OpFromGraph])
