@@ -28,6 +28,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.layers.dtypes import has_axes, is_float
 from kfgn_graph.layers.ir import Affine, affine
 from kfgn_graph.layers.traversal import value_roots
+from kfgn_graph.printing import describe
 
 LARGEST = 2048
 """The number of entries up to which a parameter's block is kept as one dense matrix."""
@@ -66,7 +67,9 @@ class Entry:
         return function.type.ndim
 
 
-def entries(loss: Variable, parameters: Collection[Variable]) -> list[Entry]:
+def entries(
+    loss: Variable, parameters: Collection[Variable], trained: Collection[Variable]
+) -> list[Entry]:
     """Return the nodes at which parameters, or functions of them, meet values of the examples.
 
     Parameters
@@ -75,8 +78,10 @@ def entries(loss: Variable, parameters: Collection[Variable]) -> list[Entry]:
         The data loss, in the intermediate representation.
     parameters : collection of Variable
         The parameters to copy.
+    trained : collection of Variable
+        All parameters to train.
     """
-    fixed = _functions_of_parameters(loss)
+    fixed = _functions_of_parameters(loss, trained)
     reading = _reading(loss, parameters)
     found = []
     for node in toposort([loss]):
@@ -89,23 +94,25 @@ def entries(loss: Variable, parameters: Collection[Variable]) -> list[Entry]:
     return found
 
 
-def _functions_of_parameters(loss: Variable) -> set[Variable]:
-    """Return the variables that depend on no value of the examples."""
+def _functions_of_parameters(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
+    """Return the variables that depend on no value of the examples, nor on their number."""
     nodes = list(toposort([loss]))
-    varying = _data(loss)
+    varying = _data(loss, trained)
+    sizes: set[Variable] = set()
     for node in nodes:
-        if isinstance(node.op, Affine) or (
-            not isinstance(node.op, Shape | Shape_i) and not varying.isdisjoint(node.inputs)
-        ):
+        if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
+            # an array of as many rows as there are examples, such as a first hidden state
+            (varying if isinstance(node.op, Alloc) else sizes).update(node.outputs)
+        if not isinstance(node.op, Shape | Shape_i) and not varying.isdisjoint(node.inputs):
             varying.update(node.outputs)
     return {v for node in nodes for v in (*node.inputs, *node.outputs)} - varying
 
 
-def _data(loss: Variable) -> set[Variable]:
+def _data(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
     """Return the batch inputs; if there are none, the arrays that may be data in their place."""
     batch = {v for v in explicit_graph_inputs([loss]) if has_axes(v)}
     arrays = {v for v in graph_inputs([loss]) if has_axes(v) and v.type.ndim > 1}
-    return batch or {v for v in arrays if not isinstance(v, TensorSharedVariable)}
+    return batch or arrays - set(trained)
 
 
 def _reading(loss: Variable, parameters: Collection[Variable]) -> set[Variable]:
@@ -117,56 +124,114 @@ def _reading(loss: Variable, parameters: Collection[Variable]) -> set[Variable]:
     return found
 
 
-def copyable(loss: Variable, parameters: Collection[TensorSharedVariable]) -> list[Entry]:
-    """Return the entries of the parameters that can be copied: small, and by proven axes."""
-    chosen = {p for p in parameters if np.size(p.get_value(borrow=True)) <= LARGEST}
-    while True:
-        found = entries(loss, chosen)
-        refused = {p for entry in found if entry.lead < 1 for p in _roots(entry.functions, chosen)}
-        if not refused:
-            return found
-        chosen -= refused
+class NotCopied(Exception):
+    """The error for parameters that cannot be copied, with the reason."""
+
+    def __init__(self, parameters: Collection[Variable], why: str) -> None:
+        super().__init__(why)
+        self.parameters = frozenset(parameters)
+
+
+def _checked_entries(
+    loss: Variable,
+    parameters: Collection[TensorSharedVariable],
+    trained: Collection[Variable],
+) -> list[Entry]:
+    """Return the entries of parameters; raise :class:`NotCopied` for one that cannot be copied."""
+    for p in parameters:
+        size = np.size(p.get_value(borrow=True))
+        if size > LARGEST:
+            raise NotCopied([p], f"it has {size:,} entries, and a dense block at most {LARGEST:,}")
+    found = entries(loss, parameters, trained)
+    for entry in found:
+        if entry.lead < 1:
+            raise NotCopied(
+                _roots(entry.functions, parameters),
+                f"{entry.node.op} in {describe(entry.node.outputs[0])} reads it where there is no "
+                "example axis",
+            )
+    read = _roots([f for entry in found for f in entry.functions], parameters)
+    for p in parameters:
+        if p not in read:
+            raise NotCopied([p], "no value of an example meets it")
+    return found
 
 
 def _roots(functions: Sequence[Variable], parameters: Collection[Variable]) -> set[Variable]:
     return value_roots(functions) & set(parameters)
 
 
+def most_axes(
+    loss: Variable,
+    parameters: Collection[TensorSharedVariable],
+    trained: Collection[Variable],
+) -> int:
+    """Return the largest number of leading axes that copies of the parameters can have.
+
+    Raises
+    ------
+    NotCopied
+        If one of them cannot be copied.
+    """
+    return min(entry.lead for entry in _checked_entries(loss, parameters, trained))
+
+
 def with_copies(
-    loss: TensorVariable, parameters: Collection[TensorSharedVariable], most: int | None
-) -> tuple[TensorVariable | None, int]:
+    loss: TensorVariable,
+    parameters: Collection[TensorSharedVariable],
+    trained: Collection[TensorSharedVariable],
+    lead: int,
+) -> TensorVariable:
     """Return a loss in which every example reads its own copy of the parameters.
 
     Parameters
     ----------
     loss : scalar TensorVariable
         A loss in the intermediate representation. Its graph is not changed.
-    parameters : collection of shared variables
-        The parameters to copy.
-    most : int or None
-        The largest number of leading axes that a copy may have; None for any.
+    parameters, trained : collection of shared variables
+        The parameters to copy, and all parameters to train.
+    lead : int
+        The number of leading axes of a copy, at most :func:`most_axes`.
 
-    Returns
-    -------
-    tuple
-        The loss, or None if no parameter can be copied so, and the number of leading axes.
+    Raises
+    ------
+    NotCopied
+        If a parameter cannot be copied.
     """
     own = clone_get_equiv([], [loss], copy_inputs=False, copy_orphans=False)[loss]
-    found = copyable(own, parameters)
-    lead = min((entry.lead for entry in found), default=0)
-    lead = lead if most is None else min(lead, most)
-    if lead < 1:
-        return None, lead
-    read = {p for entry in found for p in _roots(entry.functions, parameters)}
+    found = _checked_entries(own, parameters, trained)
     sizes = [_length(found[0].examples, axis) for axis in range(lead)]
-    copies = {p: _copy(p, sizes) for p in sorted(read, key=list(parameters).index)}
+    copies = {p: _copy(p, sizes) for p in parameters}
     fgraph = FunctionGraph([*graph_inputs([own])], [own], clone=False)
     for entry in found:
         new = _over_copies(entry.node, entry.functions, copies, lead)
         if new is None:
-            return None, lead
+            raise NotCopied(
+                _roots(entry.functions, parameters),
+                f"{entry.node.op} in {describe(entry.node.outputs[0])} cannot be computed from "
+                "one example at a time",
+            )
         fgraph.replace(entry.node.outputs[0], new, import_missing=True)
-    return fgraph.outputs[0], lead
+    return fgraph.outputs[0]
+
+
+def with_plain_products(loss: TensorVariable, trained: Collection[Variable]) -> TensorVariable:
+    """Return a loss in which a product of parameters alone, such as A B, is no affine map.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        The data loss, in the intermediate representation; its graph is changed in place.
+    trained : collection of shared variables
+        The parameters to train.
+    """
+    fixed = _functions_of_parameters(loss, trained)
+    products = [n for n in toposort([loss]) if isinstance(n.op, Affine) and n.outputs[0] in fixed]
+    fgraph = FunctionGraph([*graph_inputs([loss])], [loss], clone=False)
+    for node in products:
+        plain = node.op.build_inner_graph(*node.inputs)[0]
+        fgraph.replace(node.outputs[0], plain, import_missing=True)
+    return fgraph.outputs[0]
 
 
 def is_copy(preactivation: Variable) -> bool:
@@ -188,7 +253,12 @@ def _copy(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]
     row = parameter.dimshuffle("x", *range(parameter.type.ndim)).reshape((1, int(np.prod(shape))))
     copies = affine(unit, row)
     copies.name = f"{parameter.name}_copies" if parameter.name else None
-    return copies.reshape((*sizes, *shape))
+    if len(shape) == 1:
+        return copies
+    lead = range(len(sizes))
+    if not shape:
+        return copies.dimshuffle(*lead)
+    return copies.reshape((*(copies.shape[k] for k in lead), *shape))
 
 
 def _over_copies(
