@@ -81,7 +81,7 @@ def entries(
     trained : collection of Variable
         All parameters to train.
     """
-    fixed = _functions_of_parameters(loss, trained)
+    fixed = functions_of_parameters(loss, trained)
     reading = _reading(loss, parameters)
     found = []
     for node in toposort([loss]):
@@ -94,12 +94,26 @@ def entries(
     return found
 
 
-def _functions_of_parameters(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
-    """Return the variables that depend on no value of the examples, nor on their number."""
+def functions_of_parameters(
+    loss: Variable, trained: Collection[Variable], units: Collection[Variable] = ()
+) -> set[Variable]:
+    """Return the variables that depend on no value of the examples, nor on their number.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        The data loss, in the intermediate representation.
+    trained : collection of Variable
+        All parameters to train.
+    units : collection of Variable
+        The inputs of copies, of which only the number of rows depends on the examples.
+    """
     nodes = list(toposort([loss]))
     varying = _data(loss, trained)
     sizes: set[Variable] = set()
     for node in nodes:
+        if node.outputs[0] in units:
+            continue
         if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
             # an array of as many rows as there are examples, such as a first hidden state
             (varying if isinstance(node.op, Alloc) else sizes).update(node.outputs)
@@ -225,7 +239,7 @@ def with_plain_products(loss: TensorVariable, trained: Collection[Variable]) -> 
     trained : collection of shared variables
         The parameters to train.
     """
-    fixed = _functions_of_parameters(loss, trained)
+    fixed = functions_of_parameters(loss, trained)
     products = [n for n in toposort([loss]) if isinstance(n.op, Affine) and n.outputs[0] in fixed]
     fgraph = FunctionGraph([*graph_inputs([loss])], [loss], clone=False)
     for node in products:

@@ -22,6 +22,7 @@ from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.copies import (
     NotCopied,
+    functions_of_parameters,
     most_axes,
     with_copies,
     with_plain_products,
@@ -154,7 +155,9 @@ def _assemble(
     check_movable(loss, parameters, {} if unmatched != "freeze" else reasons)
     nodes = [layer.preactivation.owner for layer in layers]
     example_axes = count_example_axes(data_loss, nodes)
-    candidates = find_candidates(data_loss, nodes, example_axes, output)
+    units = [layer.input for layer in layers if layer.copies]
+    fixed = functions_of_parameters(data_loss, parameters, units) if units else ()
+    candidates = find_candidates(data_loss, nodes, example_axes, output, fixed)
     if not candidates:
         return _assemble_jointly(loss, data_loss, nodes, parameters, unmatched)
     return LayerGraph(
