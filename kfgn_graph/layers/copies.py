@@ -110,10 +110,13 @@ def functions_of_parameters(
     """
     nodes = list(toposort([loss]))
     varying = _data(loss, trained)
+    reading = _reading(loss, trained)
     sizes: set[Variable] = set()
     for node in nodes:
         if node.outputs[0] in units:
             continue
+        if isinstance(node.op, Affine) and node.inputs[0] not in {*reading, *units}:
+            varying.update(node.outputs)  # its input may be data in a shared variable
         if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
             # an array of as many rows as there are examples, such as a first hidden state
             (varying if isinstance(node.op, Alloc) else sizes).update(node.outputs)

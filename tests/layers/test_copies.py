@@ -210,3 +210,11 @@ def test_other_treatments_are_of_what_is_in_no_affine_map() -> None:
     loss = ((x @ W * s - x) ** 2).sum(axis=1).mean()
     for treatment in ("gradient", "freeze"):
         assert s in kfgn.trace_layers(loss, [W, s], unmatched=treatment).unmatched
+
+
+def test_data_may_be_a_constant_beside_targets_that_are_an_input(rng: np.random.Generator) -> None:
+    W, s = pytensor.shared(np.ones((3, 2)), name="W"), pytensor.shared(np.ones(2), name="s")
+    h = pt.constant(rng.normal(size=(N, 3))) @ W
+    for z, parameters in ((h, [W]), (h * s, [W, s])):
+        graph = kfgn.trace_layers(((z - y) ** 2).sum(axis=1).mean(), parameters)
+        assert [layer.weight for layer in graph.layers] == parameters
