@@ -156,7 +156,7 @@ class Settings:
 class SettingNames(TypedDict, total=False):
     """The fields of :class:`Settings`, for the type of ``**settings``."""
 
-    method: str | Method
+    method: Method
     damping: Damping
     step: float | StepRule
     l2: float
@@ -190,7 +190,7 @@ def settings_from(options: SettingNames, function: Callable[..., Any]) -> Settin
         raise UnknownSettingError(
             f"{function.__name__}: unknown settings {unknown}; known are {known}."
         )
-    return Settings(**options)  # type: ignore[arg-type]  # a name becomes a method
+    return Settings(**options)
 
 
 def takes_settings[**P, R](function: Callable[P, R]) -> Callable[P, R]:

@@ -153,7 +153,7 @@ def test_the_block_of_a_copied_parameter_is_exact(name: str, rng: np.random.Gene
     v = [rng.normal(size=p.get_value().shape) for p in parameters]
     wanted = [loss, *pytensor.grad(loss, parameters)]
     found = [graph.loss, *pytensor.grad(graph.loss, parameters)]
-    jacobians = [pt.jacobian(z.flatten(), p) for p in parameters]
+    jacobians = [pt.jacobian(z.flatten(), p, vectorize=True) for p in parameters]
     outputs = [
         *wanted,
         *found,
