@@ -1,0 +1,1 @@
+"""Which networks the compiler reads, whether it reads them exactly, and whether they train."""

@@ -1,0 +1,1 @@
+"""The networks, a module or several for each section of the catalogue."""
