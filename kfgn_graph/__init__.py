@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from kfgn_graph.program.comparison_picture import sliding_mean
     from kfgn_graph.program.datasets.dataset import Dataset
     from kfgn_graph.program.datasets.files import DataCorrupt, DataNotFound
+    from kfgn_graph.program.explanation.prediction import predict_update
     from kfgn_graph.program.launching import resume_run, train_run
     from kfgn_graph.program.machine import machine_record
     from kfgn_graph.program.networks import Network, perceptron
@@ -108,6 +109,7 @@ __all__ = [
     "load_parameters",
     "machine_record",
     "perceptron",
+    "predict_update",
     "read_run",
     "register_example_axes",
     "register_local_jacobian",
@@ -134,6 +136,7 @@ _PROGRAM = {
     "load_parameters": "checkpoints",
     "machine_record": "machine",
     "perceptron": "networks",
+    "predict_update": "explanation.prediction",
     "read_run": "runs",
     "resume_run": "launching",
     "sliding_mean": "comparison_picture",

@@ -25,6 +25,7 @@ MODULES = {
     "theano": None,
     "lasagne": None,
     "further": None,
+    "unlisted": None,
     "pytensor_ml": "pytensor_ml",
     "pytensor_ml_images": "pytensor_ml",
     "pytensor_ml_sequences": "pytensor_ml",

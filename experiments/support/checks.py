@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
+from pytensor.graph.replace import graph_replace
 
 import kfgn_graph as kfgn
 from experiments.support.catalogue import Entry, Network
@@ -174,12 +175,11 @@ class Comparison:
         """Compare KFLR's factors of each layer."""
         factors = kfgn.curvature_factors(self.graph, kfgn.KFLR())
         layers = list(self.graph.layers)
-        pieces = [(factors[k].Q, factors[k].G, k.input, k.preactivation) for k in layers]
+        pieces = [(factors[k].Q, factors[k].G, k.input, k.preactivation, k.matrix) for k in layers]
         values = iter(self._values([v for piece in pieces for v in piece]))
         differences, unlocated = {"Q": 0.0, "G": 0.0}, 0
         for layer in layers:
-            Q, G, a, h = (next(values) for _ in range(4))
-            W = _matrix(layer)
+            Q, G, a, h, W = (next(values) for _ in range(5))
             bias = None if layer.bias is None else layer.bias.get_value().ravel()
             try:
                 right = self.judge.factors(a, h, W, bias)
@@ -215,18 +215,13 @@ class Comparison:
         starts = np.cumsum([0, *sizes])[:-1]
         start = dict(zip(self.network.parameters, starts, strict=True))
         shape = layer.weight.get_value().shape
-        W = start[layer.weight] + np.arange(int(np.prod(shape))).reshape(shape)
-        rows = [W.T if layer.transposed else W.reshape(shape[0], -1)]
+        numbers = start[layer.weight] + np.arange(float(np.prod(shape))).reshape(shape)
+        matrix = graph_replace(layer.matrix, {layer.weight: pt.constant(numbers)}, strict=False)
+        rows = self._values([matrix])
         if layer.bias is not None:
             b = layer.bias.get_value().size
             rows.append(start[layer.bias] + np.arange(b).reshape(1, -1))
-        return np.concatenate(rows).ravel()
-
-
-def _matrix(layer: Any) -> Array:
-    """Return W of a layer h = a W + b, of shape (d_in, d_out)."""
-    W = np.asarray(layer.weight.get_value())
-    return W.T if layer.transposed else W.reshape(W.shape[0], -1)
+        return np.concatenate(rows).ravel().astype("int64")
 
 
 def _difference(found: Any, wanted: Any, scale: float = 0.0) -> float:

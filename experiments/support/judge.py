@@ -66,12 +66,24 @@ class Judge:
     @cached_property
     def hessian(self) -> Array:
         """The Hessian of the loss in its M output elements, of shape (M, M)."""
-        cut = [_free(z, value) for z, value in zip(self.outputs, self._output_values, strict=True)]
+        cut = [_free(value) for value in self._output_values]
         pairs = dict(zip(self.outputs, cut, strict=True))
         loss = graph_replace(self.network.loss, pairs, strict=False)
         first = pytensor.grad(loss, cut, disconnected_inputs="ignore")
         rows = self._pulled(first, cut, dict(zip(cut, self._output_values, strict=True)))
         return (rows + rows.T) / 2
+
+    def gradient_parts(self) -> tuple[Array, Array]:
+        """Return the gradient through the outputs, and the rest (penalties, say), each (P,)."""
+        cut = [_free(value) for value in self._output_values]
+        pairs = dict(zip(self.outputs, cut, strict=True))
+        loss = graph_replace(self.network.loss, pairs, strict=False)
+        wrt = [*cut, *self.network.parameters]
+        grads = pytensor.grad(loss, wrt, disconnected_inputs="ignore")
+        values = evaluated(
+            [*self.network.inputs, *cut], [*self.network.batch, *self._output_values], grads
+        )
+        return _joined(values[: len(cut)]) @ self.jacobian, _joined(values[len(cut) :])
 
     @cached_property
     def semidefinite(self) -> Array:
@@ -214,7 +226,8 @@ class Judge:
         return rows.T @ rows / len(rows), G
 
 
-def _free(z: TensorVariable, value: Array) -> TensorVariable:
+def _free(value: Array) -> TensorVariable:
+    """Return a variable without an owner for some values."""
     return pt.tensor(dtype="float64", shape=tuple(1 if n == 1 else None for n in value.shape))
 
 

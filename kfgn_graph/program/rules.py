@@ -12,6 +12,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.replace import clone_replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import BackendError, ParameterError, SpecError
@@ -95,6 +96,7 @@ def compile_first_order(
     from pytensor_ml.optim import compile_train
 
     mode = backend_mode(backend)
+    loss = clone_replace(loss)  # pytensor-ml rewrites the graph that it compiles
     trained = loss
     if l2:
         half = np.asarray(l2 / 2, loss.dtype)

@@ -13,8 +13,9 @@ import pytest
 
 import kfgn_graph as kfgn
 from kfgn_graph.program.training import start
-from tests.program.small import Watch, small_spec, write_data
+from tests.program.small import KFRA, Watch, small_spec, write_data
 
+RATES = ("product", "inversion", "memory")
 # JAX checks shapes while it traces; PyTensor remarks that its own check is left out.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping Assert:UserWarning")
 
@@ -132,6 +133,30 @@ def test_files_that_are_not_had_or_altered_raise_public_errors(
         kfgn.load_data("uci/yacht")
 
 
+# --- the prediction of an update
+
+
+def test_an_update_is_predicted_as_by_explain_at_given_or_measured_rates(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    spec = small_spec(method=KFRA)
+    rates = {"product": 2e9, "inversion": 1e9, "memory": 4e9}
+    found = kfgn.predict_update(spec, tmp_path, rates=rates)
+    assert found["rates"] == rates
+    assert [layer["Q"] for layer in found["layers"]] == [[5, 5], [6, 6]]
+    seconds = {part["name"]: part["seconds"] for part in found["parts"]}
+    assert found["predicted_seconds"] == pytest.approx(sum(seconds.values()))
+    assert found["operations"] == sum(p["amount"] for p in found["parts"] if p["kind"] != "memory")
+    ticks = iter(range(1000))
+    timed = kfgn.predict_update(small_spec(), tmp_path, clock=lambda: float(next(ticks)))
+    assert timed["rates"]["product"] == timed["rates"]["inversion"] == 2.0 * 1000**3
+
+
+@pytest.mark.parametrize("rates", [{"product": 1.0}, dict.fromkeys(RATES, 0.0)])
+def test_rates_that_are_missing_or_not_positive_are_refused(rates: dict[str, float]) -> None:
+    with pytest.raises(kfgn.SpecError, match="for each of product, inversion, memory"):
+        kfgn.predict_update(small_spec(), rates=rates)
+
+
 # --- runs
 
 
@@ -229,6 +254,14 @@ def test_the_penalty_is_minimised_and_not_reported() -> None:
     update = kfgn.compile_first_order(loss, [w], [], "sgd", 0.5, l2=1.0, backend="jax")
     assert update() == pytest.approx(0.5)
     assert w.get_value() == pytest.approx([0.0], abs=1e-12)
+
+
+def test_compiling_a_rule_leaves_the_graph_as_it_was() -> None:
+    """A bias of a single output, whose broadcasting pytensor-ml rewrites."""
+    network = kfgn.perceptron((3, 2, 1), "squared")
+    parameters = list(network.parameters)
+    kfgn.compile_first_order(network.loss, parameters, network.inputs, "sgd", backend="jax")
+    assert len(kfgn.trace_layers(network.loss, parameters).layers) == 2
 
 
 def test_a_state_that_is_restored_goes_on_as_before() -> None:

@@ -6,8 +6,10 @@ import warnings
 
 import numpy as np
 import pytensor
+from pytensor.graph.basic import Variable
 from pytensor.tensor.random.utils import RandomStream
 from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.variable import TensorVariable
 
 Array = np.ndarray
 
@@ -45,8 +47,9 @@ def bits(rng: np.random.Generator, *shape: int) -> Array:
     return rng.integers(2, size=shape).astype("float64")
 
 
-def random_stream(seed: int) -> RandomStream:
-    """Return Theano's source of random variables, which PyTensor is about to retire."""
+def random_bits(seed: int, p: float, shape: Variable) -> TensorVariable:
+    """Return zeros and ones from Theano's ``RandomStream``, which PyTensor is about to retire."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return RandomStream(seed)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return RandomStream(seed).binomial(1, p, size=shape)

@@ -10,7 +10,7 @@ from experiments.support.networks.drawing import (
     labels,
     layer,
     near_one,
-    random_stream,
+    random_bits,
     small,
     weight,
 )
@@ -37,7 +37,7 @@ def dropout(rng: Generator) -> Network:
     W, b = layer(rng, "1", 3, 5)
     V, c = layer(rng, "2", 5, 3)
     h = pt.maximum(pt.dot(x, W) + b, 0)
-    mask = random_stream(5).binomial(1, 0.7, size=h.shape)
+    mask = random_bits(5, 0.7, h.shape)
     logits = pt.dot(h / 0.7 * mask, V) + c
     batch = [rng.normal(size=(8, 3)), labels(rng, 8, 3)]
     return Network(negative_log_likelihood(logits, y), [W, b, V, c], [x, y], batch, [logits])

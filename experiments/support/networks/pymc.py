@@ -10,6 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
+from pytensor.graph.rewriting.utils import rewrite_graph
 
 from experiments.support.catalogue import Network, section
 from experiments.support.networks.drawing import bits, labels
@@ -37,7 +38,9 @@ def maximum_a_posteriori(
     ]
     pairs = dict(zip(model.value_vars, values, strict=True))
     logp, *seen = model.replace_rvs_by_values([model.logp(), *outputs])
-    loss, *seen = graph_replace([-logp, *seen], pairs, strict=False)
+    graph = graph_replace([-logp, *seen], pairs, strict=False)
+    # The model's own copy of an output is not that of its density: equal nodes are merged.
+    loss, *seen = rewrite_graph(graph, include=("merge",), clone=False)
     return Network(loss, values, inputs, batch, seen)
 
 

@@ -171,12 +171,12 @@ def rmsnorm_no_affine(rng: Generator) -> Network:
 
 @network("groupnorm", "GroupNorm with two groups")
 def groupnorm(rng: Generator) -> Network:
-    return classifier(rng, GroupNorm("gn", n_groups=2, n_in=4), Tanh())
+    return classifier(rng, GroupNorm("gn", n_groups=2, n_in=6), Tanh(), width=6)
 
 
 @network("groupnorm no affine", "GroupNorm(affine=False)")
 def groupnorm_no_affine(rng: Generator) -> Network:
-    return classifier(rng, GroupNorm("gn", n_groups=2, n_in=4, affine=False), Tanh())
+    return classifier(rng, GroupNorm("gn", n_groups=2, n_in=6, affine=False), Tanh(), width=6)
 
 
 @network("act leakyrelu", "LeakyReLU")

@@ -14,6 +14,7 @@ from experiments.support.networks.drawing import labels, layer, near_one, small,
 from experiments.support.networks.sequences import cross_entropy
 
 network = section("blocks")
+further = section("further")
 Generator = np.random.Generator
 
 
@@ -111,8 +112,11 @@ def pinn(rng: Generator) -> Network:
     return Network(loss, [W1, b1, W2, b2], [t], batch, [residual, start])
 
 
-def coupling_flow(rng: Generator, joined: bool) -> Network:
-    """Return a flow of two affine coupling layers with the negative log likelihood."""
+def coupling_flow(rng: Generator, scaled: bool, joined: bool = False) -> Network:
+    """Return a flow of two affine coupling layers with the negative log likelihood.
+
+    With ``scaled``, the log scales are tanh(...) times a learned factor for each coordinate.
+    """
     x = pt.matrix("x")
     parameters = []
     z, logdet = x, pt.zeros(x.shape[0])
@@ -123,6 +127,10 @@ def coupling_flow(rng: Generator, joined: bool) -> Network:
         kept, moved = (z[:, :2], z[:, 2:]) if k == 0 else (z[:, 2:], z[:, :2])
         st = pt.tanh(kept @ W + b) @ V + c
         s, t = pt.tanh(st[:, :2]), st[:, 2:]
+        if scaled:
+            factor = near_one(rng, f"factor{k}", 2)
+            parameters.append(factor)
+            s = factor * s
         moved = moved * pt.exp(s) + t
         logdet = logdet + s.sum(axis=1)
         z = pt.concatenate([kept, moved] if k == 0 else [moved, kept], axis=1)
@@ -137,12 +145,17 @@ def coupling_flow(rng: Generator, joined: bool) -> Network:
 
 @network("realnvp", "affine coupling layers; loss = negative log likelihood")
 def realnvp(rng: Generator) -> Network:
-    return coupling_flow(rng, joined=False)
+    return coupling_flow(rng, scaled=True)
 
 
 @network("realnvp joined", "z and logdet concatenated, passed as output=")
 def realnvp_joined(rng: Generator) -> Network:
-    return coupling_flow(rng, joined=True)
+    return coupling_flow(rng, scaled=True, joined=True)
+
+
+@further("coupling flow", "the same without learned factors of the log scales")
+def plain_coupling_flow(rng: Generator) -> Network:
+    return coupling_flow(rng, scaled=False)
 
 
 def low_rank(rng: Generator, form: str) -> Network:

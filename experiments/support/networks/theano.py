@@ -10,7 +10,7 @@ from pytensor.tensor.special import softmax
 from pytensor.tensor.variable import TensorVariable
 
 from experiments.support.catalogue import Network, section
-from experiments.support.networks.drawing import bits, labels, layer, random_stream, small, weight
+from experiments.support.networks.drawing import bits, labels, layer, random_bits, small, weight
 
 network = section("Theano")
 Generator = np.random.Generator
@@ -51,8 +51,7 @@ def denoising(rng: Generator, tied: bool) -> Network:
     W, b = weight(rng, "W", 5, 3), small(rng, "b", 3)
     b_prime = small(rng, "b_prime", 5)
     W_prime = W.T if tied else weight(rng, "W_prime", 3, 5)
-    stream = random_stream(3)
-    corrupted = stream.binomial(1, 0.7, size=x.shape) * x
+    corrupted = random_bits(3, 0.7, x.shape) * x
     y = pt.sigmoid(pt.dot(corrupted, W) + b)
     logits = pt.dot(y, W_prime) + b_prime
     z = pt.sigmoid(logits)

@@ -16,7 +16,7 @@ from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.random import Draws
 
-FEW_OUTPUTS = 16
+FEW_OUTPUTS = 10
 """The number of outputs of an example up to which KFLR is chosen."""
 
 
@@ -24,7 +24,7 @@ FEW_OUTPUTS = 16
 class Auto(KroneckerMethod):
     """The method that fits the network: KFLR, KFRA or KFAC, in this order.
 
-    KFLR is exact in G and is chosen where an example has at most 16 outputs, since its cost grows
+    KFLR is exact in G and is chosen where an example has at most 10 outputs, since its cost grows
     with their number. KFRA is chosen where every Op between the layers and the output has a rule
     for the expected curvature, and KFAC elsewhere. ``Update.explain`` shows the choice.
 

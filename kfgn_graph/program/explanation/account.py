@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from kfgn_graph.program.explanation.formulas import used_for_inputs, used_for_ou
 from kfgn_graph.program.explanation.layers import LayerShape, layer_shapes, output_width
 from kfgn_graph.program.explanation.memory import kept_by_layer, kept_in_all, traffic
 from kfgn_graph.program.explanation.operations import Counter, Part
-from kfgn_graph.program.explanation.rates import Rates, measure_rates
+from kfgn_graph.program.explanation.rates import Clock, Rates, measure_rates
 from kfgn_graph.program.explanation.timing import Timing
 from kfgn_graph.program.rules import backend_mode, resolve_backend
 from kfgn_graph.program.steps import Step
@@ -160,10 +161,10 @@ def recognised(task: Task, step: Step) -> tuple[kfgn.LayerGraph | None, str]:
         return None, str(error)
 
 
-def rates_of(task: Task, step: Step) -> Rates:
-    """Measure the rates of this machine on the backend of a step."""
+def rates_of(task: Task, step: Step, clock: Clock = time.perf_counter) -> Rates:
+    """Measure the rates of this machine on the backend of a step, by a clock in seconds."""
     mode = backend_mode(task.spec.backend) if step.update is None else step.update.mode
-    return measure_rates(task.spec, mode, str(task.loss.dtype))
+    return measure_rates(task.spec, mode, str(task.loss.dtype), clock)
 
 
 def _loss_line(task: Task, step: Step, graph: kfgn.LayerGraph | None) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytensor
@@ -13,10 +13,12 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 
 import kfgn_graph as kfgn
+from kfgn_graph.errors import SpecError
 from kfgn_graph.program.explanation.operations import INVERSION_COST, Part
 from kfgn_graph.program.spec.models import GraphSpec
 from kfgn_graph.program.threads import single_threaded_lapack
 
+Clock = Callable[[], float]
 PRODUCT_SIZE = 1000
 INVERSION_SIZE = 500
 MOVED_NUMBERS = 4_000_000
@@ -48,13 +50,32 @@ class Rates:
     inversion: float
     memory: float
 
+    @classmethod
+    def of(cls, given: Mapping[str, float]) -> Rates:
+        """Return rates from a mapping of their names.
+
+        Raises
+        ------
+        SpecError
+            A rate is missing, unknown or not positive.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(given) != set(names) or not all(given[name] > 0 for name in names):
+            raise SpecError(
+                f"rates: found {dict(given)}; give a positive number for each of "
+                f"{', '.join(names)}."
+            )
+        return cls(**given)
+
     def seconds(self, part: Part) -> float:
         """Return the seconds that a part takes at the rate of its kind."""
         rate: float = getattr(self, part.kind)
         return part.amount / rate
 
 
-def measure_rates(spec: GraphSpec, mode: Mode, dtype: str) -> Rates:
+def measure_rates(
+    spec: GraphSpec, mode: Mode, dtype: str, clock: Clock = time.perf_counter
+) -> Rates:
     """Measure each rate, as a median over a few calls.
 
     Parameters
@@ -65,27 +86,30 @@ def measure_rates(spec: GraphSpec, mode: Mode, dtype: str) -> Rates:
         The compilation mode of the backend.
     dtype : str
         The dtype of the update.
+    clock : callable
+        The clock, in seconds.
     """
     with single_threaded_lapack(spec.backend):
-        product = 2.0 * PRODUCT_SIZE**3 / _typical(_product(mode, dtype))
-        moved = 2.0 * MOVED_NUMBERS * np.dtype(dtype).itemsize / _typical(_pass(mode, dtype))
+        product = 2.0 * PRODUCT_SIZE**3 / _typical(_product(mode, dtype), clock)
+        moved = 2.0 * MOVED_NUMBERS * np.dtype(dtype).itemsize
+        bandwidth = moved / _typical(_pass(mode, dtype), clock)
         inversion = product
         if not spec.method.first_order and spec.schedule.inverse != "newton-schulz":
             inverse = spec.schedule.inverse
             cost = 2 * INVERSION_COST[inverse] * INVERSION_SIZE**3
-            inversion = cost / _typical(_inversion(mode, dtype, inverse))
-    return Rates(product, inversion, moved)
+            inversion = cost / _typical(_inversion(mode, dtype, inverse), clock)
+    return Rates(product, inversion, bandwidth)
 
 
-def _typical(call: Callable[[], object]) -> float:
+def _typical(call: Callable[[], object], clock: Clock) -> float:
     """Return the median seconds of a call, after some calls that warm up memory and threads."""
     for _ in range(WARM_UP):
         call()
     taken = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = clock()
         call()
-        taken.append(time.perf_counter() - start)
+        taken.append(clock() - start)
     return statistics.median(taken)
 
 

@@ -1,0 +1,1 @@
+"""Alignment of the Kronecker-factored updates with the exact Gauss-Newton update."""
