@@ -89,7 +89,7 @@ def entries(
             continue
         functions = tuple(dict.fromkeys(v for v in node.inputs if v in fixed and v in reading))
         others = tuple(dict.fromkeys(v for v in node.inputs if v not in fixed))
-        if functions:
+        if functions and others:
             found.append(Entry(node, functions, others))
     return found
 
@@ -115,7 +115,8 @@ def functions_of_parameters(
     for node in nodes:
         if node.outputs[0] in units:
             continue
-        if isinstance(node.op, Affine) and node.inputs[0] not in {*reading, *units}:
+        a = node.inputs[0] if isinstance(node.op, Affine) else None
+        if a is not None and a not in {*reading, *units} and not a.type.broadcastable[0]:
             varying.update(node.outputs)  # its input may be data in a shared variable
         if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
             # an array of as many rows as there are examples, such as a first hidden state
@@ -217,7 +218,8 @@ def with_copies(
     """
     own = clone_get_equiv([], [loss], copy_inputs=False, copy_orphans=False)[loss]
     found = _checked_entries(own, parameters, trained)
-    sizes = [_length(found[0].examples, axis) for axis in range(lead)]
+    examples = [u for entry in found for u in entry.examples if has_axes(u)]
+    sizes = [_length(examples, axis) for axis in range(lead)]
     copies = {p: _copy(p, sizes) for p in parameters}
     fgraph = FunctionGraph([*graph_inputs([own])], [own], clone=False)
     for entry in found:
@@ -258,7 +260,7 @@ def is_copy(preactivation: Variable) -> bool:
 
 
 def _length(examples: Sequence[Variable], axis: int) -> TensorVariable | int:
-    along = next(u for u in examples if not u.type.broadcastable[axis])
+    along = next(u for u in examples if u.type.ndim > axis and not u.type.broadcastable[axis])
     static = along.type.shape[axis]
     return along.shape[axis] if static is None else static
 

@@ -37,7 +37,7 @@ from kfgn_graph.layers.order import in_forward_order
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
-from kfgn_graph.layers.traversal import dependents
+from kfgn_graph.layers.traversal import dependents, value_roots
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
 from kfgn_graph.layers.views import underlying_parameter
 from kfgn_graph.printing import describe, names
@@ -78,11 +78,11 @@ def _with_copies(
     A copy has an axis for each example axis. Their number is known only of the whole graph, so
     that the highest number comes first.
     """
+    loss = with_plain_products(loss, parameters)
     nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
     data_loss, penalty = _data_loss_and_penalty(loss, nodes, parameters)
     if data_loss is None:
         return None
-    data_loss = with_plain_products(data_loss, parameters)
     reasons = find_unmatched(data_loss, parameters)
     if not reasons:
         return None
@@ -159,7 +159,7 @@ def _assemble(
     fixed = functions_of_parameters(data_loss, parameters, units) if units else ()
     candidates = find_candidates(data_loss, nodes, example_axes, output, fixed)
     if not candidates:
-        return _assemble_jointly(loss, data_loss, nodes, parameters, unmatched)
+        return _assemble_jointly(loss, data_loss, layers, parameters, unmatched)
     return LayerGraph(
         loss=loss,
         data_loss=data_loss,
@@ -185,13 +185,14 @@ def _data_loss_and_penalty(
 def _assemble_jointly(
     loss: TensorVariable,
     data_loss: TensorVariable,
-    nodes: Sequence[Apply],
+    layers: Sequence[Layer],
     parameters: tuple[TensorSharedVariable, ...],
     unmatched: str,
 ) -> LayerGraph:
     """Split at the joint output of a loss whose outputs meet after the sum over the examples."""
-    varying = dependents([data_loss], [node.outputs[0] for node in nodes])
-    exposed = exposed_outputs(data_loss, varying)
+    varying = dependents([data_loss], [layer.preactivation for layer in layers])
+    readers = [n.outputs[0] for n in _readers_of_copies(data_loss, layers, parameters)]
+    exposed = exposed_outputs(data_loss, varying, readers)
     if not rows_are_examples(exposed):
         raise CurvatureRuleNotFound(
             f"the loss reads several outputs of the network, {names(exposed)}, whose rows cannot "
@@ -229,7 +230,35 @@ def read_with_data(graph: LayerGraph) -> list[TensorVariable]:
     varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
     nearest = graph.candidates[0]
     exposed = exposed_outputs(nearest, varying)
-    return exposed if len(exposed) > 1 and reads_examples(nearest, exposed) else []
+    known = [*exposed, *_network_inputs(graph, nearest)]
+    return exposed if len(exposed) > 1 and reads_examples(nearest, known) else []
+
+
+def _network_inputs(graph: LayerGraph, output: TensorVariable) -> list[Variable]:
+    """Return the roots that the network reads beside copies, which are no targets of the loss."""
+    readers = _readers_of_copies(output, graph.layers, graph.parameters)
+    if not readers:
+        return []
+    varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
+    read = [layer.input for layer in graph.layers if not layer.copies]
+    read += [v for node in readers for v in node.inputs if v not in varying]
+    return [v for v in value_roots(read) if v not in graph.parameters]
+
+
+def _readers_of_copies(
+    output: TensorVariable, layers: Sequence[Layer], parameters: Sequence[TensorSharedVariable]
+) -> list[Apply]:
+    """Return the nodes at which copies, or functions of them, meet values of the examples."""
+    units = [layer.input for layer in layers if layer.copies]
+    if not units:
+        return []
+    fixed = functions_of_parameters(output, parameters, units)
+    copied = dependents([output], [each.preactivation for each in layers if each.copies])
+    return [
+        node
+        for node in toposort([output])
+        if node.outputs[0] not in fixed and any(v in fixed and v in copied for v in node.inputs)
+    ]
 
 
 def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:
