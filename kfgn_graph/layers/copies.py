@@ -306,7 +306,8 @@ def _one_by_one(
         for v in node.inputs
         if v not in functions and has_axes(v) and not v.type.broadcastable[0]
     }
-    if not alone or len(node.outputs) > 1:
+    dense = all(type(v.type) is TensorType for v in node.inputs)
+    if not alone or not dense or len(node.outputs) > 1:
         return None
     inputs = [alone.get(v, v) for v in node.inputs]
     if isinstance(node.op, Affine):
