@@ -12,6 +12,7 @@ from kfgn_graph.compile import compile_update
 from kfgn_graph.curvature.factors import curvature_factors
 from kfgn_graph.curvature.gauss_newton import gauss_newton_product
 from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
+from kfgn_graph.curvature.methods.auto import Auto
 from kfgn_graph.curvature.methods.exact_blocks import BlockGaussNewton, BlockHessian
 from kfgn_graph.curvature.methods.kfac import KFAC
 from kfgn_graph.curvature.methods.kflr import KFLR
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KFAC",
     "KFLR",
+    "Auto",
     "KFRA",
     "BackendError",
     "BatchError",

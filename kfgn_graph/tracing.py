@@ -16,7 +16,8 @@ from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import split_at_head, with_curvature
 from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.draws import Draw, without_draws
-from kfgn_graph.layers.graph import LayerGraph, recognise
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.recognition import recognise
 from kfgn_graph.layers.subsample import Leading, leading_examples
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.printing import printable

@@ -8,7 +8,7 @@ import kfgn_graph as kfgn
 
 x, y = pt.matrix("x", shape=(None, 3)), pt.matrix("y", shape=(None, 2))
 W = pytensor.shared(np.ones((3, 2)), name="W", shape=(3, 2))
-scale = pytensor.shared(np.ones(2), name="scale", shape=(2,))
+noise = pytensor.shared(0.0, name="noise")
 
 
 def show(error, build):
@@ -22,14 +22,19 @@ def show(error, build):
 
 
 # --- unmatched: a parameter outside all layers
-prediction = (x @ W) * scale
-loss = pt.sqr(prediction - y).sum(axis=1).mean()
-show(kfgn.UnmatchedParameterError, lambda: kfgn.trace_layers(loss, [W, scale]))
+error = pt.sqr(x @ W - y).sum(axis=1).mean()
+loss = pt.exp(-noise) * error + noise
+show(kfgn.UnmatchedParameterError, lambda: kfgn.trace_layers(loss, [W, noise]))
 
 # --- treated: the same parameter, trained by plain gradient steps
-graph = kfgn.trace_layers(loss, [W, scale], unmatched="gradient")
+graph = kfgn.trace_layers(loss, [W, noise], unmatched="gradient")
 assert [layer.name for layer in graph.layers] == ["W"]
-assert set(graph.unmatched) == {scale}
+assert set(graph.unmatched) == {noise}
+
+# --- written: the same loss, with the parameter in the loss of each example
+each = pt.exp(-noise) * pt.sqr(x @ W - y).sum(axis=1)
+graph = kfgn.trace_layers(each.mean() + noise, [W, noise])
+assert [layer.name for layer in graph.layers] == ["W", "noise"]
 
 # --- mixed: examples that are normalised over the batch
 h = x @ W

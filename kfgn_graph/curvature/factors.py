@@ -22,8 +22,8 @@ def curvature_factors(
     graph : LayerGraph
         From :func:`kfgn_graph.trace_layers`.
     method : Method
-        ``KFRA()``, ``KFLR()`` or ``KFAC()``; for small networks also ``BlockGaussNewton()`` or
-        ``BlockHessian()``, whose blocks are exact.
+        ``KFRA()``, ``KFLR()``, ``KFAC()``, or ``Auto()`` for one of them; for small networks
+        also ``BlockGaussNewton()`` or ``BlockHessian()``, whose blocks are exact.
     draws : Draws, optional
         The source of KFAC's random numbers. By default it has a shared counter, which every call
         of a compiled function advances.
@@ -45,6 +45,7 @@ def curvature_factors(
     check_graph(graph)
     if not isinstance(method, Method):
         raise SpecError(f"method={method!r} is not a curvature method such as KFRA() or KFLR().")
+    method = method.for_graph(graph)
     if method.random and draws is None:
         draws = Draws(self_advancing_counter())
     if isinstance(method, KroneckerMethod):

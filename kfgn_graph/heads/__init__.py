@@ -17,7 +17,8 @@ from kfgn_graph.heads.joint import JointHead, match_joint
 from kfgn_graph.heads.linearity import Dependence, dependence, is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
 from kfgn_graph.heads.squared_error import SquaredErrorHead
-from kfgn_graph.layers.graph import LayerGraph, read_with_data, split_jointly
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.recognition import read_with_data, split_jointly
 from kfgn_graph.printing import name_of
 
 __all__ = [

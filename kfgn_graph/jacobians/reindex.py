@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
+from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.basic import Join
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Sum
@@ -25,7 +26,7 @@ from kfgn_graph.linalg.vectors import total
 Span = tuple[TensorVariable | int, TensorVariable | int]
 
 
-@register_local_jacobian(Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput)
+@register_local_jacobian(Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput, CheckAndRaise)
 def local_jacobian_reshape(op: Reshape, segment: Segment) -> LocalJacobian:
     """Reshape columns to the input's event; a reshape keeps the order of an example's entries."""
 

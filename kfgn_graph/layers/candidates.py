@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.elemwise import CAReduce
@@ -20,10 +20,12 @@ def find_candidates(
     nodes: Sequence[Apply],
     example_axes: Mapping[Variable, int],
     output: TensorVariable | None,
+    fixed: Collection[Variable] = (),
 ) -> tuple[TensorVariable, ...]:
     """Return the variables that split the loss from the network, nearest to the network first.
 
     There are none if the loss reads several outputs that meet after the sum over the examples.
+    The variables ``fixed``, which read no value of the examples, are no outputs of the network.
     """
     varying = dependents([data_loss], [node.outputs[0] for node in nodes])
     through = bottlenecks(data_loss, varying, nodes)
@@ -36,7 +38,7 @@ def find_candidates(
                 f"the loss depends on the layers by paths around output={name_of(output)}: pass a "
                 "variable that lies on every path from the network to the loss."
             )
-    split = [v for v in reversed(through) if example_axes[v] > 0]
+    split = [v for v in reversed(through) if example_axes[v] > 0 and v not in fixed]
     return tuple(v for v in split if _is_output_function(v, split[0], varying))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
+from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar import Add, Cast, Identity, Mul, Neg, Second, Sub, TrueDiv
 from pytensor.tensor.basic import Join
 from pytensor.tensor.blockwise import Blockwise
@@ -41,6 +42,12 @@ def example_axes_affine(op: Affine, node: Apply, axes: Axes) -> int:
 def example_axes_network_output(op: Op, node: Apply, axes: Axes) -> int:
     """Return the example axes of the input."""
     return unmixed_state(node, axes)
+
+
+@example_axes.register(CheckAndRaise)
+def example_axes_check(op: CheckAndRaise, node: Apply, axes: Axes) -> int:
+    """Return the state of the value that is checked and passed on."""
+    return common_state(node, {v: axes[v] for v in node.inputs[:1]})
 
 
 @example_axes.register(SpecifyShape)

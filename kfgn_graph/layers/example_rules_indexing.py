@@ -7,15 +7,27 @@ import math
 import numpy as np
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
-from pytensor.scalar import Cast
-from pytensor.tensor.basic import ARange, MakeVector, constant
+from pytensor.scalar import Add, Cast
+from pytensor.tensor.basic import (
+    Alloc,
+    ARange,
+    MakeVector,
+    ScalarFromTensor,
+    TensorFromScalar,
+    constant,
+)
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.reshape import JoinDims, SplitDims
 from pytensor.tensor.shape import Reshape, Shape
-from pytensor.tensor.subtensor import AdvancedSubtensor, Subtensor, indices_from_subtensor
+from pytensor.tensor.subtensor import (
+    AdvancedSubtensor,
+    IncSubtensor,
+    Subtensor,
+    indices_from_subtensor,
+)
 
 from kfgn_graph.layers.examples import FLATTENED, SUMMED, Axes, Mixes, example_axes, unmixed_state
-from kfgn_graph.layers.rows import have_same_rows
+from kfgn_graph.layers.rows import have_same_rows, rows_are_examples
 from kfgn_graph.printing import describe
 
 
@@ -57,6 +69,37 @@ def _is_arange_along(index: Variable, axis: int, n_axes: int) -> bool:
         is_arange = np.array_equal(np.ravel(index.data), np.arange(index.data.size))
         is_arange = is_arange and len(long) <= 1
     return is_arange and position == axis < n_axes
+
+
+@example_axes.register(IncSubtensor)
+def example_axes_set_subtensor(op: IncSubtensor, node: Apply, axes: Axes) -> int:
+    """Keep the example axes of what is written, if it is written to all rows, as in padding."""
+    state = unmixed_state(node, axes)
+    y = node.inputs[1]
+    if y not in axes:
+        return state  # a constant, which any of the rows may have
+    indices = indices_from_subtensor(node.inputs[2:], op.idx_list)
+    for axis, index in enumerate(indices[:state]):
+        if index != slice(None) and not _is_up_to(index, axis, y, axes):
+            raise Mixes(f"{op} writes to some of the examples of {describe(node.outputs[0])}")
+    return state
+
+
+def _is_up_to(index: object, axis: int, x: Variable, axes: Axes) -> bool:
+    """Return whether an index is ``:n``, with the number n of the examples of x."""
+    if not isinstance(index, slice) or index.start is not None or index.step is not None:
+        return False
+    return _is_example_size(index.stop, axis, x, axes)
+
+
+@example_axes.register(Alloc)
+def example_axes_alloc(op: Alloc, node: Apply, axes: Axes) -> int:
+    """Keep the example axes of a variable that is repeated along other axes."""
+    state = unmixed_state(node, axes)
+    v = node.inputs[0]
+    if v.type.ndim != node.outputs[0].type.ndim or any(v.type.broadcastable[:state]):
+        raise Mixes(f"{op} repeats {describe(v)} over the examples")
+    return state
 
 
 @example_axes.register(JoinDims)
@@ -104,12 +147,24 @@ def _target_sizes(node: Apply) -> list[int | Variable | None]:
     return [s if s is not None else v for s, v in zip(y.type.shape, symbolic, strict=True)]
 
 
+#: Ops between a size and its use: casts, changes of rank, and the addition of a padding of 0.
+SEEN_THROUGH = (Elemwise, DimShuffle, ScalarFromTensor, TensorFromScalar)
+
+
+def _is_zero(v: Variable) -> bool:
+    return isinstance(v, Constant) and v.type.ndim == 0 and v.data == 0
+
+
 def _length_of(size: Variable) -> tuple[Variable, int] | None:
     """Return (variable, axis) if ``size`` is the symbolic length of that axis, else None."""
-    while size.owner is not None and isinstance(size.owner.op, Elemwise | DimShuffle):
-        if isinstance(size.owner.op, Elemwise) and not isinstance(size.owner.op.scalar_op, Cast):
+    while size.owner is not None and isinstance(size.owner.op, SEEN_THROUGH):
+        terms = [v for v in size.owner.inputs if not _is_zero(v)]
+        kept = not isinstance(size.owner.op, Elemwise) or isinstance(
+            size.owner.op.scalar_op, Cast | Add
+        )
+        if not kept or len(terms) != 1:
             return None
-        size = size.owner.inputs[0]
+        size = terms[0]
     node = size.owner
     if node is None or not isinstance(node.op, Subtensor):
         return None
@@ -137,6 +192,9 @@ def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: 
     variable, k = found
     if (variable, k) == (x, axis):
         return True
+    if variable not in axes:
+        one_row_each = k == axis == 0 and axes.get(x) == 1
+        return one_row_each and rows_are_examples([variable, x])
     return k == axis < axes.get(variable, SUMMED) and have_same_rows(variable, x, axes)
 
 

@@ -38,6 +38,10 @@ Axes = Mapping[Variable, int]
 Rule = Callable[..., int]
 
 
+#: Ops of libraries that act on each entry of the first axis by itself.
+ROW_BY_ROW = {("pytensor_ml.layers.conv", name) for name in ("Im2Col", "Col2Im")}
+
+
 class Mixes(Exception):
     """The error of a rule that cannot prove that its Op keeps the examples apart."""
 
@@ -136,6 +140,8 @@ def example_axes(op: Op, node: Apply, axes: Axes) -> int:
     Mixes
         If the Op may mix examples.
     """
+    if (type(op).__module__, type(op).__name__) in ROW_BY_ROW and unmixed_state(node, axes) == 1:
+        return 1
     raise Mixes(f"no rule shows that {op} keeps examples apart, in {describe(node.outputs[0])}")
 
 

@@ -8,7 +8,7 @@ so that H_L is the Hessian in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
@@ -23,7 +23,9 @@ from kfgn_graph.layers.traversal import dependents, nodes_between, reads_batch
 type Size = TensorVariable | int
 
 
-def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[TensorVariable]:
+def exposed_outputs(
+    loss: Variable, varying: Mapping[Variable, None], stops: Collection[Variable] = ()
+) -> list[TensorVariable]:
     """Return the affine maps that the loss reads by a path without another, in forward order.
 
     Parameters
@@ -32,6 +34,8 @@ def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[Te
         The data loss, in the intermediate representation.
     varying : collection of Variable
         The variables that depend on the layers.
+    stops : collection of Variable
+        Variables that count as affine maps.
     """
     found, pending, seen = set(), [loss], set()
     while pending:
@@ -39,7 +43,7 @@ def exposed_outputs(loss: Variable, varying: Mapping[Variable, None]) -> list[Te
         if v in seen or v not in varying:
             continue
         seen.add(v)
-        if isinstance(v.owner.op, Affine):
+        if isinstance(v.owner.op, Affine) or v in stops:
             found.add(v)
         else:
             pending.extend(v.owner.inputs)

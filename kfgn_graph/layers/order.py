@@ -8,7 +8,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
 
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.layers.patterns import underlying_parameter
+from kfgn_graph.layers.views import underlying_parameter
 
 
 def in_forward_order(nodes: Sequence[Apply], parameters: Sequence[Variable]) -> list[Apply]:

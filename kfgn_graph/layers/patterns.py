@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import pytensor.tensor as pt
@@ -18,11 +19,12 @@ from pytensor.tensor.basic import Split
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
-from pytensor.tensor.reshape import JoinDims, SplitDims
-from pytensor.tensor.shape import Reshape, SpecifyShape
+from pytensor.tensor.reshape import JoinDims, SplitDims, join_dims
+from pytensor.tensor.shape import Reshape
 from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
+from kfgn_graph.layers.views import underlying_parameter
 
 #: Ops that are not inlined, because loss heads and rules match them.
 NOT_INLINED = (Affine, NetworkOutput, Softmax, LogSoftmax, LogSumExp)
@@ -37,16 +39,6 @@ class ParameterSet(Feature):
     def on_attach(self, fgraph: FunctionGraph) -> None:
         """Store the set as ``fgraph.parameter_set``."""
         fgraph.parameter_set = self.parameters
-
-
-def underlying_parameter(variable: Variable, parameters: frozenset[Variable]) -> Variable | None:
-    """Return the parameter, if ``variable`` is one or a transposed or expanded view of one."""
-    while variable not in parameters:
-        node = variable.owner
-        if node is None or not isinstance(node.op, DimShuffle | SpecifyShape):
-            return None
-        variable = node.inputs[0]
-    return variable
 
 
 @node_rewriter([OpFromGraph])
@@ -105,38 +97,42 @@ def find_matmul(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
 
 @node_rewriter([Reshape, SplitDims])
 def find_tensordot(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
-    """Recognise ``tensordot(a, W, 1)``: flatten the leading axes, multiply, restore the axes."""
+    """Recognise ``tensordot(a, W)`` over trailing axes: flatten, multiply, restore the axes."""
     product = node.inputs[0].owner
     if product is None or not isinstance(product.op, Affine) or len(product.inputs) != 2:
         return None
     flat, weight = product.inputs
     if flat.owner is None or not isinstance(flat.owner.op, Reshape | JoinDims):
         return None
-    a = flat.owner.inputs[0]
-    if a.type.ndim != node.outputs[0].type.ndim or len(fgraph.clients[node.inputs[0]]) != 1:
+    a, lead = flat.owner.inputs[0], node.outputs[0].type.ndim - 1
+    if not 0 < lead < a.type.ndim or len(fgraph.clients[node.inputs[0]]) != 1:
         return None
-    if not _same_features(a, flat) or not _leading_axes_restored(fgraph, a, node):
+    if not _same_features(a, flat, lead) or not _leading_axes_restored(a, node, lead):
         return None
+    if lead < a.type.ndim - 1:
+        a = join_dims(a, lead, a.type.ndim - lead)
     return replaced(node, affine(a, weight))
 
 
-def _same_features(a: Variable, flat: Variable) -> bool:
-    """Return whether ``flat`` has the last axis of ``a``, by static or by symbolic shape."""
+def _same_features(a: Variable, flat: Variable, lead: int) -> bool:
+    """Return whether ``flat`` has the axes of ``a`` from ``lead`` on, as its last axis."""
     node = flat.owner
     if isinstance(node.op, JoinDims):
-        return node.op.start_axis == 0 and node.op.n_axes == a.type.ndim - 1
-    if a.type.shape[-1] is not None and a.type.shape[-1] == flat.type.shape[-1]:
+        return node.op.start_axis == 0 and node.op.n_axes == lead == a.type.ndim - 1
+    features = a.type.shape[lead:]
+    if None not in features and prod(features) == flat.type.shape[-1]:
         return True
+    if lead < a.type.ndim - 1:
+        return False
     target = node.inputs[1].owner
     return target is not None and _is_size_of(target.inputs[-1], a, a.type.ndim - 1)
 
 
-def _leading_axes_restored(fgraph: FunctionGraph, a: Variable, node: Apply) -> bool:
+def _leading_axes_restored(a: Variable, node: Apply, lead: int) -> bool:
     """Return whether the result of ``node`` has the leading axes of ``a``."""
     shape = node.outputs[0].type.shape
     target = node.inputs[1].owner
-    n_leading = a.type.ndim - 1
-    for axis in range(n_leading):
+    for axis in range(lead):
         static = a.type.shape[axis] is not None and a.type.shape[axis] == shape[axis]
         if not static and (target is None or not _is_size_of(target.inputs[axis], a, axis)):
             return False

@@ -15,8 +15,9 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.dtypes import has_axes
-from kfgn_graph.layers.graph import LayerGraph, recognise, split_jointly
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.ir import Affine, NetworkOutput
+from kfgn_graph.layers.recognition import recognise, split_jointly
 from kfgn_graph.layers.rows import rows_are_examples
 from kfgn_graph.layers.traversal import dependents, nodes_between
 

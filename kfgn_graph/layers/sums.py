@@ -12,7 +12,8 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot, Prod
 
 from kfgn_graph.layers.dtypes import is_float
-from kfgn_graph.layers.patterns import replaced, underlying_parameter
+from kfgn_graph.layers.patterns import replaced
+from kfgn_graph.layers.views import underlying_parameter
 
 
 @node_rewriter([Dot])

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
-from pytensor.tensor.elemwise import DimShuffle
-from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
+from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.errors import UnmatchedParameterError
 from kfgn_graph.layers.ir import Affine
 from kfgn_graph.layers.traversal import clients_of, differentiable_in
+from kfgn_graph.layers.views import is_view
 from kfgn_graph.printing import describe, describe_path
 
 Clients = Mapping[Variable, list[tuple[Apply, int]]]
@@ -23,7 +23,7 @@ def affine_uses(parameter: Variable, clients: Clients) -> list[tuple[Apply, int]
     for node, index in clients.get(parameter, []):
         if isinstance(node.op, Affine) and index > 0:
             uses.append((node, index))
-        elif isinstance(node.op, DimShuffle | SpecifyShape) and index == 0:
+        elif index == 0 and is_view(node):
             uses.extend(affine_uses(node.outputs[0], clients))
     return uses
 
@@ -33,7 +33,7 @@ def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
     for node, index in clients.get(parameter, []):
         if isinstance(node.op, Shape | Shape_i) or (isinstance(node.op, Affine) and index > 0):
             continue
-        if not isinstance(node.op, DimShuffle | SpecifyShape):
+        if index > 0 or not is_view(node):
             return [node]
         rest = unmatched_path(node.outputs[0], clients)
         if rest is not None:

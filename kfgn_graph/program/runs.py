@@ -276,12 +276,6 @@ def _header(task: Task, step: Step, folder: Path) -> dict[str, Any]:
         "layers": [
             {"name": layer.name, "inputs": inputs, "outputs": outputs}
             for layer in layers
-            for inputs, outputs in [_sizes(layer)]
+            for inputs, outputs in [layer.shape]
         ],
     }
-
-
-def _sizes(layer: Any) -> tuple[int, int]:
-    """Return the input width and the output width of a layer."""
-    sizes = tuple(int(size) for size in layer.weight.get_value(borrow=True).shape)
-    return (sizes[1], sizes[0]) if layer.transposed else (sizes[0], sizes[1])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 import numpy as np
 
 from kfgn_graph.arguments import not_negative, positive_count, real, switch
-from kfgn_graph.curvature.methods import KFRA
+from kfgn_graph.curvature.methods import KFAC, KFLR, KFRA, Auto
 from kfgn_graph.curvature.methods.base import Method
 from kfgn_graph.errors import SpecError
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.solve import Inverse, strategy_of
 from kfgn_graph.step.damping import Damping, LevenbergMarquardt
 from kfgn_graph.step.step_rules import FixedStep, Rescaling, StepRule
+
+#: The methods that have a name.
+NAMED: Mapping[str, Method] = {"auto": Auto(), "kfra": KFRA(), "kflr": KFLR(), "kfac": KFAC()}
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Settings:
 
     Parameters
     ----------
-    method : Method
-        The curvature: ``KFRA()``, ``KFLR()``, ``KFAC()`` or ``HessianFree()``.
+    method : Method or {'auto', 'kfra', 'kflr', 'kfac'}
+        The curvature: ``Auto()`` (default), ``KFRA()``, ``KFLR()``, ``KFAC()`` or
+        ``HessianFree()``.
     damping : Damping
         :math:`\lambda`, which is added to the curvature before it is inverted, and how it adapts:
         ``LevenbergMarquardt()`` or ``ConstantDamping(1e-3)``.
@@ -59,7 +64,7 @@ class Settings:
         If a value is not allowed, or two do not go together.
     """
 
-    method: Method = KFRA()
+    method: Method = Auto()
     damping: Damping = LevenbergMarquardt()
     step: float | StepRule = Rescaling()
     l2: float = 0.0
@@ -71,10 +76,12 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.method, str) and self.method in NAMED:
+            object.__setattr__(self, "method", NAMED[self.method])
         if not isinstance(self.method, Method):
             raise SpecError(
                 f"method={self.method!r} is not a curvature method such as KFRA(), KFLR(), KFAC() "
-                "or HessianFree()."
+                f"or HessianFree(), nor one of the names {', '.join(NAMED)}."
             )
         if not isinstance(self.damping, Damping):
             raise SpecError(
@@ -110,6 +117,10 @@ class Settings:
                 f"gamma='search' has nothing to search with inverse={self.inverse!r}, which damps "
                 "the block by lambda itself: use gamma='tied' or inverse='eigh'."
             )
+
+    def for_graph(self, graph: LayerGraph) -> Settings:
+        """Return the settings with the method that is chosen for a network."""
+        return replace(self, method=self.method.for_graph(graph))
 
     @property
     def strategy(self) -> Inverse:

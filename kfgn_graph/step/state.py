@@ -84,6 +84,5 @@ def parameter_names(graph: LayerGraph) -> list[str]:
 
 def factor_sizes(layer: Layer) -> tuple[int, int]:
     """Return the sizes of Q and G, from the weight's current value."""
-    shape = value_shape(layer.weight)
-    d_in, d_out = (shape[1], shape[0]) if layer.transposed else (shape[0], int(np.prod(shape[1:])))
+    d_in, d_out = layer.shape
     return d_in + (layer.bias is not None), d_out

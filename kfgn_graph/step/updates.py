@@ -64,6 +64,7 @@ def kfgn_updates(
     preconditioner_of(chosen.method)  # refuses a method that cannot train
     source = Source(loss, params, output, unmatched).without_draws()
     graph = source.graph()
+    chosen = chosen.for_graph(graph)
     state = new_state(graph, chosen)
     marked(state["count"])  # which every function of this update reads
     return step_of(source, graph, chosen, state).updates

@@ -11,7 +11,7 @@ from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import Elemwise
 
 from kfgn_graph.errors import BackendError, BatchError
-from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.printing import describe, name_of
 from kfgn_graph.update.values import Values, length_of
 
@@ -79,17 +79,11 @@ def _unfit_layers(
             (found,) = Values(inputs, [length_of(a, a.type.ndim - 1)])(arrays)
         except Exception:  # the shape depends on what does not fit
             continue
-        if int(found) != _width(layer):
+        if int(found) != layer.shape[0]:
             yield (
-                f"Layer {layer.name} has a weight for inputs of width {_width(layer)}, but its "
+                f"Layer {layer.name} has a weight for inputs of width {layer.shape[0]}, but its "
                 f"input {describe(a)} has width {int(found)}."
             )
-
-
-def _width(layer: Layer) -> int:
-    """Return d_in, the width of a layer's input."""
-    shape = value_shape(layer.weight)
-    return shape[-1] if layer.transposed else shape[0]
 
 
 def check_broadcasting(given: Variable, static: Variable, fixed: Mapping[Variable, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kfgn_graph.curvature.methods import Auto
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.printing import name_of
@@ -19,6 +20,7 @@ def explain(
     settings: Settings,
     backend: str,
     first_updates: Sequence[tuple[str, float]],
+    choice: str = "",
 ) -> str:
     """Return a table of layers with the shapes, work and memory of their factors.
 
@@ -28,12 +30,14 @@ def explain(
         The update's network, its settings, and the name of its backend.
     first_updates : sequence of (str, float)
         For each first call of a compiled function, the shapes of its batch and its seconds.
+    choice : str
+        Why the method was chosen; empty if the user chose it.
     """
     head = find_head(graph)
     method = settings.method
     dtype = graph.loss.type.dtype
     lines = [
-        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}",
+        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}{choice}",
         f"loss: {head.name}, split at {name_of(graph.output)}"
         + (f", {head.distribution} targets" if head.distribution else ""),
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
@@ -50,6 +54,13 @@ def explain(
         )
     lines += [f"compiled and run first in {s:.1f} s, for {shapes}" for shapes, s in first_updates]
     return "\n".join(lines)
+
+
+def choice_of(graph: LayerGraph, settings: Settings) -> str:
+    """Return why a method was chosen for a network; empty if the user chose it."""
+    if not isinstance(settings.method, Auto):
+        return ""
+    return f"; chosen for {settings.method.choice(graph)[1]}"
 
 
 def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:

@@ -35,7 +35,7 @@ from kfgn_graph.update.persistence import Persistent, SavedState
 from kfgn_graph.update.reading import BatchReader, drawn
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
-from kfgn_graph.update.summary import explain
+from kfgn_graph.update.summary import choice_of, explain
 
 
 class Update:
@@ -71,6 +71,8 @@ class Update:
         draws = self._source.draws
         self._source = self._source.with_generators(backend.generators)
         self._inputs = (*inputs, *minibatches.values())
+        self._choice = choice_of(self.graph, settings)
+        settings = settings.for_graph(self.graph)
         self._settings = settings
         self._backend = backend
         self._known_ops = known_ops(source.loss)
@@ -327,4 +329,4 @@ class Update:
         After the first call it also reports the seconds of compilation.
         """
         first_updates = list(self._first_updates.values())
-        return explain(self.graph, self._settings, self._backend.name, first_updates)
+        return explain(self.graph, self._settings, self._backend.name, first_updates, self._choice)

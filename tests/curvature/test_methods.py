@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytensor
+import pytensor.tensor as pt
 import pytest
 
 import kfgn_graph as kfgn
+from kfgn_graph.curvature.methods.auto import FEW_OUTPUTS
 from tests.cases import BY_NAME, Case, Problem, build
 from tests.harness import MODES, PLAIN, assert_close, compile_graph, compiled, evaluate
 from tests.losses import LOSSES
@@ -157,3 +161,21 @@ def test_single_precision_agrees_with_double(
         assert Q.dtype == G.dtype == "float32"
         assert_close(Q, double.Q(method, weight), SINGLE)
         assert_close(G, double.G(method, weight), SINGLE)
+
+
+def test_auto_takes_the_method_that_fits_the_network() -> None:
+    x = pt.matrix("x", shape=(None, 3))
+    W = {n: pytensor.shared(np.ones((3, n)), name="W") for n in (FEW_OUTPUTS, FEW_OUTPUTS + 1)}
+
+    def chosen(z: Any, weight: Any) -> Any:
+        graph = kfgn.trace_layers(pt.sqr(z).sum(axis=1).mean(), [weight])
+        return kfgn.Auto().for_graph(graph)
+
+    few, many = W.values()
+    assert chosen(x @ few, few) == kfgn.KFLR()
+    assert chosen(pt.tanh(x @ many), many) == kfgn.KFRA()
+    assert chosen(pt.special.softmax(x @ many, axis=1), many) == kfgn.KFAC()
+    assert kfgn.Settings(method="kfac").method == kfgn.KFAC()  # type: ignore[arg-type]
+    assert kfgn.Settings().method == kfgn.Auto()
+    with pytest.raises(kfgn.SpecError, match="auto, kfra"):
+        kfgn.Settings(method="adam")  # type: ignore[arg-type]

@@ -85,40 +85,11 @@ def test_a_parameter_that_the_loss_does_not_read(x, y, W) -> None:
         kfgn.trace_layers(squared(x @ W, y), [W, stray])
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda x, U: x @ pt.exp(U),
-        lambda x, U: (x[:, :, None] * U[None]).sum(axis=1),
-        lambda x, U: x @ (U + U**2),
-        lambda x, U: pt.tanh(x @ U) @ (U.T @ U),
-        lambda x, U: x @ U + U[0],
-        lambda x, U: x @ U[::-1],
-    ],
-    ids=["exp", "broadcast", "sum", "gram", "twice", "flipped"],
-)
-def test_a_parameter_used_as_no_layer_uses_it(use, x, y) -> None:
-    U = shared("oddly_used", D, K)
-    with pytest.raises(kfgn.UnmatchedParameterError, match="oddly_used"):
-        kfgn.trace_layers(squared(use(x, U), y), [U])
-
-
-def test_a_weight_of_two_layers(x) -> None:
-    y, tied = pt.tensor("y3", shape=(None, D)), shared("tied", D, D)
-    with pytest.raises(kfgn.UnmatchedParameterError, match="tied"):
-        kfgn.trace_layers(squared(pt.tanh(x @ tied) @ tied, y), [tied])
-
-
 def test_the_path_to_the_use_is_shown(x, y) -> None:
     U = shared("oddly_used", D, K)
+    loss = squared(x @ U, y) * pt.exp(U).sum()
     with pytest.raises(kfgn.UnmatchedParameterError, match=r"(?is)oddly_used.*exp"):
-        kfgn.trace_layers(squared(x @ pt.exp(U), y), [U])
-
-
-def test_a_scale_that_is_no_layer(x, y, W) -> None:
-    scale = shared("scale", K)
-    with pytest.raises(kfgn.UnmatchedParameterError, match="scale"):
-        kfgn.trace_layers(squared((x @ W) * scale, y), [W, scale])
+        kfgn.trace_layers(loss, [U])
 
 
 def test_a_parameter_that_is_not_shared(x, y) -> None:

@@ -240,7 +240,7 @@ def test_the_gradient_of_an_inverse(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("refresh_every", [1, 10])
 def test_the_program_holds_no_matrix(refresh_every: int, backend: str) -> None:
     """Identities are made when it runs: as data they would be d^2 numbers of its code."""
-    graph = step_graph(backend, refresh_every=refresh_every)
+    graph = step_graph(backend, method=kfgn.KFRA(), refresh_every=refresh_every)
     sizes = [np.size(v.data) for v in inputs_within(graph) if isinstance(v, Constant)]
     assert sizes
     assert max(sizes) <= max(WIDTHS)

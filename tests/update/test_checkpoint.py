@@ -32,7 +32,7 @@ def built(dtype: str = "float64", width: int = 4, **settings: Any) -> kfgn.Updat
 @pytest.mark.parametrize(
     ("there", "here", "words"),
     [
-        ({}, {"method": kfgn.KFLR()}, r"method is KFRA\(\).*KFLR\(\)"),
+        ({"method": kfgn.KFRA()}, {"method": kfgn.KFLR()}, r"method is KFRA\(\).*KFLR\(\)"),
         ({"method": kfgn.KFAC()}, {"method": kfgn.KFLR()}, "method"),
         ({}, {"method": kfgn.KFRA(sharing="reduce")}, r"KFRA\(reduce\)"),
         ({}, {"inverse": "newton-schulz"}, r"inverse is Cholesky\(\).*NewtonSchulz\(\)"),

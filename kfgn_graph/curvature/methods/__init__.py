@@ -10,6 +10,7 @@ Block*        H_L of each example      one matrix per example      (7)-(10), (14
 ============  =======================  ==========================  =====================
 """
 
+from kfgn_graph.curvature.methods.auto import Auto
 from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
 from kfgn_graph.curvature.methods.exact_blocks import BlockGaussNewton, BlockHessian
 from kfgn_graph.curvature.methods.kfac import KFAC
@@ -20,6 +21,7 @@ __all__ = [
     "KFAC",
     "KFLR",
     "KFRA",
+    "Auto",
     "BlockGaussNewton",
     "BlockHessian",
     "KroneckerMethod",

@@ -40,6 +40,10 @@ class Method(ABC):
     #: The equations of the paper that it implements.
     equations: ClassVar[str] = "-"
 
+    def for_graph(self, graph: LayerGraph) -> Method:
+        """Return the method for a network: this one, unless the choice is left to the network."""
+        return self
+
     @abstractmethod
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
 import pytensor
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.variable import TensorVariable
@@ -74,7 +73,7 @@ def layer_shapes(graph: kfgn.LayerGraph, task: Task) -> list[LayerShape]:
     read = set().union(*below.values())
     shapes = []
     for layer in graph.layers:
-        inputs, outputs = _widths(layer)
+        inputs, outputs = layer.shape
         places = lengths(layer.preactivation, task)[:-1]
         shared = places[graph.example_axes[layer.preactivation] - 1 :]
         shapes.append(
@@ -92,13 +91,6 @@ def layer_shapes(graph: kfgn.LayerGraph, task: Task) -> list[LayerShape]:
             )
         )
     return shapes
-
-
-def _widths(layer: kfgn.Layer) -> tuple[int, int]:
-    shape = np.shape(layer.weight.get_value(borrow=True))
-    if layer.transposed:
-        return shape[1], shape[0]
-    return shape[0], prod(shape[1:])
 
 
 def output_width(graph: kfgn.LayerGraph, task: Task) -> int:

@@ -199,8 +199,7 @@ class KroneckerPreconditioner(Preconditioner):
 
 def joined(layer: Layer, values: Values) -> TensorVariable:
     """Return [W; b] as the affine map reads it, of shape (d_in[+1], d_out)."""
-    W = values[layer.weight]
-    W = W.T if layer.transposed else W.reshape((W.shape[0], layer.matrix.shape[1]))
+    W = layer.as_matrix(values[layer.weight])
     if layer.bias is None:
         return W
     return pt.concatenate([W, values[layer.bias].reshape((1, -1))], axis=0)
@@ -209,8 +208,7 @@ def joined(layer: Layer, values: Values) -> TensorVariable:
 def separated(layer: Layer, joint: TensorVariable) -> Values:
     """Undo :func:`joined`."""
     d_in = factor_sizes(layer)[0] - (layer.bias is not None)
-    W = joint[:d_in].T if layer.transposed else joint[:d_in]
-    separated = {layer.weight: W.reshape(value_shape(layer.weight))}
+    separated = {layer.weight: layer.as_weight(joint[:d_in])}
     if layer.bias is not None:
         separated[layer.bias] = joint[d_in].reshape(value_shape(layer.bias))
     return separated

@@ -37,7 +37,7 @@ def test_json_has_layers_parts_and_seconds(tmp_path, monkeypatch):
 def test_tied_weights_have_no_layers_and_first_order_needs_none(tmp_path):
     spec = tmp_path / "tied.toml"
     spec.write_text(
-        'loss = "bernoulli"\nbatch = 10\nmethod = "adam"\n[network]\nhidden = [5]\ntied = true\n'
+        'loss = "bernoulli"\nbatch = 10\nmethod = "adam"\n[network]\nhidden = [40]\ntied = true\n'
         '[data]\nname = "digits"\n[budget]\nupdates = 1\n'
     )
     done = run(str(spec))

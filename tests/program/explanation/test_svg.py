@@ -37,7 +37,7 @@ def test_functions_are_named_by_their_values(tmp_path):
 def test_without_layers_there_is_nothing_to_draw(tmp_path):
     spec = tmp_path / "tied.toml"
     spec.write_text(
-        'loss = "bernoulli"\nbatch = 10\nmethod = "adam"\n[network]\nhidden = [5]\ntied = true\n'
+        'loss = "bernoulli"\nbatch = 10\nmethod = "adam"\n[network]\nhidden = [40]\ntied = true\n'
         '[data]\nname = "digits"\n[budget]\nupdates = 1\n'
     )
     path = tmp_path / "graph.svg"

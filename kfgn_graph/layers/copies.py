@@ -1,0 +1,322 @@
+"""Parameters that enter anywhere: each example reads a copy of its own.
+
+A scale, a shift, a slope, a temperature or the factors of a normalised weight are no weights of an
+affine map a W + b. Each example n can be given a copy theta_n of such a parameter. The copies are
+the affine map of a unit input, theta_n = 1 theta, so that they are a layer like any other: Q is 1,
+and G, the curvature in the copies summed over the examples, is the parameter's whole block of the
+Gauss-Newton matrix. KFLR computes it exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Apply, Variable, clone_get_equiv
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.replace import vectorize_graph
+from pytensor.graph.traversal import explicit_graph_inputs, graph_inputs, toposort
+from pytensor.tensor.basic import Alloc
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.type import TensorType
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.layers.dtypes import has_axes, is_float
+from kfgn_graph.layers.ir import Affine, affine
+from kfgn_graph.layers.traversal import value_roots
+from kfgn_graph.printing import describe
+
+LARGEST = 2048
+"""The number of entries up to which a parameter's block is kept as one dense matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A node at which a function of parameters alone meets values of the examples.
+
+    Attributes
+    ----------
+    node : Apply
+        The node.
+    functions : tuple of Variable
+        Its inputs that are functions of parameters, among them one to copy.
+    examples : tuple of Variable
+        Its other inputs.
+    """
+
+    node: Apply
+    functions: tuple[Variable, ...]
+    examples: tuple[Variable, ...]
+
+    @property
+    def lead(self) -> int:
+        """The number of leading axes along which all the functions are broadcast."""
+        if not isinstance(self.node.op, Elemwise):
+            return 1
+        return min(self._broadcast_axes(f) for f in self.functions)
+
+    def _broadcast_axes(self, function: Variable) -> int:
+        for axis in range(function.type.ndim):
+            along = [u for u in self.examples if not u.type.broadcastable[axis]]
+            if not function.type.broadcastable[axis] or not along:
+                return axis
+        return function.type.ndim
+
+
+def entries(
+    loss: Variable, parameters: Collection[Variable], trained: Collection[Variable]
+) -> list[Entry]:
+    """Return the nodes at which parameters, or functions of them, meet values of the examples.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        The data loss, in the intermediate representation.
+    parameters : collection of Variable
+        The parameters to copy.
+    trained : collection of Variable
+        All parameters to train.
+    """
+    fixed = functions_of_parameters(loss, trained)
+    reading = _reading(loss, parameters)
+    found = []
+    for node in toposort([loss]):
+        if isinstance(node.op, Shape | Shape_i) or node.outputs[0] in fixed:
+            continue
+        functions = tuple(dict.fromkeys(v for v in node.inputs if v in fixed and v in reading))
+        others = tuple(dict.fromkeys(v for v in node.inputs if v not in fixed))
+        if functions and others:
+            found.append(Entry(node, functions, others))
+    return found
+
+
+def functions_of_parameters(
+    loss: Variable, trained: Collection[Variable], units: Collection[Variable] = ()
+) -> set[Variable]:
+    """Return the variables that depend on no value of the examples, nor on their number.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        The data loss, in the intermediate representation.
+    trained : collection of Variable
+        All parameters to train.
+    units : collection of Variable
+        The inputs of copies, of which only the number of rows depends on the examples.
+    """
+    nodes = list(toposort([loss]))
+    varying = _data(loss, trained)
+    reading = _reading(loss, trained)
+    sizes: set[Variable] = set()
+    for node in nodes:
+        if node.outputs[0] in units:
+            continue
+        a = node.inputs[0] if isinstance(node.op, Affine) else None
+        if a is not None and a not in {*reading, *units} and not a.type.broadcastable[0]:
+            varying.update(node.outputs)  # its input may be data in a shared variable
+        if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
+            # an array of as many rows as there are examples, such as a first hidden state
+            (varying if isinstance(node.op, Alloc) else sizes).update(node.outputs)
+        if not isinstance(node.op, Shape | Shape_i) and not varying.isdisjoint(node.inputs):
+            varying.update(node.outputs)
+    return {v for node in nodes for v in (*node.inputs, *node.outputs)} - varying
+
+
+def _data(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
+    """Return the batch inputs; if there are none, the arrays that may be data in their place."""
+    batch = {v for v in explicit_graph_inputs([loss]) if has_axes(v)}
+    arrays = {v for v in graph_inputs([loss]) if has_axes(v) and v.type.ndim > 1}
+    return batch or arrays - set(trained)
+
+
+def _reading(loss: Variable, parameters: Collection[Variable]) -> set[Variable]:
+    """Return the real-valued variables that depend on parameters by value."""
+    found = set(parameters)
+    for node in toposort([loss]):
+        if not isinstance(node.op, Shape | Shape_i) and not found.isdisjoint(node.inputs):
+            found.update(v for v in node.outputs if is_float(v))
+    return found
+
+
+class NotCopied(Exception):
+    """The error for parameters that cannot be copied, with the reason."""
+
+    def __init__(self, parameters: Collection[Variable], why: str) -> None:
+        super().__init__(why)
+        self.parameters = frozenset(parameters)
+
+
+def _checked_entries(
+    loss: Variable,
+    parameters: Collection[TensorSharedVariable],
+    trained: Collection[Variable],
+) -> list[Entry]:
+    """Return the entries of parameters; raise :class:`NotCopied` for one that cannot be copied."""
+    for p in parameters:
+        size = np.size(p.get_value(borrow=True))
+        if size > LARGEST:
+            raise NotCopied([p], f"it has {size:,} entries, and a dense block at most {LARGEST:,}")
+    found = entries(loss, parameters, trained)
+    for entry in found:
+        if entry.lead < 1:
+            raise NotCopied(
+                _roots(entry.functions, parameters),
+                f"{entry.node.op} in {describe(entry.node.outputs[0])} reads it where there is no "
+                "example axis",
+            )
+    read = _roots([f for entry in found for f in entry.functions], parameters)
+    for p in parameters:
+        if p not in read:
+            raise NotCopied([p], "no value of an example meets it")
+    return found
+
+
+def _roots(functions: Sequence[Variable], parameters: Collection[Variable]) -> set[Variable]:
+    return value_roots(functions) & set(parameters)
+
+
+def most_axes(
+    loss: Variable,
+    parameters: Collection[TensorSharedVariable],
+    trained: Collection[Variable],
+) -> int:
+    """Return the largest number of leading axes that copies of the parameters can have.
+
+    Raises
+    ------
+    NotCopied
+        If one of them cannot be copied.
+    """
+    return min(entry.lead for entry in _checked_entries(loss, parameters, trained))
+
+
+def with_copies(
+    loss: TensorVariable,
+    parameters: Collection[TensorSharedVariable],
+    trained: Collection[TensorSharedVariable],
+    lead: int,
+) -> TensorVariable:
+    """Return a loss in which every example reads its own copy of the parameters.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        A loss in the intermediate representation. Its graph is not changed.
+    parameters, trained : collection of shared variables
+        The parameters to copy, and all parameters to train.
+    lead : int
+        The number of leading axes of a copy, at most :func:`most_axes`.
+
+    Raises
+    ------
+    NotCopied
+        If a parameter cannot be copied.
+    """
+    own = clone_get_equiv([], [loss], copy_inputs=False, copy_orphans=False)[loss]
+    found = _checked_entries(own, parameters, trained)
+    examples = [u for entry in found for u in entry.examples if has_axes(u)]
+    sizes = [_length(examples, axis) for axis in range(lead)]
+    copies = {p: _copy(p, sizes) for p in parameters}
+    fgraph = FunctionGraph([*graph_inputs([own])], [own], clone=False)
+    for entry in found:
+        new = _over_copies(entry.node, entry.functions, copies, lead)
+        if new is None:
+            raise NotCopied(
+                _roots(entry.functions, parameters),
+                f"{entry.node.op} in {describe(entry.node.outputs[0])} cannot be computed from "
+                "one example at a time",
+            )
+        fgraph.replace(entry.node.outputs[0], new, import_missing=True)
+    return fgraph.outputs[0]
+
+
+def with_plain_products(loss: TensorVariable, trained: Collection[Variable]) -> TensorVariable:
+    """Return a loss in which a product of parameters alone, such as A B, is no affine map.
+
+    Parameters
+    ----------
+    loss : scalar TensorVariable
+        The data loss, in the intermediate representation; its graph is changed in place.
+    trained : collection of shared variables
+        The parameters to train.
+    """
+    fixed = functions_of_parameters(loss, trained)
+    products = [n for n in toposort([loss]) if isinstance(n.op, Affine) and n.outputs[0] in fixed]
+    fgraph = FunctionGraph([*graph_inputs([loss])], [loss], clone=False)
+    for node in products:
+        plain = node.op.build_inner_graph(*node.inputs)[0]
+        fgraph.replace(node.outputs[0], plain, import_missing=True)
+    return fgraph.outputs[0]
+
+
+def is_copy(preactivation: Variable) -> bool:
+    """Return whether an affine map makes copies of a parameter: whether its input is a unit."""
+    a = preactivation.owner.inputs[0]
+    return a.owner is not None and isinstance(a.owner.op, Alloc) and a.owner.inputs[0].ndim == 0
+
+
+def _length(examples: Sequence[Variable], axis: int) -> TensorVariable | int:
+    along = next(u for u in examples if u.type.ndim > axis and not u.type.broadcastable[axis])
+    static = along.type.shape[axis]
+    return along.shape[axis] if static is None else static
+
+
+def _copy(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]) -> Variable:
+    """Return one copy of a parameter for each example, of shape (*sizes, *parameter.shape)."""
+    shape = np.shape(parameter.get_value(borrow=True))
+    unit = pt.ones((*sizes, 1), dtype=parameter.type.dtype)
+    row = parameter.dimshuffle("x", *range(parameter.type.ndim)).reshape((1, int(np.prod(shape))))
+    copies = affine(unit, row)
+    copies.name = f"{parameter.name}_copies" if parameter.name else None
+    if len(shape) == 1:
+        return copies
+    lead = range(len(sizes))
+    if not shape:
+        return copies.dimshuffle(*lead)
+    return copies.reshape((*(copies.shape[k] for k in lead), *shape))
+
+
+def _over_copies(
+    node: Apply, functions: Sequence[Variable], copies: dict[Variable, Variable], lead: int
+) -> Variable | None:
+    """Return the output of a node that reads copies, or None if its axes cannot be shown."""
+    if isinstance(node.op, Elemwise):
+        stacked = dict(zip(functions, vectorize_graph(list(functions), copies), strict=True))
+        inputs = [_without_axes(stacked[v], lead) if v in stacked else v for v in node.inputs]
+        return node.op(*inputs)
+    return _one_by_one(node, functions, copies)
+
+
+def _without_axes(stacked: Variable, lead: int) -> Variable:
+    """Drop the axes of a function along which it was broadcast over the examples."""
+    kept = (*range(lead), *range(2 * lead, stacked.type.ndim))
+    return stacked.dimshuffle(*kept)
+
+
+def _one_by_one(
+    node: Apply, functions: Collection[Variable], copies: dict[Variable, Variable]
+) -> Variable | None:
+    """Return the output of a node as computed from one example at a time, with its own copy."""
+    alone = {
+        v: TensorType(v.type.dtype, (1, *v.type.shape[1:]))()
+        for v in node.inputs
+        if v not in functions and has_axes(v) and not v.type.broadcastable[0]
+    }
+    dense = all(type(v.type) is TensorType for v in node.inputs)
+    if not alone or not dense or len(node.outputs) > 1:
+        return None
+    inputs = [alone.get(v, v) for v in node.inputs]
+    if isinstance(node.op, Affine):
+        single = node.op.build_inner_graph(*inputs)[0]
+    else:
+        single = node.op.make_node(*inputs).out
+    if single.type.ndim == 0 or single.type.shape[0] != 1:
+        return None
+    rows = {one: v.dimshuffle(0, "x", *range(1, v.type.ndim)) for v, one in alone.items()}
+    return vectorize_graph(single, {**rows, **copies}).dimshuffle(
+        0, *range(2, single.type.ndim + 1)
+    )
