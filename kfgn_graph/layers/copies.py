@@ -89,6 +89,8 @@ def entries(
             continue
         functions = tuple(dict.fromkeys(v for v in node.inputs if v in fixed and v in reading))
         others = tuple(dict.fromkeys(v for v in node.inputs if v not in fixed))
+        if not others:  # data in a shared variable or in a constant
+            others = tuple(v for v in node.inputs if v not in functions and _has_rows(v))
         if functions and others:
             found.append(Entry(node, functions, others))
     return found
@@ -131,6 +133,10 @@ def _data(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
     batch = {v for v in explicit_graph_inputs([loss]) if has_axes(v)}
     arrays = {v for v in graph_inputs([loss]) if has_axes(v) and v.type.ndim > 1}
     return batch or arrays - set(trained)
+
+
+def _has_rows(v: Variable) -> bool:
+    return has_axes(v) and not v.type.broadcastable[0]
 
 
 def _reading(loss: Variable, parameters: Collection[Variable]) -> set[Variable]:
@@ -304,7 +310,7 @@ def _one_by_one(
     alone = {
         v: TensorType(v.type.dtype, (1, *v.type.shape[1:]))()
         for v in node.inputs
-        if v not in functions and has_axes(v) and not v.type.broadcastable[0]
+        if v not in functions and _has_rows(v)
     }
     dense = all(type(v.type) is TensorType for v in node.inputs)
     if not alone or not dense or len(node.outputs) > 1:

@@ -218,3 +218,13 @@ def test_data_may_be_a_constant_beside_targets_that_are_an_input(rng: np.random.
     for z, parameters in ((h, [W]), (h * s, [W, s])):
         graph = kfgn.trace_layers(((z - y) ** 2).sum(axis=1).mean(), parameters)
         assert [layer.weight for layer in graph.layers] == parameters
+
+
+def test_a_constant_of_as_many_rows_as_examples_is_read_as_data() -> None:
+    points = pt.tensor("points", shape=(N, 1), dtype="float64")
+    W, V = (pytensor.shared(np.ones(s), name=n) for n, s in (("W", (1, 4)), ("V", (4, 1))))
+    u = pt.tanh(points @ W) @ V
+    residual = pytensor.grad(u.sum(), points) + u  # reads V.T with a constant column of ones
+    graph = kfgn.trace_layers((residual**2).mean(), [W, V])
+    assert [layer.weight for layer in graph.layers] == [W, V]
+    assert all(layer.copies for layer in graph.layers)
