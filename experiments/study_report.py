@@ -54,6 +54,7 @@ def write_report(
         lines_of = partial(all_lines, recipe=recipe, second_order=second_order)
         ready = {name: runs for name, runs in panels.items() if lines_of(runs)}
         if ready:
-            title = f"Second-order methods with {TITLES[recipe]}, and Adam"
+            adam = any(curve.rule == "adam" for curve in curves)
+            title = f"Second-order methods with {TITLES[recipe]}{', and Adam' if adam else ''}"
             written.append(draw_panels(ready, lines_of, folder / f"losses-{recipe}.png", title))
     return written
