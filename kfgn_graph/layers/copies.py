@@ -27,6 +27,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.dtypes import has_axes, is_float
 from kfgn_graph.layers.ir import Affine, affine
+from kfgn_graph.layers.rows import ONE_ROW_EACH, keeps_rows
 from kfgn_graph.layers.traversal import value_roots
 from kfgn_graph.printing import describe
 
@@ -314,6 +315,8 @@ def _one_by_one(
     }
     dense = all(type(v.type) is TensorType for v in node.inputs)
     if not alone or not dense or len(node.outputs) > 1:
+        return None
+    if not keeps_rows(node, dict.fromkeys(alone, ONE_ROW_EACH)):
         return None
     inputs = [alone.get(v, v) for v in node.inputs]
     if isinstance(node.op, Affine):

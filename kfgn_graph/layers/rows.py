@@ -44,13 +44,14 @@ def rows_are_examples(outputs: Sequence[Variable], shared: Collection[Variable] 
             return False
         if isinstance(node.op, Shape | Shape_i) or not any(v in axes for v in node.inputs):
             continue
-        if not _keeps_rows(node, axes):
+        if not keeps_rows(node, axes):
             return False
         axes.update(dict.fromkeys(node.outputs, ONE_ROW_EACH))
     return all(v in axes for v in outputs)
 
 
-def _keeps_rows(node: Apply, axes: Axes) -> bool:
+def keeps_rows(node: Apply, axes: Axes) -> bool:
+    """Return whether row n of a node's output is made of row n of its inputs in ``axes`` alone."""
     if _looks_up_rows(node, axes):
         return True
     try:

@@ -10,7 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
-from pytensor.tensor.signal.conv import convolve2d
+from pytensor.tensor.signal.conv import convolve1d, convolve2d
 
 import kfgn_graph as kfgn
 from kfgn_graph.layers.copies import LARGEST
@@ -228,3 +228,12 @@ def test_a_constant_of_as_many_rows_as_examples_is_read_as_data() -> None:
     graph = kfgn.trace_layers((residual**2).mean(), [W, V])
     assert [layer.weight for layer in graph.layers] == [W, V]
     assert all(layer.copies for layer in graph.layers)
+
+
+def test_a_parameter_that_mixes_examples_is_refused() -> None:
+    k, W = pytensor.shared(np.ones(3), name="k"), pytensor.shared(np.eye(3), name="W")
+    over_examples = convolve1d(x.T, k, mode="same").T
+    normalised = pt.linalg.solve(pt.diag(k) + x.T @ x, x.T).T
+    for h in (over_examples, normalised):
+        with pytest.raises((kfgn.NotABatchLossError, kfgn.UnmatchedParameterError)):
+            kfgn.trace_layers(((h @ W - x) ** 2).sum(axis=1).mean(), [k, W])
