@@ -10,22 +10,21 @@ Gauss-Newton matrix. KFLR computes it exactly.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable, clone_get_equiv
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import vectorize_graph
-from pytensor.graph.traversal import explicit_graph_inputs, graph_inputs, toposort
+from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import Elemwise
-from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.layers.dtypes import has_axes, is_float
+from kfgn_graph.layers.dtypes import has_axes
+from kfgn_graph.layers.entries import Entry, entries, functions_of_parameters, has_rows
 from kfgn_graph.layers.ir import Affine, affine
 from kfgn_graph.layers.rows import ONE_ROW_EACH, keeps_rows
 from kfgn_graph.layers.traversal import value_roots
@@ -33,120 +32,6 @@ from kfgn_graph.printing import describe
 
 LARGEST = 2048
 """The number of entries up to which a parameter's block is kept as one dense matrix."""
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A node at which a function of parameters alone meets values of the examples.
-
-    Attributes
-    ----------
-    node : Apply
-        The node.
-    functions : tuple of Variable
-        Its inputs that are functions of parameters, among them one to copy.
-    examples : tuple of Variable
-        Its other inputs.
-    """
-
-    node: Apply
-    functions: tuple[Variable, ...]
-    examples: tuple[Variable, ...]
-
-    @property
-    def lead(self) -> int:
-        """The number of leading axes along which all the functions are broadcast."""
-        if not isinstance(self.node.op, Elemwise):
-            return 1
-        return min(self._broadcast_axes(f) for f in self.functions)
-
-    def _broadcast_axes(self, function: Variable) -> int:
-        for axis in range(function.type.ndim):
-            along = [u for u in self.examples if not u.type.broadcastable[axis]]
-            if not function.type.broadcastable[axis] or not along:
-                return axis
-        return function.type.ndim
-
-
-def entries(
-    loss: Variable, parameters: Collection[Variable], trained: Collection[Variable]
-) -> list[Entry]:
-    """Return the nodes at which parameters, or functions of them, meet values of the examples.
-
-    Parameters
-    ----------
-    loss : scalar TensorVariable
-        The data loss, in the intermediate representation.
-    parameters : collection of Variable
-        The parameters to copy.
-    trained : collection of Variable
-        All parameters to train.
-    """
-    fixed = functions_of_parameters(loss, trained)
-    reading = _reading(loss, parameters)
-    found = []
-    for node in toposort([loss]):
-        if isinstance(node.op, Shape | Shape_i) or node.outputs[0] in fixed:
-            continue
-        functions = tuple(dict.fromkeys(v for v in node.inputs if v in fixed and v in reading))
-        others = tuple(dict.fromkeys(v for v in node.inputs if v not in fixed))
-        if not others:  # data in a shared variable or in a constant
-            others = tuple(v for v in node.inputs if v not in functions and _has_rows(v))
-        if functions and others:
-            found.append(Entry(node, functions, others))
-    return found
-
-
-def functions_of_parameters(
-    loss: Variable, trained: Collection[Variable], units: Collection[Variable] = ()
-) -> set[Variable]:
-    """Return the variables that depend on no value of the examples, nor on their number.
-
-    Parameters
-    ----------
-    loss : scalar TensorVariable
-        The data loss, in the intermediate representation.
-    trained : collection of Variable
-        All parameters to train.
-    units : collection of Variable
-        The inputs of copies, of which only the number of rows depends on the examples.
-    """
-    nodes = list(toposort([loss]))
-    varying = _data(loss, trained)
-    reading = _reading(loss, trained)
-    sizes: set[Variable] = set()
-    for node in nodes:
-        if node.outputs[0] in units:
-            continue
-        a = node.inputs[0] if isinstance(node.op, Affine) else None
-        if a is not None and a not in {*reading, *units} and not a.type.broadcastable[0]:
-            varying.update(node.outputs)  # its input may be data in a shared variable
-        if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
-            # an array of as many rows as there are examples, such as a first hidden state
-            (varying if isinstance(node.op, Alloc) else sizes).update(node.outputs)
-        if not isinstance(node.op, Shape | Shape_i) and not varying.isdisjoint(node.inputs):
-            varying.update(node.outputs)
-    return {v for node in nodes for v in (*node.inputs, *node.outputs)} - varying
-
-
-def _data(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
-    """Return the batch inputs; if there are none, the arrays that may be data in their place."""
-    batch = {v for v in explicit_graph_inputs([loss]) if has_axes(v)}
-    arrays = {v for v in graph_inputs([loss]) if has_axes(v) and v.type.ndim > 1}
-    return batch or arrays - set(trained)
-
-
-def _has_rows(v: Variable) -> bool:
-    return has_axes(v) and not v.type.broadcastable[0]
-
-
-def _reading(loss: Variable, parameters: Collection[Variable]) -> set[Variable]:
-    """Return the real-valued variables that depend on parameters by value."""
-    found = set(parameters)
-    for node in toposort([loss]):
-        if not isinstance(node.op, Shape | Shape_i) and not found.isdisjoint(node.inputs):
-            found.update(v for v in node.outputs if is_float(v))
-    return found
 
 
 class NotCopied(Exception):
@@ -311,7 +196,7 @@ def _one_by_one(
     alone = {
         v: TensorType(v.type.dtype, (1, *v.type.shape[1:]))()
         for v in node.inputs
-        if v not in functions and _has_rows(v)
+        if v not in functions and has_rows(v)
     }
     dense = all(type(v.type) is TensorType for v in node.inputs)
     if not alone or not dense or len(node.outputs) > 1:

@@ -22,12 +22,12 @@ from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.copies import (
     NotCopied,
-    functions_of_parameters,
     most_axes,
     with_copies,
     with_plain_products,
 )
 from kfgn_graph.layers.dtypes import has_axes
+from kfgn_graph.layers.entries import functions_of_parameters
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.layers.ir import Affine, network_output
