@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
+from pytensor.raise_op import CheckAndRaise
 from pytensor.scalar import (
     Abs,
     Add,
@@ -41,6 +42,7 @@ from kfgn_graph.layers.ir import NetworkOutput
 
 #: Ops that are linear in their first input, the others given.
 LINEAR_OPS = (
+    CheckAndRaise,
     Sum,
     DimShuffle,
     Reshape,
