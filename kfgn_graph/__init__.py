@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 __all__ = [
     "KFAC",
     "KFLR",
-    "Auto",
     "KFRA",
+    "Auto",
     "BackendError",
     "BatchError",
     "BlockGaussNewton",

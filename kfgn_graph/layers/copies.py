@@ -132,7 +132,7 @@ def with_plain_products(loss: TensorVariable, trained: Collection[Variable]) -> 
     Parameters
     ----------
     loss : scalar TensorVariable
-        The data loss, in the intermediate representation; its graph is changed in place.
+        A loss in the intermediate representation; its graph is changed in place.
     trained : collection of shared variables
         The parameters to train.
     """

@@ -11,8 +11,9 @@ from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
 
-from kfgn_graph.layers.dtypes import has_axes, is_float
+from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.ir import Affine
+from kfgn_graph.layers.traversal import dependents
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def entries(
         All parameters to train.
     """
     fixed = functions_of_parameters(loss, trained)
-    reading = _reading(loss, parameters)
+    reading = dependents([loss], parameters)
     found = []
     for node in toposort([loss]):
         if isinstance(node.op, Shape | Shape_i) or node.outputs[0] in fixed:
@@ -93,7 +94,7 @@ def functions_of_parameters(
     """
     nodes = list(toposort([loss]))
     varying = _data(loss, trained)
-    reading = _reading(loss, trained)
+    reading = dependents([loss], trained)
     sizes: set[Variable] = set()
     for node in nodes:
         if node.outputs[0] in units:
@@ -119,12 +120,3 @@ def _data(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
 def has_rows(v: Variable) -> bool:
     """Return whether a variable is an array with more than one row."""
     return has_axes(v) and not v.type.broadcastable[0]
-
-
-def _reading(loss: Variable, parameters: Collection[Variable]) -> set[Variable]:
-    """Return the real-valued variables that depend on parameters by value."""
-    found = set(parameters)
-    for node in toposort([loss]):
-        if not isinstance(node.op, Shape | Shape_i) and not found.isdisjoint(node.inputs):
-            found.update(v for v in node.outputs if is_float(v))
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kfgn_graph.curvature.methods import Auto
 from kfgn_graph.heads import find_head
@@ -56,11 +57,12 @@ def explain(
     return "\n".join(lines)
 
 
-def choice_of(graph: LayerGraph, settings: Settings) -> str:
-    """Return why a method was chosen for a network; empty if the user chose it."""
+def chosen_for(graph: LayerGraph, settings: Settings) -> tuple[Settings, str]:
+    """Return the settings with the method for a network, and why; empty if the user chose it."""
     if not isinstance(settings.method, Auto):
-        return ""
-    return f"; chosen for {settings.method.choice(graph)[1]}"
+        return settings, ""
+    method, reason = settings.method.choice(graph)
+    return replace(settings, method=method), f"; chosen for {reason}"
 
 
 def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:

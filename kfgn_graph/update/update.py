@@ -35,7 +35,7 @@ from kfgn_graph.update.persistence import Persistent, SavedState
 from kfgn_graph.update.reading import BatchReader, drawn
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
-from kfgn_graph.update.summary import choice_of, explain
+from kfgn_graph.update.summary import chosen_for, explain
 
 
 class Update:
@@ -71,8 +71,7 @@ class Update:
         draws = self._source.draws
         self._source = self._source.with_generators(backend.generators)
         self._inputs = (*inputs, *minibatches.values())
-        self._choice = choice_of(self.graph, settings)
-        settings = settings.for_graph(self.graph)
+        settings, self._choice = chosen_for(self.graph, settings)
         self._settings = settings
         self._backend = backend
         self._known_ops = known_ops(source.loss)
