@@ -65,6 +65,15 @@ class Plan(ABC):
         yield self._first(DEFAULT_ADAM)
         yield from map(self._first, constant_rates("adam", self.budget, self.first_updates))
 
+    def all_kinds(self) -> Iterator[Task]:
+        """Yield runs in which every setting of another cost occurs, all of the first seed."""
+        for recipe in self.recipes:
+            for setting, method in self.settings(recipe):
+                yield self.run(setting, method, self.seeds[0])
+        yield self._first(DEFAULT_ADAM)
+        for rule in self.rules:
+            yield self._first(next(constant_rates(rule, self.budget, self.first_updates)))
+
     def second_stage(self, first: Sequence[RunCurve]) -> Iterator[Task]:
         """Yield Adam's best rates with every halving period, given the runs of the first stage."""
         rates = ranked_rates(first)

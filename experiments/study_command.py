@@ -11,6 +11,7 @@ from experiments.curves import RunCurve, read_curves
 from experiments.defaults.__main__ import chosen
 from experiments.stages import SEEDS, Plan, run_stages
 from experiments.study_report import SecondOrder, write_report
+from experiments.update_times import measure, read_times, rescaled, write_times
 
 ALL_SEEDS = ",".join(map(str, SEEDS))
 Seeds = Annotated[str, typer.Option(help="Of the settings in the picture, as 0,1,2.")]
@@ -20,6 +21,9 @@ Parts = Annotated[
 ]
 Output = Annotated[Path, typer.Option(help="Folder of runs and results.")]
 Train = Annotated[bool, typer.Option(help="Or only tabulate and draw what is there.")]
+Time = Annotated[
+    bool, typer.Option(help="Measure the time of an update of every setting in alternation, too.")
+]
 Kept = Annotated[
     Path | None, typer.Option(help="Draw from the curves kept in this folder instead.")
 ]
@@ -42,8 +46,11 @@ def run_study(
     output: Path,
     train: bool,
     kept: Path | None,
+    time: bool,
 ) -> None:
     """Train the missing runs of all panels; write curves, table and pictures.
+
+    If the times of updates were measured, the seconds of all runs are scaled to them.
 
     Parameters
     ----------
@@ -59,6 +66,8 @@ def run_study(
         Whether to train, or only to read.
     kept : Path or None
         A folder with curves, to read in place of runs.
+    time : bool
+        Whether to measure the time of an update of every setting.
     """
     console = Console()
     curves: list[RunCurve] = [] if kept is None else read_curves(kept)
@@ -67,8 +76,12 @@ def run_study(
         wanted = chosen(parts or ",".join(known), known, "--parts")
         for plan in plans:
             curves += run_stages(plan, wanted, output / "runs", console, train)
+    if time:
+        tasks = (each for plan in plans for each in plan.all_kinds())
+        write_times(measure(tasks, console), output)
     if not curves:
         console.print("There are no complete runs.")
         return
+    curves = rescaled(curves, read_times(output if kept is None else kept))
     for path in write_report(curves, lines, output, console):
         console.print(f"Wrote {path}", soft_wrap=True, highlight=False)

@@ -13,6 +13,7 @@ from experiments.study_command import (
     Output,
     Parts,
     Seeds,
+    Time,
     Train,
     numbers,
     run_study,
@@ -36,6 +37,7 @@ def main(
     output: Output = OUTPUT,
     train: Train = True,
     kept: Kept = None,
+    time: Time = False,
 ) -> None:
     """Train the runs of Figure 2 that are missing; write curves, table and pictures.
 
@@ -49,7 +51,7 @@ def main(
         )
         for name in chosen(problems, PROBLEMS, "--problems")
     ]
-    run_study(plans, parts, lines, output, train, kept)
+    run_study(plans, parts, lines, output, train, kept, time)
 
 
 if __name__ == "__main__":

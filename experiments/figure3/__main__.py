@@ -13,6 +13,7 @@ from experiments.study_command import (
     Output,
     Parts,
     Seeds,
+    Time,
     Train,
     numbers,
     run_study,
@@ -31,6 +32,7 @@ def main(
     output: Output = OUTPUT,
     train: Train = True,
     kept: Kept = None,
+    time: Time = False,
 ) -> None:
     """Train the runs of Figure 3 that are missing; write curves, table and pictures.
 
@@ -40,7 +42,7 @@ def main(
         Figure3Plan(dtype=dtype, budget=budget, seeds=numbers(seeds))
         for dtype in chosen(dtypes, DTYPES, "--dtypes")
     ]
-    run_study(plans, parts, lines, output, train, kept)
+    run_study(plans, parts, lines, output, train, kept, time)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import kfgn_graph as kfgn
-from experiments import studies
+from experiments import studies, update_times
 from experiments.curves import (
     RunCurve,
     complete_curves,
@@ -191,3 +191,27 @@ def test_kept_curves_are_read_back_and_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "curves.csv.gz").read_bytes() == packed
     assert {path.name for path in written} >= {"table.md", "losses-paper.png"}
     assert "| kfac-paper-average | 1 | 2 | 1 |" in (tmp_path / "table.md").read_text()
+
+
+def test_the_seconds_of_runs_are_those_of_the_measured_update() -> None:
+    adam, kfra = curve([3.0, 2.0, 1.0]), curve([3.0, 1.0], "kfra-paper-batch", rule="")
+    times = {"digits": {"adam": 0.5, "sgd": 9.0}}
+    scaled, as_it_was = update_times.rescaled([adam, kfra], times)
+    np.testing.assert_allclose(scaled.seconds, [0.5, 1.0, 1.5])
+    assert scaled.evaluations[-1] == (3, 1.5, 1.0)
+    assert as_it_was is kfra
+
+
+@pytest.mark.slow
+def test_every_kind_of_setting_is_timed_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update_times, "PART", 4)
+    monkeypatch.setattr(update_times, "ROUNDS", 2)
+    small = Figure2Plan(problem=TINY, budget=0.1, recipes=("defaults",), rules=("sgd",))
+    times = update_times.measure(small.all_kinds(), Console(quiet=True))
+    settings = [name for name, _ in small.settings("defaults")]
+    assert list(times["digits"]) == [*settings, "adam", "sgd"]
+    assert all(seconds > 0 for seconds in times["digits"].values())
+    update_times.write_times(times, tmp_path)
+    assert update_times.read_times(tmp_path) == times
