@@ -11,11 +11,10 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.special import LogSoftmax, LogSumExp
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.core import Head, non_negative
-from kfgn_graph.heads.diagonal import batched_diagonal
+from kfgn_graph.heads.core import Head, non_negative, size_of
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.layers.derivatives import grad
-from kfgn_graph.linalg.matrices import diagonal
+from kfgn_graph.linalg.matrices import diagonal, identity
 from kfgn_graph.linalg.random import Draws
 
 
@@ -26,7 +25,9 @@ class SoftmaxHead(Head):
     The loss is :math:`\sum_r s_r (\log \sum_k e^{z_{rk}} - \sum_k y_{rk} z_{rk})` with
     :math:`\sum_k y_{rk} = 1`. With :math:`p = \mathrm{softmax}(z_r)` its Hessian is
     :math:`H_r = s_r (\mathrm{diag}(p) - p p^T)`, which has a square root with the columns
-    :math:`\sqrt{s_r p_k} (e_k - p)`. Both are independent of y.
+    :math:`\sqrt{s_r p_k} (e_k - p)`. Both are independent of y. Axes between those of the examples
+    and the last one are positions, each with an output of its own: the Hessian of an example
+    is block-diagonal over them.
 
     Attributes
     ----------
@@ -43,10 +44,12 @@ class SoftmaxHead(Head):
         """Return p, of z's shape."""
         return pt.special.softmax(self.output, axis=-1)
 
-    def _rows(self) -> TensorVariable:
-        """Return p as (R, K)."""
+    def _by_position(self, scale: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        """Return p as (R, T, K), and weights of z's leading axes as (R, T)."""
         p = self.probabilities()
-        return p.reshape((-1, p.shape[-1]))
+        positions = size_of(p, self.example_axes, p.type.ndim - 1)
+        p = p.reshape((-1, positions, p.shape[p.type.ndim - 1]))
+        return p, scale.reshape((-1, positions))
 
     def _weights(self) -> TensorVariable:
         """Return s with negative entries set to zero: H_r has the sign of s_r."""
@@ -56,16 +59,23 @@ class SoftmaxHead(Head):
         return self._hessians(self.scale)
 
     def _hessians(self, scale: TensorVariable) -> TensorVariable:
-        p, s = self._rows(), scale.reshape((-1,))
-        return s[:, None, None] * (batched_diagonal(p) - p[:, :, None] * p[:, None, :])
+        p, s = self._by_position(scale)
+        outer = p[:, :, :, None] * p[:, :, None, :]
+        eye = identity(p.shape[2], p.type.dtype)
+        return block_diagonal(s[:, :, None, None] * (p[:, :, :, None] * eye - outer))
 
     def psd_hessians(self) -> TensorVariable:
         return self._hessians(self._weights())
 
     def summed_hessian(self) -> TensorVariable:
-        p, s = self._rows(), self._weights().reshape((-1,))
-        weighted = s[:, None] * p
-        return diagonal(weighted.sum(axis=0)) - weighted.T @ p
+        p, s = self._by_position(self._weights())
+        weighted = s[:, :, None] * p
+        if self.output.type.ndim == self.example_axes + 1:
+            return diagonal(weighted[:, 0].sum(axis=0)) - weighted[:, 0].T @ p[:, 0]
+        eye = identity(p.shape[2], p.type.dtype)
+        outer = weighted.dimshuffle(1, 2, 0) @ p.dimshuffle(1, 0, 2)
+        blocks = weighted.sum(axis=0)[:, :, None] * eye - outer
+        return block_diagonal(blocks[None])[0]
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         unit = self.basis(start, count)
@@ -93,9 +103,16 @@ class SoftmaxHead(Head):
         ]
 
 
+def block_diagonal(blocks: TensorVariable) -> TensorVariable:
+    """Return the block-diagonal matrices of square blocks: (R, T, K, K) to (R, T K, T K)."""
+    T, K = blocks.shape[1], blocks.shape[2]
+    placed = blocks[:, :, :, None, :] * identity(T, blocks.type.dtype)[:, None, :, None]
+    return placed.reshape((blocks.shape[0], T * K, T * K))
+
+
 def match_softmax(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head | None:
     """Return the head of a softmax cross-entropy of logits z, or None if it is another loss."""
-    if z.type.ndim != example_axes + 1:
+    if z.type.ndim <= example_axes:
         return None
     nodes = [
         n

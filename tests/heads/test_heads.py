@@ -253,6 +253,26 @@ def test_examples_over_two_axes(name: str, rng: np.random.Generator) -> None:
         verbs.check(true, values, targets, rng)
 
 
+def test_a_categorical_output_at_each_position(rng: np.random.Generator) -> None:
+    """Positions that a network mixes are no examples: they belong to an example's output."""
+    W, V = (pytensor.shared(np.ones((K, K)), name=name) for name in "WV")
+    x, y = pt.tensor("x", shape=(None, 2, K)), pt.lmatrix("y")
+    h = pt.tanh(x @ W)
+    log_p = pt.special.log_softmax((h + h.mean(axis=1, keepdims=True)) @ V, axis=-1)
+    loss = -pt.take_along_axis(log_p, y[..., None], axis=-1).mean()
+    head = find_head(kfgn.trace_layers(loss, [W, V]))
+    assert type(head) is SoftmaxHead
+    assert head.example_axes == 1
+
+    def in_jax(z: Any, one_hot: Any) -> Any:
+        return -(jax_language({}, {}).log_softmax(z) * one_hot).sum(axis=-1).mean()
+
+    for n in (1, 4):
+        values, labels = rng.normal(size=(n, 2, K)), rng.integers(0, K, (n, 2))
+        true = loss_hessians(in_jax, values, (np.eye(K)[labels],), 1)
+        Graph(head, [y]).verbs().check(true, values, (labels,), rng)
+
+
 @pytest.mark.parametrize(
     "name", ["rows", "squared_3d", "weighted", "bernoulli", "labels", "poisson", "heteroscedastic"]
 )
