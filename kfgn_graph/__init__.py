@@ -11,7 +11,8 @@ from kfgn_graph._version import __version__
 from kfgn_graph.compile import compile_update
 from kfgn_graph.curvature.factors import curvature_factors
 from kfgn_graph.curvature.gauss_newton import gauss_newton_product
-from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors, kronecker_solve
+from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
+from kfgn_graph.curvature.kronecker_sum import KroneckerSum, kronecker_solve
 from kfgn_graph.curvature.methods.auto import Auto
 from kfgn_graph.curvature.methods.exact_blocks import BlockGaussNewton, BlockHessian
 from kfgn_graph.curvature.methods.kfac import KFAC
@@ -82,6 +83,7 @@ __all__ = [
     "HessianFree",
     "KfgnError",
     "KroneckerFactors",
+    "KroneckerSum",
     "Layer",
     "LayerGraph",
     "LevenbergMarquardt",

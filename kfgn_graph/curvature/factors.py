@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
-from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
+from kfgn_graph.curvature.kronecker import ExactBlock
+from kfgn_graph.curvature.methods.base import KroneckerBlock, KroneckerMethod, Method
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import defined_derivatives
@@ -14,7 +14,7 @@ from kfgn_graph.linalg.random import Draws, self_advancing_counter
 @defined_derivatives()
 def curvature_factors(
     graph: LayerGraph, method: Method, draws: Draws | None = None
-) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
+) -> dict[Layer, KroneckerBlock] | dict[Layer, ExactBlock]:
     """Return the curvature block of every layer of a graph, symbolically.
 
     Parameters
@@ -31,9 +31,10 @@ def curvature_factors(
     Returns
     -------
     dict
-        For each layer a :class:`KroneckerFactors`, or an :class:`ExactBlock` from an exact
-        method, over the user's own inputs. The block is in the units of the data loss: it
-        approximates the curvature of ``graph.data_loss``, without penalties.
+        For each layer a :class:`KroneckerFactors`, or a :class:`KroneckerSum` if its weight is
+        read as W and as W^T, or an :class:`ExactBlock` from an exact method, over the user's own
+        inputs. The block is in the units of the data loss: it approximates the curvature of
+        ``graph.data_loss``, without penalties.
 
     Raises
     ------

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
-from kfgn_graph.arguments import not_negative
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.matrices import (
     ShiftedInverse,
@@ -43,6 +41,10 @@ class KroneckerFactors:
     G: TensorVariable
     diagonal: bool = False
 
+    def factors(self) -> dict[str, TensorVariable]:
+        """Return the factors by name."""
+        return {"Q": self.Q, "G": self.G}
+
     def matmul(self, V: TensorVariable) -> TensorVariable:
         """Return Q V G, of the shape of V, (d_in[+1], d_out)."""
         return scaled_product(self.Q @ V, self.G)
@@ -56,8 +58,8 @@ class KroneckerFactors:
         return equations.kronecker_block(self.Q, self.G)
 
     def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
-        """Return :func:`kronecker_solve` for this block."""
-        return kronecker_solve(self, V, gamma)
+        """Return :func:`kfgn_graph.kronecker_solve` for this block."""
+        return KroneckerFactors(*damped_inverses(self, gamma)).matmul(V)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,35 +132,6 @@ def damped_inverses(
     if factors.diagonal:
         return inverse(factors.Q, q), shifted_diagonal_inverse(factors.G, g, retry)
     return inverse(factors.Q, q), inverse(factors.G, g)
-
-
-def kronecker_solve(
-    factors: KroneckerFactors, V: TensorVariable, gamma: TensorVariable | float
-) -> TensorVariable:
-    r"""Return the damped solution :math:`(Q + \pi\gamma I)^{-1} V (G + (\gamma/\pi) I)^{-1}`.
-
-    Parameters
-    ----------
-    factors : KroneckerFactors
-        Q and G of one layer.
-    V : TensorVariable
-        Of shape (d_in, d_out), or with a bias (d_in + 1, d_out), the last row for the bias.
-    gamma : scalar
-        The square root of the damping of the block, which is :math:`\gamma^2`.
-
-    Returns
-    -------
-    TensorVariable
-        Of the shape of V; NaN if a damped factor is not positive definite.
-
-    Raises
-    ------
-    SpecError
-        If gamma is a negative number.
-    """
-    if not isinstance(gamma, Variable):
-        not_negative("gamma", gamma)
-    return KroneckerFactors(*damped_inverses(factors, gamma)).matmul(V)
 
 
 def corrected_eigenvalues(

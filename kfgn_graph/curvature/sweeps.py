@@ -14,11 +14,13 @@ from kfgn_graph.curvature.live_cut import LiveCut
 from kfgn_graph.jacobians import LocalJacobian, Segment, local_jacobian
 from kfgn_graph.jacobians.core import flatten_examples, product
 from kfgn_graph.layers.derivatives import grads
-from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
 from kfgn_graph.layers.traversal import clients_of, dependents, nodes_between
 
 #: Curvature at each layer's pre-activation.
 PerLayer = dict[Layer, TensorVariable]
+#: Curvature at the pre-activation of each affine map of each layer.
+PerUse = dict[Layer, list[TensorVariable]]
 
 
 def segments_of(graph: LayerGraph) -> list[Segment]:
@@ -27,8 +29,7 @@ def segments_of(graph: LayerGraph) -> list[Segment]:
     A composition of elementwise Ops is one segment. It ends at a variable that has a client of
     another kind.
     """
-    starts = [layer.preactivation for layer in graph.layers]
-    varying = dependents([graph.output], starts)
+    varying = dependents([graph.output], preactivations(graph.layers))
     nodes = nodes_between(graph.output, varying)
     clients = clients_of(nodes)
     boundary = {v for v in varying if _is_boundary(v, graph, clients)}
@@ -80,7 +81,7 @@ def flatten_output_columns(graph: LayerGraph, columns: TensorVariable) -> Tensor
     return columns.reshape((columns.shape[0], -1, *event))
 
 
-def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerLayer:
+def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerUse:
     """Propagate columns of the square root from the output to every layer, Eq. (24).
 
     Parameters
@@ -93,8 +94,9 @@ def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerLayer:
     Returns
     -------
     dict
-        For each layer the columns at its pre-activation, of shape (K, R, *event). Columns from
-        several paths add, so that the result is exact for any network.
+        For each side of a layer the columns at the pre-activation of each of its uses, of shape
+        (K, R, *event). Columns from several paths add, so that the result is exact for any
+        network.
     """
     columns_at: dict[Variable, TensorVariable] = {
         graph.output: flatten_output_columns(graph, columns)
@@ -108,7 +110,7 @@ def sweep_square_root(graph: LayerGraph, columns: TensorVariable) -> PerLayer:
         )
         for u, C in zip(segment.inputs, pulled, strict=True):
             columns_at[u] = columns_at[u] + C if u in columns_at else C
-    return {layer: columns_at[layer.preactivation] for layer in graph.layers}
+    return {side: [columns_at[use.preactivation] for use in side.uses] for side in graph.sides}
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class BlockAlgebra:
     two_sided: Callable[[LocalJacobian, TensorVariable], list[list[TensorVariable]]]
 
 
-def sweep_joint(graph: LayerGraph, curvature: TensorVariable, algebra: BlockAlgebra) -> PerLayer:
+def sweep_joint(graph: LayerGraph, curvature: TensorVariable, algebra: BlockAlgebra) -> PerUse:
     """Propagate joint curvature from the output to every layer.
 
     Parameters
@@ -145,23 +147,24 @@ def sweep_joint(graph: LayerGraph, curvature: TensorVariable, algebra: BlockAlge
     Returns
     -------
     dict
-        For each layer the block of its pre-activation, (D, D) or (R, D, D) like ``curvature``.
+        For each side of a layer the block of the pre-activation of each of its uses with itself,
+        (D, D) or (R, D, D) like ``curvature``.
     """
     cut = LiveCut(graph.output, curvature)
-    wanted = {layer.preactivation: layer for layer in graph.layers}
-    found: PerLayer = {}
+    wanted = dict.fromkeys(preactivations(graph.layers))
+    found: dict[Variable, TensorVariable] = {}
     for segment in reversed(segments_of(graph)):
         v = segment.output
         if v not in cut:
             continue
         own = cut.pop_diagonal(v)
         if v in wanted:
-            found[wanted[v]] = own
+            found[v] = own
         _pull_back(cut, segment, own, algebra)
-    for v, layer in wanted.items():
-        if layer not in found:
-            found[layer] = cut.pop_diagonal(v)
-    return {layer: found[layer] for layer in graph.layers}
+    for v in wanted:
+        if v not in found:
+            found[v] = cut.pop_diagonal(v)
+    return {side: [found[use.preactivation] for use in side.uses] for side in graph.sides}
 
 
 def _pull_back(cut: LiveCut, segment: Segment, own: TensorVariable, algebra: BlockAlgebra) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Apply, Variable, clone_get_equiv
+from pytensor.graph.basic import Apply, Constant, Variable, clone_get_equiv
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import graph_inputs, toposort
@@ -148,7 +148,10 @@ def with_plain_products(loss: TensorVariable, trained: Collection[Variable]) -> 
 def is_copy(preactivation: Variable) -> bool:
     """Return whether an affine map makes copies of a parameter: whether its input is a unit."""
     a = preactivation.owner.inputs[0]
-    return a.owner is not None and isinstance(a.owner.op, Alloc) and a.owner.inputs[0].ndim == 0
+    if a.owner is None or not isinstance(a.owner.op, Alloc) or a.type.shape[-1] != 1:
+        return False
+    value = a.owner.inputs[0]
+    return isinstance(value, Constant) and value.type.ndim == 0 and bool(value.data == 1)
 
 
 def _length(examples: Sequence[Variable], axis: int) -> TensorVariable | int:

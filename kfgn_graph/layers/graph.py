@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,24 @@ from kfgn_graph.layers.views import replayed, shapes_of, steps_of, undone
 
 
 @dataclass(frozen=True, eq=False)
+class Use:
+    """One affine map h = a W + b that reads a layer's weight.
+
+    Attributes
+    ----------
+    input : TensorVariable
+        The activations a, of shape (N, ..., d_in).
+    preactivation : TensorVariable
+        The pre-activation h, of shape (N, ..., d_out).
+    """
+
+    input: TensorVariable
+    preactivation: TensorVariable
+
+
+@dataclass(frozen=True, eq=False)
 class Layer:
-    """One affine map h = a W + b of the network.
+    """One affine map h = a W + b of the network, or several with the same weight.
 
     Attributes
     ----------
@@ -37,6 +53,11 @@ class Layer:
     key : str
         The name by which the layer's state is stored, ``<kind>/<key>/<part>``: the layer's name,
         unless that contains ``/``.
+    further : tuple of Use
+        The affine maps that read the same weight and bias, beside ``input`` and
+        ``preactivation``. All of them are positions that share the weight.
+    reverse : Layer or None
+        The affine maps c W^T that read the weight transposed, as a layer without a bias.
     """
 
     name: str
@@ -45,6 +66,18 @@ class Layer:
     input: TensorVariable
     preactivation: TensorVariable
     key: str
+    further: tuple[Use, ...] = ()
+    reverse: Layer | None = None
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """The affine maps that read W, in forward order."""
+        return (Use(self.input, self.preactivation), *self.further)
+
+    @property
+    def sides(self) -> tuple[Layer, ...]:
+        """The layer, and its ``reverse`` if it has one: a Kronecker product belongs to each."""
+        return (self,) if self.reverse is None else (self, self.reverse)
 
     @property
     def matrix(self) -> TensorVariable:
@@ -120,6 +153,17 @@ class LayerGraph:
     example_axes: Mapping[Variable, int]
     unmatched: Mapping[Variable, str]
     unmatched_treatment: str
+
+    @property
+    def sides(self) -> tuple[Layer, ...]:
+        """The sides of all layers; see :attr:`Layer.sides`."""
+        return tuple(side for layer in self.layers for side in layer.sides)
+
+
+def preactivations(layers: Sequence[Layer]) -> list[TensorVariable]:
+    """Return the pre-activations of all affine maps of some layers."""
+    sides = [side for layer in layers for side in layer.sides]
+    return [use.preactivation for side in sides for use in side.uses]
 
 
 def check_graph(graph: object) -> None:

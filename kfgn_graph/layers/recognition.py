@@ -14,13 +14,13 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.errors import (
     CurvatureRuleNotFound,
     NotABatchLossError,
-    ParameterError,
     SpecError,
     UnmatchedParameterError,
 )
 from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.copies import (
+    LARGEST,
     NotCopied,
     most_axes,
     with_copies,
@@ -29,17 +29,17 @@ from kfgn_graph.layers.copies import (
 from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.entries import functions_of_parameters
 from kfgn_graph.layers.examples import count_example_axes
-from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
+from kfgn_graph.layers.grouping import check_bias, layers_of
 from kfgn_graph.layers.ir import Affine, network_output
 from kfgn_graph.layers.joint import exposed_outputs, reads_examples, with_joint_output
-from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.order import in_forward_order
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
+from kfgn_graph.layers.tied import covered, find_tied, with_separate_biases
 from kfgn_graph.layers.traversal import dependents, value_roots
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
-from kfgn_graph.layers.views import underlying_parameter
 from kfgn_graph.printing import describe, names
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
@@ -64,38 +64,67 @@ def recognise(
     rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
     copied = None
     if unmatched == "error":
-        copied = _with_copies(rewritten, tuple(params), output)
+        copied = _with_several_uses(rewritten, tuple(params), output)
     return copied or _assemble(rewritten, tuple(params), output, unmatched)
+
+
+def _with_several_uses(
+    loss: TensorVariable,
+    parameters: tuple[TensorSharedVariable, ...],
+    output: TensorVariable | None,
+) -> LayerGraph | None:
+    """Return the graph if a parameter is not read by exactly one affine map; else None.
+
+    A parameter with a block of up to :data:`LARGEST` rows is copied for each example. A larger
+    weight of several affine maps is a layer with several uses, and so is a smaller one that
+    cannot be copied.
+    """
+    loss = with_plain_products(loss, parameters)
+    data_loss, _ = _data_loss_and_penalty(loss, _affine_nodes(loss), parameters)
+    if data_loss is None or not find_unmatched(data_loss, parameters):
+        return None
+    possible = find_tied(data_loss, parameters)
+    tied = [p for p in possible if np.size(p.get_value(borrow=True)) > LARGEST]
+    while True:
+        try:
+            return _with_copies(loss, parameters, output, tied)
+        except NotCopied as failure:
+            more = [p for p in possible if p in failure.parameters and p not in tied]
+            if not more:
+                reasons = find_unmatched(data_loss, parameters)
+                first = next(p for p in parameters if p in failure.parameters)
+                why = reasons.get(first, "it is a bias of a weight that several affine maps read")
+                raise_unmatched({first: f"{why}; {failure}"})
+            tied += more
+
+
+def _affine_nodes(loss: TensorVariable) -> list[Apply]:
+    return [n for n in toposort([loss]) if isinstance(n.op, Affine)]
 
 
 def _with_copies(
     loss: TensorVariable,
     parameters: tuple[TensorSharedVariable, ...],
     output: TensorVariable | None,
+    tied: Sequence[TensorSharedVariable],
 ) -> LayerGraph | None:
-    """Return the graph with copies of the parameters outside affine maps; None without any.
+    """Return the graph with copies of the unmatched parameters, apart from the weights ``tied``.
 
     A copy has an axis for each example axis. Their number is known only of the whole graph, so
-    that the highest number comes first.
+    that the highest number comes first. The graph is None if no number fits.
     """
-    loss = with_plain_products(loss, parameters)
-    nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
-    data_loss, penalty = _data_loss_and_penalty(loss, nodes, parameters)
-    if data_loss is None:
-        return None
-    reasons = find_unmatched(data_loss, parameters)
-    if not reasons:
-        return None
-    try:
-        for lead in range(most_axes(data_loss, list(reasons), parameters), 0, -1):
-            copied = with_copies(data_loss, list(reasons), parameters, lead)
-            whole = copied if penalty is None else copied + penalty
-            graph = _assembled_with(whole, parameters, output, lead)
-            if graph is not None:
-                return graph
-    except NotCopied as failure:
-        first = next(p for p in reasons if p in failure.parameters)
-        raise_unmatched({first: f"{reasons[first]}; {failure}"})
+    loss = with_separate_biases(loss, parameters, tied)
+    data_loss, penalty = _data_loss_and_penalty(loss, _affine_nodes(loss), parameters)
+    allowed = covered(find_tied(data_loss, parameters), tied)
+    copied = list(find_unmatched(data_loss, parameters, allowed))
+    if not copied:
+        return _assemble(loss, parameters, output, "error", tied)
+    for lead in range(most_axes(data_loss, copied, parameters), 0, -1):
+        replaced = with_copies(data_loss, copied, parameters, lead)
+        whole = replaced if penalty is None else replaced + penalty
+        graph = _assembled_with(whole, parameters, output, lead, tied)
+        if graph is not None:
+            return graph
     return None
 
 
@@ -104,10 +133,11 @@ def _assembled_with(
     parameters: tuple[TensorSharedVariable, ...],
     output: TensorVariable | None,
     lead: int,
+    tied: Sequence[TensorSharedVariable],
 ) -> LayerGraph | None:
     """Return the graph; None if there are fewer example axes than a copy has leading axes."""
     try:
-        graph = _assemble(loss, parameters, output, "error")
+        graph = _assemble(loss, parameters, output, "error", tied)
     except NotABatchLossError:
         if lead == 1:
             raise
@@ -137,10 +167,12 @@ def _assemble(
     parameters: tuple[TensorSharedVariable, ...],
     output: TensorVariable | None,
     unmatched: str,
+    tied: Sequence[TensorSharedVariable] = (),
 ) -> LayerGraph:
-    nodes = [n for n in toposort([loss]) if isinstance(n.op, Affine)]
+    nodes = _affine_nodes(loss)
     data_loss, penalty = _data_loss_and_penalty(loss, nodes, parameters)
-    reasons = find_unmatched(data_loss, parameters)
+    shared = find_tied(data_loss, parameters) if tied else {}
+    reasons = find_unmatched(data_loss, parameters, covered(shared, tied))
     if reasons and unmatched == "error":
         raise_unmatched(reasons)
     matched = [p for p in parameters if p not in reasons]
@@ -149,17 +181,17 @@ def _assemble(
             f"no parameter is the weight of an affine map a @ W ({names(parameters)}): there is "
             "no curvature to factorise. Train them by a first-order method."
         )
-    layers = _layers(in_forward_order(nodes, matched), frozenset(matched))
+    layers = layers_of(in_forward_order(nodes, matched), frozenset(matched), shared)
     for layer in layers:
-        _check_bias(layer)
+        check_bias(layer)
     check_movable(loss, parameters, {} if unmatched != "freeze" else reasons)
-    nodes = [layer.preactivation.owner for layer in layers]
+    nodes = [h.owner for h in preactivations(layers)]
     example_axes = count_example_axes(data_loss, nodes)
     units = [layer.input for layer in layers if layer.copies]
     fixed = functions_of_parameters(data_loss, parameters, units) if units else ()
     candidates = find_candidates(data_loss, nodes, example_axes, output, fixed)
     if not candidates:
-        return _assemble_jointly(loss, data_loss, layers, parameters, unmatched)
+        return _assemble_jointly(loss, data_loss, layers, parameters, unmatched, tied)
     return LayerGraph(
         loss=loss,
         data_loss=data_loss,
@@ -188,9 +220,10 @@ def _assemble_jointly(
     layers: Sequence[Layer],
     parameters: tuple[TensorSharedVariable, ...],
     unmatched: str,
+    tied: Sequence[TensorSharedVariable],
 ) -> LayerGraph:
     """Split at the joint output of a loss whose outputs meet after the sum over the examples."""
-    varying = dependents([data_loss], [layer.preactivation for layer in layers])
+    varying = dependents([data_loss], preactivations(layers))
     readers = [n.outputs[0] for n in _readers_of_copies(data_loss, layers, parameters)]
     exposed = exposed_outputs(data_loss, varying, readers)
     if not rows_are_examples(exposed):
@@ -201,7 +234,7 @@ def _assemble_jointly(
             "loss from it, and pass it as output=."
         )
     joint_loss, z = with_joint_output(loss, exposed, 1)
-    return _assemble(joint_loss, parameters, z, unmatched)
+    return _assemble(joint_loss, parameters, z, unmatched, tied)
 
 
 def split_jointly(graph: LayerGraph) -> LayerGraph | None:
@@ -212,7 +245,7 @@ def split_jointly(graph: LayerGraph) -> LayerGraph | None:
     LayerGraph or None
         None if the loss reads one affine map only, or maps with different example axes.
     """
-    varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
+    varying = dependents([graph.data_loss], preactivations(graph.layers))
     exposed = exposed_outputs(graph.data_loss, varying)
     axes = {graph.example_axes[v] for v in exposed}
     if len(exposed) < 2:
@@ -222,12 +255,13 @@ def split_jointly(graph: LayerGraph) -> LayerGraph | None:
             return None
         axes = {1}
     loss, z = with_joint_output(graph.loss, exposed, axes.pop())
-    return _assemble(loss, graph.parameters, z, graph.unmatched_treatment)
+    tied = [layer.weight for layer in graph.layers if len(preactivations([layer])) > 1]
+    return _assemble(loss, graph.parameters, z, graph.unmatched_treatment, tied)
 
 
 def read_with_data(graph: LayerGraph) -> list[TensorVariable]:
     """Return the affine maps that the nearest candidate combines with batch inputs, if several."""
-    varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
+    varying = dependents([graph.data_loss], preactivations(graph.layers))
     nearest = graph.candidates[0]
     exposed = exposed_outputs(nearest, varying)
     known = [*exposed, *_network_inputs(graph, nearest)]
@@ -239,8 +273,8 @@ def _network_inputs(graph: LayerGraph, output: TensorVariable) -> list[Variable]
     readers = _readers_of_copies(output, graph.layers, graph.parameters)
     if not readers:
         return []
-    varying = dependents([graph.data_loss], [layer.preactivation for layer in graph.layers])
-    read = [layer.input for layer in graph.layers if not layer.copies]
+    varying = dependents([graph.data_loss], preactivations(graph.layers))
+    read = [use.input for side in graph.sides if not side.copies for use in side.uses]
     read += [v for node in readers for v in node.inputs if v not in varying]
     return [v for v in value_roots(read) if v not in graph.parameters]
 
@@ -259,31 +293,3 @@ def _readers_of_copies(
         for node in toposort([output])
         if node.outputs[0] not in fixed and any(v in fixed and v in copied for v in node.inputs)
     ]
-
-
-def _layers(nodes: Sequence[Apply], parameters: frozenset[Variable]) -> tuple[Layer, ...]:
-    """Return the layers of the affine nodes whose weights are in ``parameters``."""
-    weights = [underlying_parameter(node.inputs[1], parameters) for node in nodes]
-    found = [(node, W) for node, W in zip(nodes, weights, strict=True) if W is not None]
-    layer_names = unique_names([weight.name for _, weight in found], "layer")
-    keys = unique_keys(layer_names)
-    layers: list[Layer] = []
-    for (node, weight), name, key in zip(found, layer_names, keys, strict=True):
-        a, _, *biases = node.inputs
-        bias = underlying_parameter(biases[0], parameters) if biases else None
-        h = node.outputs[0]
-        h.name = h.name or f"{name}_preactivation"
-        layers.append(Layer(name, weight, bias, a, h, key))
-    return tuple(layers)
-
-
-def _check_bias(layer: Layer) -> None:
-    """Raise :class:`ParameterError` unless the bias has an entry for each output of the layer."""
-    if layer.bias is None:
-        return
-    bias, (_, outputs) = value_shape(layer.bias), layer.shape
-    if np.prod(bias) != outputs:
-        raise ParameterError(
-            f"bias {describe(layer.bias)} has the shape {bias}, but its layer {layer.name} has "
-            f"{outputs} outputs: give it one entry for each."
-        )

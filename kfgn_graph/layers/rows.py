@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.basic import Apply, Variable, equal_computations
 from pytensor.graph.traversal import explicit_graph_inputs, toposort
+from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.reshape import JoinDims, SplitDims
 from pytensor.tensor.shape import Reshape, Shape, Shape_i
@@ -42,6 +43,9 @@ def rows_are_examples(outputs: Sequence[Variable], shared: Collection[Variable] 
     for node in toposort(outputs):
         if any(not isinstance(v.type, TensorType) for v in node.outputs):
             return False
+        if _has_as_many_rows(node, axes):
+            axes.update(dict.fromkeys(node.outputs, ONE_ROW_EACH))
+            continue
         if isinstance(node.op, Shape | Shape_i) or not any(v in axes for v in node.inputs):
             continue
         if not keeps_rows(node, axes):
@@ -58,6 +62,16 @@ def keeps_rows(node: Apply, axes: Axes) -> bool:
         return example_axes(node.op, node, axes) == ONE_ROW_EACH
     except Mixes:
         return False
+
+
+def _has_as_many_rows(node: Apply, axes: Axes) -> bool:
+    """Return whether the node repeats a value for each example, as for a first hidden state."""
+    if not isinstance(node.op, Alloc) or len(node.inputs) < 2:
+        return False
+    value, rows = node.inputs[:2]
+    if value.type.ndim == node.outputs[0].type.ndim and not value.type.broadcastable[0]:
+        return False
+    return any(equal_computations([rows], [v.shape[0]]) for v in axes)
 
 
 def _looks_up_rows(node: Apply, axes: Axes) -> bool:

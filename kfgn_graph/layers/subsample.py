@@ -87,12 +87,17 @@ def leading_examples(
     z = part.candidates[graph.candidates.index(graph.output)]
     if z.type.shape[0] != graph.output[:count].type.shape[0]:
         return None
-    ours = [v for layer in part.layers for v in (layer.input, layer.preactivation)]
-    theirs = [v for layer in graph.layers for v in (layer.input, layer.preactivation)]
+    ours, theirs = _activations(part), _activations(graph)
     z, *ours = clone_replace([z, *ours], {own[v]: first for v, first in rows.items()})
     batch = explicit_graph_inputs([graph.loss])
     pairs = zip(ours, theirs, strict=True)
     return Leading(z, {v: w[:count] for v, w in pairs if _is_row_by_row(w, batch)})
+
+
+def _activations(graph: LayerGraph) -> list[TensorVariable]:
+    """Return the inputs and pre-activations of all affine maps."""
+    uses = [use for side in graph.sides for use in side.uses]
+    return [v for use in uses for v in (use.input, use.preactivation)]
 
 
 def _is_marked(graph: LayerGraph) -> bool:

@@ -41,7 +41,9 @@ def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
     return None
 
 
-def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dict[Variable, str]:
+def find_unmatched(
+    loss: Variable | None, parameters: Sequence[Variable], tied: Collection[Variable] = ()
+) -> dict[Variable, str]:
     """Return the parameters that the layers do not fully cover, each with the reason.
 
     Parameters
@@ -50,6 +52,8 @@ def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dic
         The data loss, in the intermediate representation.
     parameters : sequence of shared variables
         The parameters to train.
+    tied : collection of shared variables
+        The weights and biases that may be read by several affine maps.
     """
     clients = clients_of([] if loss is None else toposort([loss]))
     reasons = {}
@@ -58,13 +62,13 @@ def find_unmatched(loss: Variable | None, parameters: Sequence[Variable]) -> dic
         path = unmatched_path(parameter, clients)
         if path is not None:
             reasons[parameter] = f"first use that no pattern matches: {describe_path(path)}"
-        elif len(uses) > 1:
+        elif len(uses) > 1 and parameter not in tied:
             where = "; ".join(str(node) for node, _ in uses)
             reasons[parameter] = f"it is shared (tied) by {len(uses)} affine maps: {where}"
         elif not uses:
             reasons[parameter] = "no layer reads it"
     for parameter in parameters:
-        if parameter not in reasons:
+        if parameter not in reasons and parameter not in tied:
             reasons |= _orphaned_bias(parameter, clients, parameters, reasons)
     return reasons
 

@@ -11,9 +11,8 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.curvature.kronecker import (
-    KroneckerFactors,
-)
+from kfgn_graph.curvature.kronecker import KroneckerFactors
+from kfgn_graph.curvature.kronecker_sum import KroneckerSum
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import all_finite
 
@@ -43,7 +42,7 @@ class KeptBlock:
 
     Attributes
     ----------
-    factors : KroneckerFactors
+    factors : KroneckerFactors or KroneckerSum
         The factors, which include the newest estimate.
     gamma : scalar TensorVariable
         Their damping.
@@ -51,7 +50,7 @@ class KeptBlock:
         The parts at the last refresh.
     """
 
-    factors: KroneckerFactors
+    factors: KroneckerFactors | KroneckerSum
     gamma: TensorVariable
     old: Parts
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from kfgn_graph.arguments import positive, positive_count, real, switch
 from kfgn_graph.curvature.gauss_newton import GaussNewton
-from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
-from kfgn_graph.curvature.methods.base import Method
+from kfgn_graph.curvature.kronecker import ExactBlock
+from kfgn_graph.curvature.methods.base import KroneckerBlock, Method
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head
 from kfgn_graph.layers.graph import Layer, LayerGraph
@@ -60,7 +60,7 @@ class HessianFree(Method):
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
-    ) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
+    ) -> dict[Layer, KroneckerBlock] | dict[Layer, ExactBlock]:
         raise SpecError(
             "HessianFree() forms no blocks, only products with the whole matrix: use "
             "BlockGaussNewton() for the exact blocks, or gauss_newton_product for products."

@@ -82,6 +82,22 @@ def parameter_names(graph: LayerGraph) -> list[str]:
     return unique_names([p.name for p in graph.parameters])
 
 
+def block_shapes(layer: Layer, is_sum: bool) -> dict[str, int]:
+    """Return the size of each factor of a layer's block, by name.
+
+    Parameters
+    ----------
+    layer : Layer
+    is_sum : bool
+        Whether the block is a :class:`~kfgn_graph.KroneckerSum`.
+    """
+    q, g = factor_sizes(layer)
+    sizes = {"Q": q, "G": g}
+    if is_sum:
+        sizes |= {"Q_transposed": g, "G_transposed": layer.shape[0]}
+    return sizes
+
+
 def factor_sizes(layer: Layer) -> tuple[int, int]:
     """Return the sizes of Q and G, from the weight's current value."""
     d_in, d_out = layer.shape

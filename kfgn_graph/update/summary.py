@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kfgn_graph.curvature.methods import Auto
+from kfgn_graph.curvature.methods import Auto, KroneckerMethod, Method
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.printing import name_of
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import factor_sizes
+from kfgn_graph.step.state import block_shapes, factor_sizes
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
 
@@ -46,7 +46,9 @@ def explain(
         "",
         _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]
-    lines += _layer_rows(graph.layers, BYTES[dtype])
+    summed = [layer for layer in graph.layers if is_sum(method, layer)]
+    lines += _layer_rows(graph.layers, summed, BYTES[dtype])
+    lines += _reused_weights(graph, summed)
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
     if graph.penalty is not None:
@@ -65,13 +67,37 @@ def chosen_for(graph: LayerGraph, settings: Settings) -> tuple[Settings, str]:
     return replace(settings, method=method), f"; chosen for {reason}"
 
 
-def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:
+def is_sum(method: Method, layer: Layer) -> bool:
+    """Return whether a method keeps the block of a layer as a sum of two Kronecker products."""
+    return isinstance(method, KroneckerMethod) and method.is_sum(layer)
+
+
+def _reused_weights(graph: LayerGraph, summed: Sequence[Layer]) -> list[str]:
+    """Return a line for each weight that several affine maps read."""
+    lines = []
+    for layer in graph.layers:
+        name, n = name_of(layer.weight), len(layer.uses)
+        if layer.reverse is not None:
+            block = "the sum" if layer in summed else "the nearest product to the sum"
+            lines.append(
+                f"{name}: read as W by {n} affine map(s), as W^T by {len(layer.reverse.uses)}; "
+                f"its block is {block} of two Kronecker products"
+            )
+        elif n > 1:
+            lines.append(f"{name}: read by {n} affine maps, positions that share it")
+    return lines
+
+
+def _layer_rows(layers: Sequence[Layer], summed: Sequence[Layer], item_bytes: int) -> list[str]:
     """Return a row for each layer, and the totals."""
     rows, total_flops, total_bytes = [], 0.0, 0.0
     for layer in layers:
         q, g = factor_sizes(layer)
-        flops = (q**3 + g**3) / 3 + 2.0 * q * g * (q + g)
-        size = item_bytes * (q * q + g * g)
+        # two eigendecompositions of 9 n^3 and three products for each basis of a sum
+        cube = 24.0 if layer in summed else 1 / 3
+        flops = cube * (q**3 + g**3) + 2.0 * q * g * (q + g)
+        sizes = block_shapes(layer, layer in summed).values()
+        size = item_bytes * sum(n * n for n in sizes)
         total_flops, total_bytes = total_flops + flops, total_bytes + size
         shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
         bias = "yes" if layer.bias is not None else "no"

@@ -198,7 +198,7 @@ def _refused(loss: Any, parameters: list[Any]) -> str:
 
 def test_what_cannot_be_copied_is_refused_with_the_reason() -> None:
     W = pytensor.shared(np.zeros((3, LARGEST)), name="W")
-    large = ((pt.tanh(x @ W) @ W.T - x) ** 2).sum(axis=1).mean()
+    large = ((x @ (W * np.tri(3, LARGEST))) ** 2).sum(axis=1).mean()
     assert f"at most {LARGEST:,}" in _refused(large, [W])
     V, s = pytensor.shared(np.eye(3), name="V"), pytensor.shared(1.0, name="s")
     weighted = pt.exp(-s) * ((x @ V - x) ** 2).sum(axis=1).mean() + s

@@ -13,7 +13,7 @@ from kfgn_graph.curvature.sweeps import PerLayer
 from kfgn_graph.errors import CurvatureRuleNotFound
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.layers.derivatives import defined_derivatives
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import LayerGraph, preactivations
 from kfgn_graph.linalg.random import Draws
 
 FEW_OUTPUTS = 10
@@ -32,6 +32,8 @@ class Auto(KroneckerMethod):
     ----------
     sharing : {'expand', 'reduce'}
         As of :class:`KroneckerMethod`.
+    tying : {'sum', 'nearest'}
+        As of :class:`KroneckerMethod`.
     """
 
     def for_graph(self, graph: LayerGraph) -> Method:
@@ -42,15 +44,15 @@ class Auto(KroneckerMethod):
         """Return the method that is chosen for a network, and the reason."""
         count = outputs_of(graph)
         if count is not None and count <= FEW_OUTPUTS:
-            return KFLR(self.sharing), f"{count} outputs, at most {FEW_OUTPUTS}"
+            return KFLR(self.sharing, tying=self.tying), f"{count} outputs, at most {FEW_OUTPUTS}"
         many = "outputs of unknown number" if count is None else f"{count:,} outputs"
         try:
             with defined_derivatives():
                 KFRA(self.sharing).preactivation_factors(graph, find_head(graph), None)
         except CurvatureRuleNotFound as refused:
             reason = str(refused).split(": ", 1)[0]
-            return KFAC(self.sharing), f"{many}; {reason}"
-        return KFRA(self.sharing), f"{many}, and every Op has a rule"
+            return KFAC(self.sharing, tying=self.tying), f"{many}; {reason}"
+        return KFRA(self.sharing, tying=self.tying), f"{many}, and every Op has a rule"
 
     def preactivation_factors(
         self, graph: LayerGraph, head: Head, draws: Draws | None
@@ -62,7 +64,8 @@ def outputs_of(graph: LayerGraph) -> int | None:
     """Return the number of outputs of an example, from the shapes that are known; else None."""
     z, axes = graph.output, graph.example_axes[graph.output]
     lengths = list(z.type.shape[axes:])
-    last = next((layer for layer in graph.layers if layer.preactivation is z), None)
+    sides = [side for side in graph.sides if z in preactivations([side])]
+    last = next(iter(sides), None)
     if last is not None and lengths and lengths[-1] is None:
         lengths[-1] = last.shape[1]
     return None if None in lengths else prod(n for n in lengths if n is not None)

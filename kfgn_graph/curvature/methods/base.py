@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
 from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
-from kfgn_graph.curvature.sweeps import (
-    PerLayer,
-)
+from kfgn_graph.curvature.kronecker_sum import KroneckerSum
+from kfgn_graph.curvature.sweeps import PerLayer, PerUse
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.jacobians.core import event_lengths
-from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.graph import Layer, LayerGraph, Use
+from kfgn_graph.layers.ir import as_rows
+from kfgn_graph.layers.rows import have_same_rows
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.matrices import is_diagonal
 from kfgn_graph.linalg.random import Draws
+from kfgn_graph.linalg.vectors import total
 
 Sharing = Literal["expand", "reduce"]
+Tying = Literal["sum", "nearest"]
+KroneckerBlock = KroneckerFactors | KroneckerSum
 
 
 class Method(ABC):
@@ -47,7 +53,7 @@ class Method(ABC):
     @abstractmethod
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
-    ) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
+    ) -> dict[Layer, KroneckerBlock] | dict[Layer, ExactBlock]:
         """Return the curvature block of every layer."""
 
 
@@ -60,44 +66,66 @@ class KroneckerMethod(Method):
     sharing : {'expand', 'reduce'}
         The treatment of a weight that is used at several positions of one example. 'expand'
         counts each position as an example. 'reduce' first averages the inputs and sums the
-        curvature over the positions (Eschenhagen et al. 2023).
+        curvature over the positions (Eschenhagen et al. 2023). The affine maps that read one
+        weight are positions, too.
+    tying : {'sum', 'nearest'}
+        The block of a weight that is read as W and as W^T. 'sum' keeps the sum of two Kronecker
+        products and inverts it exactly. 'nearest' replaces it by the nearest single product,
+        which every ``inverse`` can invert (see :class:`~kfgn_graph.KroneckerSum`).
     """
 
     sharing: Sharing = "expand"
+    tying: Tying = field(default="sum", kw_only=True)
 
     factored = True
 
     def __post_init__(self) -> None:
         if self.sharing not in ("expand", "reduce"):
             raise SpecError(f"sharing={self.sharing!r} must be 'expand' or 'reduce'.")
+        if self.tying not in ("sum", "nearest"):
+            raise SpecError(f"tying={self.tying!r} must be 'sum' or 'nearest'.")
 
     @abstractmethod
     def preactivation_factors(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> PerLayer:
-        """Return G of every layer, summed over the batch, of shape (d_out, d_out)."""
+        """Return G of every side of a layer, summed over the batch, of shape (d_out, d_out).
+
+        The sides, ``graph.sides``, are the layers, and for a weight that is read as W^T as well
+        the layer of those maps, :attr:`Layer.reverse`.
+        """
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
-    ) -> dict[Layer, KroneckerFactors]:
+    ) -> dict[Layer, KroneckerBlock]:
         return self.with_inputs(graph, self.preactivation_factors(graph, head, draws))
 
-    def with_inputs(self, graph: LayerGraph, factors: PerLayer) -> dict[Layer, KroneckerFactors]:
-        """Return the blocks, given the factor G of every layer."""
-        return {
-            layer: KroneckerFactors(self.input_factor(graph, layer), G, is_diagonal(G))
-            for layer, G in factors.items()
-        }
+    def with_inputs(self, graph: LayerGraph, factors: PerLayer) -> dict[Layer, KroneckerBlock]:
+        """Return the blocks, given the factor G of every side of a layer."""
+        blocks: dict[Layer, KroneckerBlock] = {}
+        for layer in graph.layers:
+            Q, G = self.input_factor(graph, layer), factors[layer]
+            if layer.reverse is None:
+                blocks[layer] = KroneckerFactors(Q, G, is_diagonal(G))
+                continue
+            reverse = self.input_factor(graph, layer.reverse), factors[layer.reverse]
+            both = KroneckerSum(Q, G, *reverse)
+            blocks[layer] = both.nearest() if self.tying == "nearest" else both
+        return blocks
+
+    def is_sum(self, layer: Layer) -> bool:
+        """Return whether the block of a layer is a :class:`KroneckerSum`."""
+        return layer.reverse is not None and self.tying == "sum"
 
     def factors(
         self, graph: LayerGraph, draws: Draws | None, head: Head | None = None
-    ) -> dict[Layer, KroneckerFactors]:
+    ) -> dict[Layer, KroneckerBlock]:
         """Return the named factors of every layer; the head is found if not given."""
         blocks = self.blocks(graph, head or find_head(graph), draws)
         for layer, block in blocks.items():
-            block.Q.name, block.G.name = f"{layer.name}_Q", f"{layer.name}_G"
-            marked(block.Q)
-            marked(block.G)
+            for name, matrix in block.factors().items():
+                matrix.name = f"{layer.name}_{name}"
+                marked(matrix)
         return blocks
 
     def input_factor(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
@@ -106,24 +134,30 @@ class KroneckerMethod(Method):
 
     def flat_input(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
         """Return a layer's inputs as (rows, d_in); ``sharing`` determines what a row is."""
-        a = _real_input(layer)
         if self.sharing == "reduce":
-            a = positions_of(graph, layer).mean(axis=1)
-        return a if a.type.ndim == 2 else a.reshape((-1, a.shape[a.type.ndim - 1]))
+            return positions_of(graph, layer).mean(axis=1)
+        rows = [as_rows(_real_input(layer, use)) for use in layer.uses]
+        return rows[0] if len(rows) == 1 else pt.concatenate(rows, axis=0)
 
-    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
-        """Return the columns of the square root at every layer, of shape (K, R, *event)."""
+    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerUse:
+        """Return the columns of the square root at every use, each of shape (K, R, *event)."""
         raise SpecError(f"{type(self).__name__} does not propagate a square root.")
 
-    def from_columns(self, columns: PerLayer) -> PerLayer:
-        """Return G of every layer from its columns, of shape (K, R, *event), Eq. (25)."""
+    def from_columns(self, columns: PerUse) -> PerLayer:
+        """Return G of every side from the columns of its uses, (K, R, *event), Eq. (25)."""
         return {
             layer: equations.expected_from_square_root(self.flat_columns(C))
             for layer, C in columns.items()
         }
 
-    def flat_columns(self, C: TensorVariable) -> TensorVariable:
+    def flat_columns(self, columns: Sequence[TensorVariable]) -> TensorVariable:
         """Return a layer's columns as (K, rows, d_out), with the rows of :meth:`flat_input`."""
+        flat = [self._flat(C) for C in columns]
+        if len(flat) == 1:
+            return flat[0]
+        return total(flat) if self.sharing == "reduce" else pt.concatenate(flat, axis=1)
+
+    def _flat(self, C: TensorVariable) -> TensorVariable:
         if C.type.ndim == 3:
             return C
         if self.sharing == "reduce":
@@ -132,15 +166,34 @@ class KroneckerMethod(Method):
 
 
 def positions_of(graph: LayerGraph, layer: Layer) -> TensorVariable:
-    """Return a layer's inputs as (R, T, d_in), where T positions share the weight."""
-    a, axes = _real_input(layer), graph.example_axes[layer.preactivation]
+    """Return a layer's inputs as (R, T, d_in), where T positions share the weight.
+
+    Raises
+    ------
+    SpecError
+        If the affine maps that read the weight cannot be shown to have the same examples.
+    """
+    first, *further = layer.uses
+    for use in further:
+        if not have_same_rows(first.preactivation, use.preactivation, graph.example_axes):
+            raise SpecError(
+                f"the affine maps that read the weight of layer {layer.name} cannot be shown to "
+                "have the same examples in the same rows, which sharing='reduce' and the exact "
+                "blocks need: use sharing='expand'."
+            )
+    parts = [_positions(graph, layer, use) for use in layer.uses]
+    return parts[0] if len(parts) == 1 else pt.concatenate(parts, axis=1)
+
+
+def _positions(graph: LayerGraph, layer: Layer, use: Use) -> TensorVariable:
+    a, axes = _real_input(layer, use), graph.example_axes[use.preactivation]
     n_positions = 1
     for length in event_lengths(a, axes)[:-1]:
         n_positions = length * n_positions
     return a.reshape((-1, n_positions, a.shape[a.type.ndim - 1]))
 
 
-def _real_input(layer: Layer) -> TensorVariable:
-    """Return a layer's inputs in the dtype of its weight: products of integers would wrap."""
+def _real_input(layer: Layer, use: Use) -> TensorVariable:
+    """Return the inputs of a use in the dtype of its weight: products of integers would wrap."""
     dtype = layer.matrix.type.dtype
-    return layer.input if layer.input.type.dtype == dtype else layer.input.astype(dtype)
+    return use.input if use.input.type.dtype == dtype else use.input.astype(dtype)

@@ -8,6 +8,7 @@ from kfgn_graph.arguments import positive_count
 from kfgn_graph.curvature.methods.base import KroneckerMethod
 from kfgn_graph.curvature.sweeps import (
     PerLayer,
+    PerUse,
     sweep_square_root,
 )
 from kfgn_graph.errors import SpecError
@@ -45,7 +46,7 @@ class KFAC(KroneckerMethod):
     ) -> PerLayer:
         return self.from_columns(self.columns(graph, head, draws))
 
-    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerUse:
         if draws is None:
             raise SpecError("KFAC needs random numbers: pass `draws`.")
         return sweep_square_root(graph, head.sampled(draws, self.samples))

@@ -11,6 +11,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.curvature.methods.base import KroneckerMethod
 from kfgn_graph.curvature.sweeps import (
     PerLayer,
+    PerUse,
     sweep_square_root,
 )
 from kfgn_graph.errors import SpecError
@@ -58,7 +59,7 @@ class KFLR(KroneckerMethod):
                 for total, G in zip(totals, partial.values(), strict=True)
             ]
 
-        zeros = [_zero_factor(layer) for layer in graph.layers]
+        zeros = [_zero_factor(side) for side in graph.sides]
         sums = pytensor.scan(
             step,
             sequences=[pt.arange(0, n_columns, chunk)],
@@ -66,9 +67,9 @@ class KFLR(KroneckerMethod):
             return_updates=False,
             return_list=True,
         )
-        return {layer: total[-1] for layer, total in zip(graph.layers, sums, strict=True)}
+        return {side: total[-1] for side, total in zip(graph.sides, sums, strict=True)}
 
-    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerLayer:
+    def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerUse:
         n_columns = head.n_outputs
         if not isinstance(n_columns, int):
             raise SpecError(

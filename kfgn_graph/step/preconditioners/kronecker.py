@@ -11,18 +11,20 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
 from kfgn_graph.curvature.kronecker import KroneckerFactors, corrected_eigenvalues
-from kfgn_graph.curvature.methods.base import KroneckerMethod
+from kfgn_graph.curvature.kronecker_sum import KroneckerSum
+from kfgn_graph.curvature.methods.base import KroneckerBlock, KroneckerMethod
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, total
-from kfgn_graph.solve.base import BlockDamping, KeptBlock, Parts
+from kfgn_graph.solve.base import BlockDamping, Inverse, KeptBlock, Parts
+from kfgn_graph.solve.sums import check_sums, strategy_for
 from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners.base import Context, Preconditioner, register_preconditioner
 from kfgn_graph.step.schedule import FIRST, average_weight, is_due, search_due
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import factor_sizes
+from kfgn_graph.step.state import block_shapes, factor_sizes
 
 
 @register_preconditioner(KroneckerMethod)
@@ -51,13 +53,16 @@ class KroneckerPreconditioner(Preconditioner):
     @classmethod
     def initial_state(cls, graph: LayerGraph, settings: Settings) -> dict[str, np.ndarray]:
         dtype, state = graph.loss.type.dtype, {}
+        method: KroneckerMethod = settings.method  # type: ignore[assignment]
+        summed = [layer for layer in graph.layers if method.is_sum(layer)]
+        check_sums(summed, settings.inverse, method)
         for layer in graph.layers:
-            q, g = factor_sizes(layer)
             if settings.keeps_factors:
-                state[f"factors/{layer.key}/Q"] = np.zeros((q, q), dtype)
-                state[f"factors/{layer.key}/G"] = np.zeros((g, g), dtype)
+                for name, n in block_shapes(layer, layer in summed).items():
+                    state[f"factors/{layer.key}/{name}"] = np.zeros((n, n), dtype)
             if settings.keeps_inverses:
-                parts = settings.strategy.initial(q, g, dtype)
+                strategy = strategy_for(settings.strategy, layer in summed)
+                parts = strategy.initial(*factor_sizes(layer), dtype)
                 state |= {f"inverses/{layer.key}/{part}": v for part, v in parts.items()}
         return state
 
@@ -74,7 +79,10 @@ class KroneckerPreconditioner(Preconditioner):
         method: KroneckerMethod = self.context.settings.method  # type: ignore[assignment]
         return method
 
-    def _averaged(self, blocks: dict[Layer, KroneckerFactors]) -> dict[Layer, KroneckerFactors]:
+    def _strategy(self, layer: Layer) -> Inverse:
+        return strategy_for(self.settings.strategy, self._method.is_sum(layer))
+
+    def _averaged(self, blocks: dict[Layer, KroneckerBlock]) -> dict[Layer, KroneckerBlock]:
         """Return the moving averages of all factors, this batch included where due.
 
         One choice for all layers: what one layer's recursion hands to the next is then in the
@@ -84,7 +92,7 @@ class KroneckerPreconditioner(Preconditioner):
         fresh = {
             (layer, name): pt.specify_shape(getattr(blocks[layer], name), (n, n))
             for layer in layers
-            for name, n in zip("QG", factor_sizes(layer), strict=True)
+            for name, n in block_shapes(layer, self._method.is_sum(layer)).items()
         }
         old = {
             (layer, name): kept
@@ -102,10 +110,16 @@ class KroneckerPreconditioner(Preconditioner):
             )
             fresh = dict(zip(old, averages, strict=True))
             self.learnt |= dict(zip(old.values(), averages, strict=True))
-        return {
-            layer: KroneckerFactors(fresh[layer, "Q"], fresh[layer, "G"], blocks[layer].diagonal)
-            for layer in self.graph.layers
-        }
+        averaged: dict[Layer, KroneckerBlock] = {}
+        for layer in self.graph.layers:
+            block = blocks[layer]
+            pieces = {name: fresh[layer, name] for name in block.factors()}
+            averaged[layer] = (
+                KroneckerSum(**pieces)
+                if isinstance(block, KroneckerSum)
+                else KroneckerFactors(**pieces, diagonal=block.diagonal)
+            )
+        return averaged
 
     def _when_estimated(
         self, new: Sequence[TensorVariable], old: Sequence[TensorVariable]
@@ -135,13 +149,14 @@ class KroneckerPreconditioner(Preconditioner):
                 new["corrected"] = self._corrected(layer, new)
             self.learnt |= {kept[layer][name]: v for name, v in new.items()}
             V = joined(layer, gradient)
-            steps |= separated(layer, -self.settings.strategy.apply(new, V, dampings[layer]))
+            steps |= separated(layer, -self._strategy(layer).apply(new, V, dampings[layer]))
         return steps
 
     def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
-        strategy, dampings = self.settings.strategy, self._dampings(shifts, gamma)
+        dampings = self._dampings(shifts, gamma)
         steps = self._outside(gradient)
         for layer, pair in self.factors.items():
+            strategy = self._strategy(layer)
             damping, old = dampings[layer], dict(self.state.of_layer("inverses", layer))
             parts = strategy.refresh(pair, damping.gamma, old)
             V = joined(layer, gradient)
@@ -167,14 +182,19 @@ class KroneckerPreconditioner(Preconditioner):
         self, dampings: dict[Layer, BlockDamping], kept: dict[Layer, dict[str, Any]]
     ) -> dict[Layer, Parts]:
         """Return the parts of every layer's inverse, computed anew when due."""
-        blocks = [
-            KeptBlock(self.factors[layer], dampings[layer].gamma, dict(old))
-            for layer, old in kept.items()
-        ]
-        due = self.refresh_due() & self.sound
-        parts, finite = self.settings.strategy.refreshed(blocks, due)
-        self.sound = self.sound & finite
-        return dict(zip(kept, parts, strict=True))
+        due, groups = self.refresh_due() & self.sound, dict[Inverse, list[Layer]]()
+        for layer in kept:
+            groups.setdefault(self._strategy(layer), []).append(layer)
+        found: dict[Layer, Parts] = {}
+        for strategy, layers in groups.items():
+            blocks = [
+                KeptBlock(self.factors[layer], dampings[layer].gamma, dict(kept[layer]))
+                for layer in layers
+            ]
+            parts, finite = strategy.refreshed(blocks, due)
+            self.sound = self.sound & finite
+            found |= zip(layers, parts, strict=True)
+        return {layer: found[layer] for layer in kept}
 
     def refresh_due(self) -> TensorVariable:
         """Return whether inverses are anew: at first, after a failure, and then evenly."""
@@ -185,12 +205,14 @@ class KroneckerPreconditioner(Preconditioner):
 
     def _corrected(self, layer: Layer, parts: Parts) -> TensorVariable:
         """Return the moving average of the block's second moments in the kept basis."""
-        method = self._method
+        method, Q, G = self._method, parts["Q/vectors"], parts["G/vectors"]
         a = method.flat_input(self.graph, layer)
         a = equations.with_unit(a) if layer.bias is not None else a
-        fresh = corrected_eigenvalues(
-            a, method.flat_columns(self._columns[layer]), parts["Q/vectors"], parts["G/vectors"]
-        )
+        fresh = corrected_eigenvalues(a, method.flat_columns(self._columns[layer]), Q, G)
+        if layer.reverse is not None:
+            c = method.flat_input(self.graph, layer.reverse)
+            C = method.flat_columns(self._columns[layer.reverse])
+            fresh = fresh + corrected_eigenvalues(c, C, G, Q[: layer.shape[0]]).T
         old = parts["corrected"]
         sound = self.sound & all_finite([fresh])  # a product may overflow where the factors do not
         average = pt.switch(sound, moving_average(old, fresh, self._weight), old)
