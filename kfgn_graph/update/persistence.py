@@ -51,8 +51,9 @@ def record_of(settings: Settings) -> dict[str, str]:
     same names and shapes.
     """
     method, strategy = settings.method, settings.strategy
-    sharing = getattr(method, "sharing", "expand")
-    record = {"method": f"{type(method).__name__}({'' if sharing == 'expand' else sharing})"}
+    chosen = [getattr(method, "sharing", "expand"), getattr(method, "tying", "sum")]
+    options = ", ".join(name for name in chosen if name not in ("expand", "sum"))
+    record = {"method": f"{type(method).__name__}({options})"}
     if method.factored and settings.keeps_inverses:
         kinds = [k for k in ("exact", "corrected") if getattr(strategy, k)]
         record["inverse"] = f"{type(strategy).__name__}({', '.join(kinds)})"
