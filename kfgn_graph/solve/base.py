@@ -12,7 +12,6 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.kronecker import KroneckerFactors
-from kfgn_graph.curvature.kronecker_sum import KroneckerSum
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import all_finite
 
@@ -42,7 +41,7 @@ class KeptBlock:
 
     Attributes
     ----------
-    factors : KroneckerFactors or KroneckerSum
+    factors : KroneckerFactors
         The factors, which include the newest estimate.
     gamma : scalar TensorVariable
         Their damping.
@@ -50,7 +49,7 @@ class KeptBlock:
         The parts at the last refresh.
     """
 
-    factors: KroneckerFactors | KroneckerSum
+    factors: KroneckerFactors
     gamma: TensorVariable
     old: Parts
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.curvature.kronecker_sum import DampedBases, KroneckerSum, damped_bases, sum_solve
+from kfgn_graph.curvature.kronecker_sum import DampedBases, damped_bases, sum_solve
 from kfgn_graph.curvature.methods.base import KroneckerMethod
 from kfgn_graph.errors import SpecError
 from kfgn_graph.layers.graph import Layer
@@ -20,7 +21,10 @@ from kfgn_graph.solve.eigenbasis import Eigenbasis
 
 @dataclass(frozen=True)
 class SumBasis(Inverse):
-    """The exact inverse of a damped sum of two Kronecker products, by :func:`damped_bases`."""
+    """The exact inverse of a damped sum of two Kronecker products, by :func:`damped_bases`.
+
+    Its factors are a :class:`~kfgn_graph.KroneckerSum`.
+    """
 
     name = "sum"
 
@@ -32,7 +36,7 @@ class SumBasis(Inverse):
             "right_values": np.zeros(g, dtype),
         }
 
-    def refresh(self, factors: KroneckerSum, gamma: TensorVariable, old: Parts) -> Parts:
+    def refresh(self, factors: Any, gamma: TensorVariable, old: Parts) -> Parts:
         bases = damped_bases(factors, gamma)
         q, g = factors.Q.type.shape[0], factors.G.type.shape[0]
         return {

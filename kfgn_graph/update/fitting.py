@@ -73,8 +73,7 @@ def _unfit_layers(
     graph: LayerGraph, inputs: Sequence[Variable], arrays: Sequence[Any]
 ) -> Iterator[str]:
     """Return a sentence for each layer whose input has another width than its weight."""
-    for layer in graph.layers:
-        a = layer.input
+    for layer, a in [(side, use.input) for side in graph.sides for use in side.uses]:
         try:
             (found,) = Values(inputs, [length_of(a, a.type.ndim - 1)])(arrays)
         except Exception:  # the shape depends on what does not fit

@@ -89,8 +89,10 @@ class _Reader:
     ) -> None:
         self._graph, self._inputs = graph, inputs
         self._layers = {
-            layer.preactivation: (layer, shape)
+            use.preactivation: (layer, shape)
             for layer, shape in zip(graph.layers, shapes, strict=True)
+            for side in layer.sides
+            for use in side.uses
         }
         self._order = list(toposort([graph.output]))
         self._clients: dict[Variable, list[Apply]] = {}
@@ -168,7 +170,7 @@ class _Reader:
             return self._add(Node("input", v.name or "input"), [])
         if v in self._layers:
             layer, shape = self._layers[v]
-            return self._add(Node("layer", layer.name, shape), [layer.input])
+            return self._add(Node("layer", layer.name, shape), [v.owner.inputs[0]])
         operands = self._operands(v)
         if isinstance(v.owner.op, TRANSPARENT) or not operands:
             return self._place(operands[0])

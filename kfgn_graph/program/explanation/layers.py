@@ -68,14 +68,18 @@ class LayerShape:
 
 def layer_shapes(graph: kfgn.LayerGraph, task: Task) -> list[LayerShape]:
     """Return the recognised layers in forward order."""
-    preactivations = {layer.preactivation for layer in graph.layers}
-    below = {layer: preactivations & set(ancestors([layer.input])) for layer in graph.layers}
+    uses = {layer: [use for side in layer.sides for use in side.uses] for layer in graph.layers}
+    preactivations = {use.preactivation for found in uses.values() for use in found}
+    below = {
+        layer: preactivations & set(ancestors([use.input for use in found]))
+        for layer, found in uses.items()
+    }
     read = set().union(*below.values())
     shapes = []
     for layer in graph.layers:
         inputs, outputs = layer.shape
-        places = lengths(layer.preactivation, task)[:-1]
-        shared = places[graph.example_axes[layer.preactivation] - 1 :]
+        places = [lengths(use.preactivation, task)[:-1] for use in uses[layer]]
+        shared = places[0][graph.example_axes[layer.preactivation] - 1 :]
         shapes.append(
             LayerShape(
                 layer.name,
@@ -83,10 +87,10 @@ def layer_shapes(graph: kfgn.LayerGraph, task: Task) -> list[LayerShape]:
                 None if layer.bias is None else layer.bias.name or f"{layer.name} bias",
                 inputs,
                 outputs,
-                prod(places),
+                sum(prod(n) for n in places),
                 prod(shared),
                 first=not below[layer],
-                last=layer.preactivation not in read,
+                last=read.isdisjoint(use.preactivation for use in uses[layer]),
                 key=layer.key,
             )
         )

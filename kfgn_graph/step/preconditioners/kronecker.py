@@ -82,7 +82,7 @@ class KroneckerPreconditioner(Preconditioner):
     def _strategy(self, layer: Layer) -> Inverse:
         return strategy_for(self.settings.strategy, self._method.is_sum(layer))
 
-    def _averaged(self, blocks: dict[Layer, KroneckerBlock]) -> dict[Layer, KroneckerBlock]:
+    def _averaged(self, blocks: dict[Layer, KroneckerBlock]) -> dict[Layer, Any]:
         """Return the moving averages of all factors, this batch included where due.
 
         One choice for all layers: what one layer's recursion hands to the next is then in the
@@ -110,7 +110,7 @@ class KroneckerPreconditioner(Preconditioner):
             )
             fresh = dict(zip(old, averages, strict=True))
             self.learnt |= dict(zip(old.values(), averages, strict=True))
-        averaged: dict[Layer, KroneckerBlock] = {}
+        averaged: dict[Layer, Any] = {}
         for layer in self.graph.layers:
             block = blocks[layer]
             pieces = {name: fresh[layer, name] for name in block.factors()}

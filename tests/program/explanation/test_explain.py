@@ -34,7 +34,7 @@ def test_json_has_layers_parts_and_seconds(tmp_path, monkeypatch):
     assert measured["over_predicted"] == pytest.approx(measured["seconds"] / parts)
 
 
-def test_tied_weights_have_no_layers_and_first_order_needs_none(tmp_path):
+def test_a_tied_weight_is_one_layer(tmp_path):
     spec = tmp_path / "tied.toml"
     spec.write_text(
         'loss = "bernoulli"\nbatch = 10\nmethod = "adam"\n[network]\nhidden = [40]\ntied = true\n'
@@ -42,8 +42,10 @@ def test_tied_weights_have_no_layers_and_first_order_needs_none(tmp_path):
     )
     done = run(str(spec))
     assert done.exit_code == 0, done.stderr
-    assert "no table of layers, which this method does not need" in done.stdout
-    assert json.loads(run(str(spec), "--json").stdout)["layers"] == []
+    weight, bias = json.loads(run(str(spec), "--json").stdout)["layers"]
+    # the encoder's product and the decoder's, and the copies of the encoder's bias
+    assert (weight["inputs"], weight["outputs"]) == (40, 64)
+    assert weight["operations"] >= 2 * bias["operations"]
 
 
 def test_an_unknown_spec_is_an_error_of_specs():
