@@ -32,9 +32,9 @@ def curvature_factors(
     -------
     dict
         For each layer a :class:`KroneckerFactors`, or a :class:`KroneckerSum` if its weight is
-        read as W and as W^T, or an :class:`ExactBlock` from an exact method, over the user's own
-        inputs. The block is in the units of the data loss: it approximates the curvature of
-        ``graph.data_loss``, without penalties.
+        read as W and as W^T and the method has ``tying='sum'``, or an :class:`ExactBlock` from an
+        exact method, over the user's own inputs. The block is in the units of the data loss: it
+        approximates the curvature of ``graph.data_loss``, without penalties.
 
     Raises
     ------

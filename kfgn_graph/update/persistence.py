@@ -51,8 +51,8 @@ def record_of(settings: Settings) -> dict[str, str]:
     same names and shapes.
     """
     method, strategy = settings.method, settings.strategy
-    chosen = [getattr(method, "sharing", "expand"), getattr(method, "tying", "sum")]
-    options = ", ".join(name for name in chosen if name not in ("expand", "sum"))
+    chosen = [getattr(method, "sharing", "expand"), getattr(method, "tying", "nearest")]
+    options = ", ".join(name for name in chosen if name not in ("expand", "nearest"))
     record = {"method": f"{type(method).__name__}({options})"}
     if method.factored and settings.keeps_inverses:
         kinds = [k for k in ("exact", "corrected") if getattr(strategy, k)]

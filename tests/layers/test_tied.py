@@ -140,7 +140,7 @@ def test_factors_products_and_blocks(name: str, rng: np.random.Generator) -> Non
     zeros = [zero for found in maps.values() for _, zero in found]
     inputs = [a for found in maps.values() for a, _ in found]
     v = [rng.normal(size=p.get_value().shape) for p in trained]
-    factors = kfgn.curvature_factors(graph, kfgn.KFLR())
+    factors = kfgn.curvature_factors(graph, kfgn.KFLR(tying="sum"))
     blocks = kfgn.curvature_factors(graph, kfgn.BlockGaussNewton())
     found = [
         *kfgn.gauss_newton_product(graph, [pt.constant(a) for a in v]),

@@ -32,7 +32,7 @@ class Auto(KroneckerMethod):
     ----------
     sharing : {'expand', 'reduce'}
         As of :class:`KroneckerMethod`.
-    tying : {'sum', 'nearest'}
+    tying : {'nearest', 'sum'}
         As of :class:`KroneckerMethod`.
     """
 

@@ -26,7 +26,7 @@ from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import total
 
 Sharing = Literal["expand", "reduce"]
-Tying = Literal["sum", "nearest"]
+Tying = Literal["nearest", "sum"]
 KroneckerBlock = KroneckerFactors | KroneckerSum
 
 
@@ -68,14 +68,14 @@ class KroneckerMethod(Method):
         counts each position as an example. 'reduce' first averages the inputs and sums the
         curvature over the positions (Eschenhagen et al. 2023). The affine maps that read one
         weight are positions, too.
-    tying : {'sum', 'nearest'}
-        The block of a weight that is read as W and as W^T. 'sum' keeps the sum of two Kronecker
-        products and inverts it exactly. 'nearest' replaces it by the nearest single product,
-        which every ``inverse`` can invert (see :class:`~kfgn_graph.KroneckerSum`).
+    tying : {'nearest', 'sum'}
+        The block of a weight that is read as W and as W^T, a sum of two Kronecker products
+        (:class:`~kfgn_graph.KroneckerSum`). 'nearest' replaces the sum by the nearest single
+        product, which every ``inverse`` can invert. 'sum' keeps it and inverts it exactly.
     """
 
     sharing: Sharing = "expand"
-    tying: Tying = field(default="sum", kw_only=True)
+    tying: Tying = field(default="nearest", kw_only=True)
 
     factored = True
 
@@ -83,7 +83,7 @@ class KroneckerMethod(Method):
         if self.sharing not in ("expand", "reduce"):
             raise SpecError(f"sharing={self.sharing!r} must be 'expand' or 'reduce'.")
         if self.tying not in ("sum", "nearest"):
-            raise SpecError(f"tying={self.tying!r} must be 'sum' or 'nearest'.")
+            raise SpecError(f"tying={self.tying!r} must be 'nearest' or 'sum'.")
 
     @abstractmethod
     def preactivation_factors(
