@@ -176,6 +176,31 @@ def test_factors_products_and_blocks(name: str, rng: np.random.Generator) -> Non
 
 
 @pytest.mark.usefixtures("layers_for_small_weights")
+@pytest.mark.parametrize("name", ["siamese", "residual_steps", "tied_twice"])
+def test_kfra_and_chunks_of_columns_are_exact_for_one_example(
+    name: str, rng: np.random.Generator
+) -> None:
+    parameter, trained = parameters_of(NETS[name])
+    z = NETS[name](parameter, lambda a, W: a @ W)
+    graph = kfgn.trace_layers(0.5 * ((z - y) ** 2).sum(axis=1).mean(), trained)
+    tying: Any = "sum"
+    methods = [
+        kfgn.KFLR(tying=tying),
+        kfgn.KFRA(tying=tying),
+        kfgn.KFLR(chunk_size=2, tying=tying),
+    ]
+    factors = [kfgn.curvature_factors(graph, method) for method in methods]
+    outputs = [m for f in factors for k in graph.layers for m in f[k].factors().values()]
+    data = [rng.normal(size=(1, 3)), rng.normal(size=(1, 3, 3)), rng.normal(size=(1, z_width(z)))]
+    values = evaluated([x, sequences, y], outputs, data)
+    count = len(values) // 3
+    kflr, kfra, chunks = values[:count], values[count : 2 * count], values[2 * count :]
+    for exact, nested, chunked in zip(kflr, kfra, chunks, strict=True):
+        np.testing.assert_allclose(nested, exact, atol=EXACT)
+        np.testing.assert_allclose(chunked, exact, atol=EXACT)
+
+
+@pytest.mark.usefixtures("layers_for_small_weights")
 def test_reduce_is_exact_for_one_example_of_a_linear_network(rng: np.random.Generator) -> None:
     W = pytensor.shared(rng.normal(size=(3, 2)), name="W")
     z = x @ W + x**2 @ W
