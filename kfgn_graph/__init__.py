@@ -39,6 +39,7 @@ from kfgn_graph.solve.eigenbasis import Eigenbasis
 from kfgn_graph.solve.newton_schulz import NewtonSchulz
 from kfgn_graph.step.damping import ConstantDamping, LevenbergMarquardt
 from kfgn_graph.step.hessian_free import HessianFree
+from kfgn_graph.step.kernel import KernelGaussNewton
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.step_rules import FixedStep, Rescaling
 from kfgn_graph.step.updates import kfgn_updates
@@ -81,6 +82,7 @@ __all__ = [
     "FixedStep",
     "GraphSpec",
     "HessianFree",
+    "KernelGaussNewton",
     "KfgnError",
     "KroneckerFactors",
     "KroneckerSum",

@@ -99,6 +99,23 @@ class Head(ABC):
             Of shape (count, *z.shape).
         """
 
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        """Return rho and r with C rho + r = gradient for each row.
+
+        Parameters
+        ----------
+        gradient : TensorVariable
+            The gradient of the loss in z, of z's shape.
+
+        Returns
+        -------
+        tuple
+            rho, of shape (K, R), by columns of :meth:`square_root`, and r, of z's shape: the part
+            of the gradient outside the range of C. This default has rho = 0.
+        """
+        flat = rows(gradient, self.example_axes)
+        return pt.zeros_like(flat.T), gradient
+
     @abstractmethod
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         """Return random columns c with E[sum_s c_s c_s^T] = H.

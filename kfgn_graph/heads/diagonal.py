@@ -45,6 +45,13 @@ class DiagonalHead(Head):
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         return self.basis(start, count) * pt.sqrt(self.psd_weights())[None]
 
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        weights = self.psd_weights()
+        curved, zero = pt.gt(weights, 0), np.asarray(0, gradient.type.dtype)
+        root = pt.sqrt(pt.switch(curved, weights, np.asarray(1, weights.type.dtype)))
+        rho = rows(pt.switch(curved, gradient / root, zero), self.example_axes)
+        return rho.T, pt.switch(curved, zero, gradient)
+
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         noise = self.noise(draws, [samples, *self.lengths()])
         divisor = np.sqrt(samples).astype(self.output.dtype)

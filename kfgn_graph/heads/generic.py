@@ -58,6 +58,15 @@ class GenericHead(Head):
         padded = pt.concatenate([columns, padding], axis=0)
         return padded[start + pt.arange(count)].reshape((count, *self.lengths()))
 
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        values, vectors = self._eigen()
+        turned = (vectors.mT @ rows(gradient, self.example_axes)[:, :, None])[:, :, 0]
+        zero, one = (np.asarray(n, turned.type.dtype) for n in (0, 1))
+        curved = pt.gt(values, 0)
+        rho = pt.switch(curved, turned / pt.sqrt(pt.switch(curved, values, one)), zero)
+        outside = (vectors @ pt.switch(curved, zero, turned)[:, :, None])[:, :, 0]
+        return rho.T, outside.reshape(tuple(self.lengths()))
+
     def curvature_times(self, direction: TensorVariable) -> TensorVariable:
         product = self.psd_hessians() @ rows(direction, self.example_axes)[:, :, None]
         return product.reshape(tuple(self.lengths()))

@@ -82,6 +82,11 @@ class JointHead(Head):
             before += len(block.columns)
         return self._in_order(columns)
 
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        parts = [b.head.coordinates(_taken(gradient, b.columns)) for b in self.blocks]
+        rho = pt.concatenate([rho for rho, _ in parts], axis=0)
+        return rho, self._in_order([outside for _, outside in parts])
+
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         return self._in_order([block.head.sampled(draws, samples) for block in self.blocks])
 

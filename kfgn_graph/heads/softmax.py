@@ -83,6 +83,14 @@ class SoftmaxHead(Head):
         chosen = (unit * p).sum(axis=-1, keepdims=True)
         return pt.sqrt(self._weights()[None, ..., None] * chosen) * (unit - p)
 
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        # the columns sum_k rho_k sqrt(s p_k) (e_k - p) have the sum 0, as the gradient has
+        zero, one = (np.asarray(n, gradient.type.dtype) for n in (0, 1))
+        scaled = self._weights()[..., None] * self.probabilities()
+        curved = pt.gt(scaled, 0)
+        rho = pt.switch(curved, gradient / pt.sqrt(pt.switch(curved, scaled, one)), zero)
+        return rho.reshape((-1, rho.shape[-1])).T, pt.switch(curved, zero, gradient)
+
     def curvature_times(self, direction: TensorVariable) -> TensorVariable:
         weighted = self.probabilities() * direction
         return self._weights()[..., None] * (

@@ -37,6 +37,7 @@ from kfgn_graph.layers.order import in_forward_order
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
+from kfgn_graph.layers.term_outputs import term_outputs
 from kfgn_graph.layers.tied import covered, find_tied, with_separate_biases
 from kfgn_graph.layers.traversal import dependents, value_roots
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
@@ -226,15 +227,31 @@ def _assemble_jointly(
     varying = dependents([data_loss], preactivations(layers))
     readers = [n.outputs[0] for n in _readers_of_copies(data_loss, layers, parameters)]
     exposed = exposed_outputs(data_loss, varying, readers)
+    by_terms = _outputs_of_terms(data_loss, layers, parameters)
+    if by_terms and len(by_terms) < len(exposed) and rows_are_examples(by_terms):
+        exposed = by_terms
     if not rows_are_examples(exposed):
         raise CurvatureRuleNotFound(
             f"the loss reads several outputs of the network, {names(exposed)}, whose rows cannot "
             "be shown to be the same examples: no single variable with a leading example axis "
             "lies on every path to it. Concatenate the outputs into one variable, compute the "
-            "loss from it, and pass it as output=."
+            "loss from it, and pass it as output=. If the loss reads the network at several sets "
+            "of points, put them into one batch, with an input that selects each point's term."
         )
     joint_loss, z = with_joint_output(loss, exposed, 1)
     return _assemble(joint_loss, parameters, z, unmatched, tied)
+
+
+def _outputs_of_terms(
+    data_loss: TensorVariable,
+    layers: Sequence[Layer],
+    parameters: Sequence[TensorSharedVariable],
+) -> list[TensorVariable] | None:
+    """Return the output of each additive term of the loss; None unless every term has one."""
+    nodes = [h.owner for h in preactivations(layers)]
+    units = [layer.input for layer in layers if layer.copies]
+    fixed = functions_of_parameters(data_loss, parameters, units) if units else ()
+    return term_outputs(data_loss, nodes, count_example_axes(data_loss, nodes), fixed)
 
 
 def split_jointly(graph: LayerGraph) -> LayerGraph | None:

@@ -102,16 +102,27 @@ def have_same_rows(first: Variable, second: Variable, axes: Axes) -> bool:
     """
     if axes[first] != axes[second]:
         return False
-    one, other = _rows_from(first, axes), _rows_from(second, axes)
-    return one is other or (axes[first] == ONE_ROW_EACH and rows_are_examples([one, other]))
+    ones, others = _rows_from(first, axes), _rows_from(second, axes)
+    if not ones.isdisjoint(others):
+        return True
+    return axes[first] == ONE_ROW_EACH and rows_are_examples([*ones, *others])
 
 
-def _rows_from(v: Variable, axes: Axes) -> Variable:
-    """Return the variable that v inherits its example axes from, Op by Op."""
-    state = axes[v]
-    while v.owner is not None and not isinstance(v.owner.op, RESHAPES):
-        inherited = [u for u in v.owner.inputs if axes.get(u) == state]
+def _rows_from(v: Variable, axes: Axes) -> set[Variable]:
+    """Return the variables that v inherits its example axes from, Op by Op."""
+    found, pending, seen = set(), [v], {v}
+    while pending:
+        u = pending.pop()
+        inherited = []
+        if u.owner is not None and not isinstance(u.owner.op, RESHAPES):
+            inherited = [w for w in u.owner.inputs if axes.get(w) == axes[v] and _as_long(w, u)]
         if not inherited:
-            break
-        v = inherited[0]
-    return v
+            found.add(u)
+        pending.extend(w for w in inherited if w not in seen)
+        seen.update(inherited)
+    return found
+
+
+def _as_long(v: Variable, output: Variable) -> bool:
+    """Return whether the rows of v are not repeated in an output."""
+    return not v.type.broadcastable[0] or output.type.broadcastable[0]

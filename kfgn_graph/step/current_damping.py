@@ -65,8 +65,11 @@ class CurrentDamping:
         if kept is not None:
             # a sum, since XLA gives a constant that a branch returns a dtype of its own
             damping = choose(pt.gt(kept, 0), [kept], [damping + kept])[0]
-        damping = self.rule.bounded(damping, preconditioner.mean_curvature)
-        least = least_damping(preconditioner.greatest_block, size)
+        bounding, least = preconditioner.bounding_curvature, preconditioner.least_damping
+        damping = self.rule.bounded(
+            damping, preconditioner.mean_curvature if bounding is None else bounding
+        )
+        least = least_damping(preconditioner.greatest_block, size) if least is None else least
         return pt.maximum(damping, least), pt.lt(damping, least)
 
     def following(

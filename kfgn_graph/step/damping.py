@@ -181,7 +181,8 @@ class LevenbergMarquardt(Damping):
         The thresholds of :math:`\rho`.
     minimum_ratio : float
         Lower bound of lambda, relative to the mean eigenvalue of the curvature. With less damping
-        the noise of the batch dominates in directions of small curvature.
+        the noise of the batch dominates in directions of small curvature. It does not apply to
+        ``KernelGaussNewton``.
     minimum, maximum : float
         Bounds of lambda.
     failure_factor : float

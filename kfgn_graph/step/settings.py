@@ -16,10 +16,17 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.solve import Inverse, strategy_of
 from kfgn_graph.step.damping import Damping, LevenbergMarquardt
+from kfgn_graph.step.kernel import KernelGaussNewton
 from kfgn_graph.step.step_rules import FixedStep, Rescaling, StepRule
 
 #: The methods that have a name.
-NAMED: Mapping[str, Method] = {"auto": Auto(), "kfra": KFRA(), "kflr": KFLR(), "kfac": KFAC()}
+NAMED: Mapping[str, Method] = {
+    "auto": Auto(),
+    "kfra": KFRA(),
+    "kflr": KFLR(),
+    "kfac": KFAC(),
+    "kernel": KernelGaussNewton(),
+}
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,9 @@ class Settings:
 
     Parameters
     ----------
-    method : Method or {'auto', 'kfra', 'kflr', 'kfac'}
-        The curvature: ``Auto()`` (default), ``KFRA()``, ``KFLR()``, ``KFAC()`` or
-        ``HessianFree()``.
+    method : Method or {'auto', 'kfra', 'kflr', 'kfac', 'kernel'}
+        The curvature: ``Auto()`` (default), ``KFRA()``, ``KFLR()``, ``KFAC()``,
+        ``KernelGaussNewton()`` or ``HessianFree()``.
     damping : Damping
         :math:`\lambda`, which is added to the curvature before it is inverted, and how it adapts:
         ``LevenbergMarquardt()`` or ``ConstantDamping(1e-3)``.

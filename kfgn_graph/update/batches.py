@@ -75,7 +75,9 @@ def check_examples(
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name_of(v)} has {n}" for v, n in sizes.items())
         raise BatchError(
-            f"inputs disagree on the number of examples along their leading axis: {listed}."
+            f"inputs disagree on the number of examples along their leading axis: {listed}. "
+            "Terms of the loss at different points, such as those of an equation and of its "
+            "boundary, take one input for all points, and one that selects each point's term."
         )
     n_examples = next(iter(sizes.values())) if sizes else count()
     if n_examples == 0:

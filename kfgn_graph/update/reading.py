@@ -12,12 +12,13 @@ from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
+from kfgn_graph.errors import BatchError
 from kfgn_graph.layers.draws import Draw
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.update.batches import check_batch, check_batches, check_examples, plain_array
 from kfgn_graph.update.failures import may_raise
 from kfgn_graph.update.indices import IndexChecks
-from kfgn_graph.update.values import Values, length_of
+from kfgn_graph.update.values import Values, length_of, size_for
 
 
 class BatchReader:
@@ -35,6 +36,8 @@ class BatchReader:
         Compiles the update.
     draws : mapping of Variable to Draw
         The inputs of the graph that stand for random draws.
+    most_outputs : int, optional
+        The largest number of outputs of a batch, over all examples; None for any.
 
     Attributes
     ----------
@@ -49,6 +52,7 @@ class BatchReader:
         minibatches: Mapping[Variable, Variable],
         backend: Backend,
         draws: Mapping[TensorVariable, Draw],
+        most_outputs: int | None = None,
     ) -> None:
         values, loss, output = {v: d.value for v, d in draws.items()}, graph.loss, graph.output
         if values:
@@ -56,7 +60,7 @@ class BatchReader:
         self._given, self._backend = list(inputs), backend
         self._inputs = [*inputs, *minibatches.values()]
         self._minibatches = Values(inputs, list(minibatches))
-        self._output = output
+        self._output, self._most_outputs = output, most_outputs
         self._indices = IndexChecks(loss, self._inputs, [*graph.parameters, *values.values()])
         by_xla = backend.static_batch
         unchecked = self._indices.incomplete and not by_xla
@@ -80,6 +84,19 @@ class BatchReader:
         """The number of examples, where it is not that of the rows of an input."""
         return Values(self._given, [length_of(self._output, 0)])
 
+    def _check_outputs(self, arrays: Sequence[Any]) -> None:
+        """Raise :class:`BatchError` if a batch has more outputs than the method allows."""
+        if self._most_outputs is None:
+            return
+        count = size_for(self._output, dict(zip(self._inputs, arrays, strict=True)))
+        if count is not None and count > self._most_outputs:
+            raise BatchError(
+                f"the batch has {count:,} outputs, over all examples, but the method takes at "
+                f"most {self._most_outputs:,}, since its system has as many unknowns: pass fewer "
+                "examples, raise the limit, as by KernelGaussNewton(limit=...), or use a factored "
+                "method."
+            )
+
     def read_many(self, data: Sequence[Any], batches: Any) -> tuple[list[Any], np.ndarray]:
         """Return the arrays of the data, and the rows of each batch.
 
@@ -95,6 +112,7 @@ class BatchReader:
         plain += list(data[len(plain) :])  # refused below, for their number
         rows = check_batches(batches, plain)
         first = self.read(drawn(plain, rows[0]))
+        self._check_outputs(first)
         pairs = zip(plain, first, strict=True)
         arrays = [a if a.dtype == b.dtype else a.astype(b.dtype) for a, b in pairs]
         if not self._indices.surely_hold(arrays, first):
@@ -103,15 +121,18 @@ class BatchReader:
         return arrays, rows
 
     def check(self, arrays: Sequence[Any], in_full: bool) -> None:
-        """Raise :class:`BatchError` if an index in a batch is out of range.
+        """Raise :class:`BatchError` for an index out of range, or for too many outputs.
 
         Parameters
         ----------
         arrays : sequence of arrays
             The batch as :meth:`read` returned it.
         in_full : bool
-            Whether to check arrays that are not in the memory of the host, too.
+            Whether to check the number of outputs, and arrays that are not in the memory of the
+            host, too.
         """
+        if in_full:
+            self._check_outputs(arrays)
         if in_full or not any(self._backend.is_remote(a) for a in arrays):
             self._indices(arrays)
 

@@ -44,11 +44,12 @@ def explain(
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
         schedule_of(settings),
         "",
-        _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]
-    summed = [layer for layer in graph.layers if is_sum(method, layer)]
-    lines += _layer_rows(graph.layers, summed, BYTES[dtype])
-    lines += _reused_weights(graph, summed)
+    table = preconditioner_of(method).table(graph, settings)
+    if table is None:
+        summed = [layer for layer in graph.layers if is_sum(method, layer)]
+        table = _layer_rows(graph.layers, summed, BYTES[dtype]) + _reused_weights(graph, summed)
+    lines += table
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
     if graph.penalty is not None:
@@ -89,8 +90,9 @@ def _reused_weights(graph: LayerGraph, summed: Sequence[Layer]) -> list[str]:
 
 
 def _layer_rows(layers: Sequence[Layer], summed: Sequence[Layer], item_bytes: int) -> list[str]:
-    """Return a row for each layer, and the totals."""
-    rows, total_flops, total_bytes = [], 0.0, 0.0
+    """Return the header, a row for each layer, and the totals."""
+    header = ("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors")
+    rows, total_flops, total_bytes = [_row(*header)], 0.0, 0.0
     for layer in layers:
         q, g = factor_sizes(layer)
         # two eigendecompositions of 9 n^3 and three products for each basis of a sum

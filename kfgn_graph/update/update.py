@@ -21,6 +21,7 @@ from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.step.initial_state import new_state
+from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import parameter_names
 from kfgn_graph.tracing import Source
@@ -75,7 +76,8 @@ class Update:
         self._settings = settings
         self._backend = backend
         self._known_ops = known_ops(source.loss)
-        self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws)
+        most = preconditioner_of(settings.method).most_outputs(settings)
+        self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws, most)
         self._state = new_state(self.graph, settings)
         self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
         self._lock = RLock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,14 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.executor import Function
 from pytensor.compile.mode import Mode
-from pytensor.graph.basic import Variable
-from pytensor.graph.traversal import ancestors
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import clone_replace
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.rewriting.shape import ShapeFeature
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.type import TensorType
+from pytensor.tensor.variable import TensorVariable
 
 
 class Values:
@@ -51,3 +56,28 @@ def length_of(variable: Variable, axis: int) -> Variable:
     """Return the length of an axis, in terms of the shapes of the graph's inputs."""
     static = variable.type.shape[axis]
     return pt.as_tensor(ShapeFeature().shape_tuple(variable)[axis] if static is None else static)
+
+
+def size_for(variable: TensorVariable, arrays: Mapping[Variable, Any]) -> int | None:
+    """Return the number of entries of a variable for inputs of known shapes; None if unknown.
+
+    Nothing is computed: the shapes are inferred from those of the inputs and of shared variables.
+
+    Parameters
+    ----------
+    variable : TensorVariable
+        A variable of the network.
+    arrays : mapping
+        The value of each input.
+    """
+    known: dict[Variable, Variable] = {
+        v: TensorType(v.type.dtype, np.shape(a))() for v, a in arrays.items()
+    }
+    for v in graph_inputs([variable]):
+        if isinstance(v, TensorSharedVariable):
+            known[v] = TensorType(v.type.dtype, np.shape(v.container.storage[0]))()
+    (static,) = clone_replace([variable], known, rebuild_strict=False)
+    if None not in static.type.shape:
+        return int(np.prod(static.type.shape))
+    shape = rewrite_graph(pt.stack(list(static.shape)), include=("canonicalize", "ShapeOpt"))
+    return int(np.prod(shape.data)) if isinstance(shape, Constant) else None

@@ -69,6 +69,11 @@ class Preconditioner(ABC):
     greatest_block : scalar TensorVariable
         The greatest mean eigenvalue of a layer's block, from which the least lambda follows at
         which Cholesky factorisations succeed in the dtype; 0 if nothing is factorised.
+    bounding_curvature : scalar TensorVariable, optional
+        The curvature by which a damping rule bounds lambda, if it is not ``mean_curvature``.
+    least_damping : scalar TensorVariable, optional
+        The least lambda at which the system can be solved in the dtype, if it does not follow from
+        ``greatest_block``.
     """
 
     kept: Values
@@ -76,6 +81,8 @@ class Preconditioner(ABC):
     sound: TensorVariable
     mean_curvature: TensorVariable
     greatest_block: TensorVariable
+    bounding_curvature: TensorVariable | None = None
+    least_damping: TensorVariable | None = None
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -90,6 +97,16 @@ class Preconditioner(ABC):
         latter.
         """
         return {}
+
+    @classmethod
+    def most_outputs(cls, settings: Settings) -> int | None:
+        """Return the largest number of outputs of a batch, over all examples; None for any."""
+        return None
+
+    @classmethod
+    def table(cls, graph: LayerGraph, settings: Settings) -> list[str] | None:
+        """Return the rows of :meth:`Update.explain` for the layers; None for those of factors."""
+        return None
 
     @classmethod
     def summary(cls, settings: Settings) -> str:
