@@ -1,0 +1,237 @@
+"""The parts of a loop (``Scan``), with one step in the intermediate representation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.replace import clone_replace
+from pytensor.graph.traversal import graph_inputs
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.subtensor import IncSubtensor
+from pytensor.tensor.type import TensorType
+
+from kfgn_graph.layers.dtypes import is_float, rebuild_with_dtype
+from kfgn_graph.layers.rewriting import in_layers, inlined
+from kfgn_graph.layers.views import underlying_parameter
+
+
+class NotOpened(Exception):
+    """The error for a loop that cannot be read, with the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A value that a loop carries from step to step.
+
+    Attributes
+    ----------
+    taps : tuple of int
+        The earlier steps that a step reads, such as -1.
+    reads : tuple of Variable
+        The variables of a step that hold them.
+    buffer : Variable
+        The loop's input whose leading entries are the initial values.
+    result : Variable
+        The loop's output: the initial values, then the value after each step.
+    """
+
+    taps: tuple[int, ...]
+    reads: tuple[Variable, ...]
+    buffer: Variable
+    result: Variable
+
+    @property
+    def depth(self) -> int:
+        """The number of initial values."""
+        return -min(self.taps)
+
+    def initial(self) -> Variable:
+        """Return the initial value, or all of them along a leading axis if there are several."""
+        node = self.buffer.owner
+        if node is not None and isinstance(node.op, IncSubtensor) and node.op.set_instead_of_inc:
+            value = node.inputs[1]
+            if self.depth == 1 and value.type.ndim == self.buffer.type.ndim:
+                return _without_leading_axis(value)
+        first = self.buffer[: self.depth]
+        return first[0] if self.depth == 1 else first
+
+
+def _without_leading_axis(v: Variable) -> Variable:
+    node = v.owner
+    added = ("x", *range(v.type.ndim - 1))
+    if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == added:
+        return node.inputs[0]
+    return v[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A loop over time.
+
+    Attributes
+    ----------
+    n_steps : Variable
+        The number of steps.
+    sequences, constants : dict
+        The variables of a step that read an entry of a sequence, or the same value in each step,
+        with what the loop reads. No constant is a function of parameters, unless it is a view.
+    states : tuple of State
+        What is carried from step to step.
+    collected : tuple of Variable
+        The loop's outputs that collect values that are not carried.
+    outputs : tuple of Variable
+        The values that a step returns, for the states and then for ``collected``.
+    """
+
+    n_steps: Variable
+    sequences: dict[Variable, Variable]
+    constants: dict[Variable, Variable]
+    states: tuple[State, ...]
+    collected: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+
+    def parameters(self, trained: Collection[Variable]) -> dict[Variable, Variable]:
+        """Return the variables of a step that are trained parameters or views, with what."""
+        found = {}
+        for inner, outer in self.constants.items():
+            if underlying_parameter(outer, trained) is not None:
+                found[inner] = outer
+        return found
+
+
+def read_loop(
+    node: Apply,
+    trained: Collection[Variable],
+    functions: Collection[Variable],
+    dtype: str,
+) -> Loop:
+    """Return the parts of a loop.
+
+    Parameters
+    ----------
+    node : Apply
+        The node of a Scan.
+    trained : collection of shared variables
+        The parameters to train.
+    functions : collection of Variable
+        The variables that are functions of parameters alone, which each step computes.
+    dtype : str
+        The dtype in which the network is computed.
+
+    Raises
+    ------
+    NotOpened
+        If the loop ends by a condition, truncates the gradient, or carries what is no array.
+    """
+    _check_kind(node)
+    graph = node.op.fgraph.unfreeze()
+    inner, outer = list(graph.inputs), list(node.inputs)
+    kinds = (node.op, inner, outer, list(node.outputs))
+    states = _states(*kinds)
+    seqs = dict(zip(node.op.inner_seqs(inner), node.op.outer_seqs(outer), strict=True))
+    others = dict(zip(node.op.inner_non_seqs(inner), node.op.outer_non_seqs(outer), strict=True))
+    loop = Loop(
+        n_steps=outer[0],
+        sequences=seqs,
+        constants=others,
+        states=states,
+        collected=tuple(node.op.outer_nitsot_outs(list(node.outputs))),
+        outputs=tuple(graph.outputs),
+    )
+    loop = _in_dtype(_with_functions(loop, trained, functions), trained, dtype)
+    found = in_layers(loop.outputs, list(loop.parameters(trained)))
+    return replace(loop, outputs=tuple(found))
+
+
+def _check_kind(node: Apply) -> None:
+    info = node.op.info
+    if info.as_while:
+        raise NotOpened("a loop that ends by a condition (until) has no fixed number of steps")
+    if node.op.truncate_gradient != -1:
+        raise NotOpened(
+            "a loop with truncate_gradient has a gradient that is not the loss's: leave it out"
+        )
+    if info.n_mit_mot or info.n_untraced_sit_sot:
+        raise NotOpened("a loop that carries a random generator, or derivatives, is not read")
+
+
+def _states(
+    op: object, inner: list[Variable], outer: list[Variable], results: list[Variable]
+) -> tuple[State, ...]:
+    """Return the states, those with several taps first."""
+    several = zip(
+        op.info.mit_sot_in_slices,
+        op.inner_mitsot_grouped(inner),
+        op.outer_mitsot(outer),
+        op.outer_mitsot_outs(results),
+        strict=True,
+    )
+    single = zip(
+        op.inner_sitsot(inner), op.outer_sitsot(outer), op.outer_sitsot_outs(results), strict=True
+    )
+    found = [State(tuple(taps), tuple(reads), buf, out) for taps, reads, buf, out in several]
+    found += [State((-1,), (read,), buf, out) for read, buf, out in single]
+    return tuple(found)
+
+
+def _with_functions(
+    loop: Loop, trained: Collection[Variable], functions: Collection[Variable]
+) -> Loop:
+    """Return the loop with functions of parameters, but no views, computed by the steps."""
+    roots: dict[Variable, Variable] = {}
+    computed: dict[Variable, Variable] = {}
+    for inner, outer in loop.constants.items():
+        if outer not in functions or underlying_parameter(outer, trained) is not None:
+            continue
+        for root in graph_inputs([outer]):
+            if not isinstance(root, Constant):
+                roots.setdefault(root, root.type(name=root.name))
+        computed[inner] = clone_replace(outer, roots)
+    if not computed:
+        return loop
+    constants = {v: w for v, w in loop.constants.items() if v not in computed}
+    constants |= {inner: root for root, inner in roots.items()}
+    outputs = clone_replace(list(loop.outputs), computed, rebuild_strict=False)
+    return replace(loop, constants=constants, outputs=tuple(outputs))
+
+
+def _in_dtype(loop: Loop, trained: Collection[Variable], dtype: str) -> Loop:
+    """Return the loop over variables of the dtype in which the network is computed."""
+    reads = [v for state in loop.states for v in state.reads]
+    own = {v: _own(v, dtype) for v in (*loop.sequences, *reads, *loop.constants)}
+    parameters = [own[v] for v in loop.parameters(trained)]
+    outputs = inlined(loop.outputs, parameters)
+    outputs = clone_replace(outputs, own, rebuild_strict=False)
+    return Loop(
+        n_steps=loop.n_steps,
+        sequences={own[v]: _cast(w, dtype) for v, w in loop.sequences.items()},
+        constants={own[v]: _cast(w, dtype) for v, w in loop.constants.items()},
+        states=tuple(
+            replace(s, reads=tuple(own[v] for v in s.reads), buffer=_cast(s.buffer, dtype))
+            for s in loop.states
+        ),
+        collected=loop.collected,
+        outputs=tuple(rebuild_with_dtype(outputs, parameters, dtype)),
+    )
+
+
+def _own(v: Variable, dtype: str) -> Variable:
+    if not isinstance(v.type, TensorType):
+        raise NotOpened("a loop that reads a random generator is not read")
+    return TensorType(dtype if is_float(v) else v.type.dtype, v.type.shape)(name=v.name)
+
+
+def _cast(v: Variable, dtype: str) -> Variable:
+    return v.astype(dtype) if is_float(v) and v.type.dtype != dtype else v
+
+
+def reads(v: Variable, sources: Collection[Variable]) -> bool:
+    """Return whether a variable of a step reads one of ``sources``."""
+    return any(root in sources for root in graph_inputs([v]))
+
+
+def all_reads(states: Sequence[State]) -> list[Variable]:
+    """Return the variables of a step that hold earlier states."""
+    return [v for state in states for v in state.reads]

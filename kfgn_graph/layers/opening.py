@@ -1,0 +1,194 @@
+"""A loop over time in the intermediate representation, with its parameters read outside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.tensor.variable import TensorVariable
+
+from kfgn_graph.layers.copies import copy_of
+from kfgn_graph.layers.ir import affine, held, perturbation
+from kfgn_graph.layers.loops import Loop, State, all_reads
+from kfgn_graph.layers.recurrence import Recurrence, Step
+from kfgn_graph.layers.step_uses import Use, find_uses
+from kfgn_graph.layers.views import underlying_parameter
+
+#: From a variable with time and examples on the leading axes to that with the examples first.
+Exchange = Callable[[Variable], Variable]
+
+
+def opened(loop: Loop, trained: Collection[Variable], exchange: Exchange) -> list[Variable]:
+    """Return what a loop returns, computed with the affine maps of its parameters outside it.
+
+    Parameters
+    ----------
+    loop : Loop
+        The loop.
+    trained : collection of shared variables
+        The parameters to train.
+    exchange : callable
+        From a variable of shape (T, N, ...) to that of shape (N, T, ...).
+
+    Returns
+    -------
+    list of Variable
+        For each state its values after the steps, then the collected values, of shape
+        (N, T, ...).
+
+    Raises
+    ------
+    NotOpened
+        If a parameter enters a step where it cannot be read.
+    """
+    return _Opening(loop, trained, exchange).outputs()
+
+
+def exchanged(v: Variable) -> TensorVariable:
+    """Return a variable with its first two axes exchanged."""
+    return v.dimshuffle(1, 0, *range(2, v.type.ndim))
+
+
+class _Opening:
+    """The inputs of a :class:`Recurrence`, by the variables of a step that read them."""
+
+    def __init__(self, loop: Loop, trained: Collection[Variable], exchange: Exchange) -> None:
+        self._loop = loop
+        self._exchange = exchange
+        self._uses = find_uses(loop, trained)
+        self._parameters = loop.parameters(trained)
+        self._initial = [self._initial_value(state) for state in loop.states]
+        self._sequences = {v: self._by_example(w) for v, w in loop.sequences.items()}
+        self._constants = {v: w for v, w in loop.constants.items() if v not in self._parameters}
+        for p, copies in self._uses.copies.items():
+            view = self._parameters.pop(p)
+            parameter = underlying_parameter(view, trained)
+            stacked = copy_of(parameter, [self._n_examples])
+            self._constants[copies] = vectorize_graph(view, {parameter: stacked})
+        for use in self._uses.before:
+            self._compute_before(use)
+
+    def _by_example(self, v: Variable) -> Variable:
+        return self._exchange(v) if v.type.ndim > 1 else v
+
+    def _initial_value(self, state: State) -> Variable:
+        value = state.initial()
+        return value if state.depth == 1 else self._by_example(value)
+
+    @property
+    def _n_examples(self) -> TensorVariable | int:
+        first = [*self._initial, *(v for v in self._sequences.values() if v.type.ndim > 1)][0]
+        static = first.type.shape[0]
+        return first.shape[0] if static is None else static
+
+    def _outer(self, v: Variable) -> Variable:
+        return clone_replace(v, self._parameters, rebuild_strict=False)
+
+    def _affine(self, use: Use, a: Variable) -> TensorVariable:
+        bias = [] if use.bias is None else [self._outer(use.bias)]
+        return affine(a, self._outer(use.weight), *bias)
+
+    def _compute_before(self, use: Use) -> None:
+        """Compute a use that reads no state, for all steps at once."""
+        if not use.in_time:
+            a = clone_replace(use.input, self._constants, rebuild_strict=False)
+            self._constants[use.stand_in] = self._affine(use, a)
+            return
+        a = self._sequences.get(use.input)
+        if a is None:
+            read = {v: _in_time(w) for v, w in self._sequences.items()} | self._constants
+            a = self._exchange(vectorize_graph(use.input, read))
+        self._sequences[use.stand_in] = self._affine(use, a)
+
+    def outputs(self) -> list[Variable]:
+        """Return what the loop returns, of shape (N, T, ...)."""
+        zeros = [self._zeros(use) for use in self._uses.perturbed]
+        op = self._recurrence(zeros)
+        count = len(self._uses.outputs)
+        perturbations = []
+        if zeros:
+            values = self._applied(op, zeros)[count:]
+            for use, zero, a in zip(self._uses.perturbed, zeros, values, strict=True):
+                perturbations.append(perturbation(zero, self._affine(use, held(a))))
+        return self._applied(op, perturbations)[:count]
+
+    def _zeros(self, use: Use) -> TensorVariable:
+        """Return the value of a perturbation, of shape (N, T, ...)."""
+        _, *event = use.stand_in.type.shape
+        n_steps = self._loop.n_steps
+        n_steps = int(n_steps.data) if isinstance(n_steps, Constant) else n_steps
+        return pt.zeros((self._n_examples, n_steps, *event), dtype=use.stand_in.type.dtype)
+
+    def _applied(self, op: Recurrence, perturbations: Sequence[Variable]) -> list[Variable]:
+        n_steps = [] if isinstance(self._loop.n_steps, Constant) else [self._loop.n_steps]
+        parameters = [held(w) for w in self._parameters.values()]
+        return op(
+            *n_steps,
+            *self._sequences.values(),
+            *perturbations,
+            *self._initial,
+            *self._constants.values(),
+            *parameters,
+            return_list=True,
+        )
+
+    def _recurrence(self, zeros: Sequence[Variable]) -> Recurrence:
+        """Return the loop as an Op, over the inputs of :meth:`_applied`."""
+        loop, uses = self._loop, self._uses
+        fixed = isinstance(loop.n_steps, Constant)
+        counts = [] if fixed else [loop.n_steps.type()]
+        sequences = [v.type() for v in (*self._sequences.values(), *zeros)]
+        initial = [v.type() for v in self._initial]
+        constants = [v.type() for v in self._constants.values()]
+        parameters = [v.type() for v in self._parameters.values()]
+        stand_ins = [use.stand_in for use in uses.perturbed]
+        read = [*self._sequences, *stand_ins, *all_reads(loop.states)]
+        read += [*self._constants, *self._parameters]
+        held_back = len(read) - len(parameters)
+        returned = [*uses.outputs, *uses.inputs]
+
+        def step(*values: Variable) -> list[Variable]:
+            values = [*values[:held_back], *map(disconnected_grad, values[held_back:])]
+            return clone_replace(
+                returned, dict(zip(read, values, strict=True)), rebuild_strict=False
+            )
+
+        results = pytensor.scan(
+            step,
+            sequences=[_in_time(v) for v in sequences],
+            outputs_info=[
+                *(_outputs_info(s, v) for s, v in zip(loop.states, initial, strict=True)),
+                *[None] * (len(returned) - len(loop.states)),
+            ],
+            non_sequences=[*constants, *parameters],
+            n_steps=int(loop.n_steps.data) if fixed else counts[0],
+            strict=True,
+            return_list=True,
+            return_updates=False,
+        )
+        slots = [(), *((v,) for v in (*self._sequences, *stand_ins))][fixed:]
+        slots += [state.reads for state in loop.states]
+        slots += [(v,) for v in self._constants] + [()] * len(parameters)
+        inputs = [*counts, *sequences, *initial, *constants, *parameters]
+        by_example = [v.type.ndim > 0 for v in inputs]
+        for k, v in enumerate(sequences, start=len(counts)):
+            by_example[k] = v.type.ndim > 1
+        states = tuple(all_reads(loop.states))
+        one = Step(tuple(slots), tuple(by_example), states, tuple(uses.outputs))
+        outputs = [_in_time(v) for v in results]
+        return Recurrence(inputs, outputs, one)
+
+
+def _in_time(v: Variable) -> Variable:
+    """Return a variable of shape (N, T, ...) or (T,) with the time first, or the reverse."""
+    return exchanged(v) if v.type.ndim > 1 else v
+
+
+def _outputs_info(state: State, initial: Variable) -> dict[str, object]:
+    if state.depth == 1:
+        return {"initial": initial, "taps": [-1]}
+    return {"initial": exchanged(initial), "taps": list(state.taps)}
