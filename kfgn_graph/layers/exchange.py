@@ -19,7 +19,11 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import UnmatchedParameterError
 from kfgn_graph.layers.entries import functions_of_parameters
-from kfgn_graph.layers.exchange_rules import after_exchange, exchanged_axes
+from kfgn_graph.layers.exchange_rules import (
+    after_exchange,
+    exchanged_axes,
+    length_after_exchange,
+)
 from kfgn_graph.layers.loops import Loop, NotOpened, State, read_loop
 from kfgn_graph.layers.opening import exchanged, opened
 from kfgn_graph.layers.traversal import dependents, value_roots
@@ -118,6 +122,10 @@ class Rebuilt:
                 new.name = node.outputs[0].name
                 (self._by_example if is_exchanged else self._plain)[node.outputs[0]] = new
                 return
+        length = length_after_exchange(node, self)
+        if length is not None:
+            self._plain[node.outputs[0]] = length
+            return
         inputs = [self.plain(v) for v in node.inputs]
         if inputs != node.inputs:
             results = node.clone_with_new_inputs(inputs, strict=False).outputs

@@ -10,7 +10,7 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.tensor.basic import Join
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
-from pytensor.tensor.shape import SpecifyShape
+from pytensor.tensor.shape import Shape, SpecifyShape
 from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 from pytensor.tensor.subtensor import Subtensor, indices_from_subtensor
 
@@ -35,6 +35,9 @@ class Graph(Protocol):
 
     def plain(self, v: Variable) -> Variable:
         """Return the new variable for v."""
+
+    def is_exchanged(self, v: Variable) -> bool:
+        """Return whether v is known with the examples first."""
 
     def by_example(self, v: Variable) -> Variable:
         """Return the new variable for v with its axes exchanged."""
@@ -134,11 +137,12 @@ def subtensor(op: Subtensor, node: Apply, graph: Graph) -> Found | None:
             source, first = state.after, later
     if source is None:
         source = graph.by_example(x)
-    if isinstance(first, slice):
-        if not isinstance(second, slice):
-            return source[(second, first, *rest)], False
-        return source[(second, first, *rest)], True
-    return (source[(second, first, *rest)], False) if isinstance(second, slice) else None
+    indices = (second, first, *rest)
+    if all(index == ALL for index in indices):
+        return source, True
+    if isinstance(first, slice) or isinstance(second, slice):
+        return source[indices], isinstance(first, slice) and isinstance(second, slice)
+    return None
 
 
 def _among_later(index: object, depth: int) -> object | None:
@@ -183,6 +187,24 @@ def _number(index: object) -> int | None:
     if isinstance(index, Constant):
         return int(index.data)
     return int(index) if isinstance(index, int) else None
+
+
+def length_after_exchange(node: Apply, graph: Graph) -> Variable | None:
+    """Return the length of an axis of a variable that is known with the examples first.
+
+    None if the node computes no such length.
+    """
+    shape = node.inputs[0].owner
+    if not isinstance(node.op, Subtensor) or shape is None or not isinstance(shape.op, Shape):
+        return None
+    (axis,) = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
+    number, x = _number(axis), shape.inputs[0]
+    if number is None or not graph.is_exchanged(x):
+        return None
+    source = graph.by_example(x)
+    number = SWAPPED.get(number % x.type.ndim, number % x.type.ndim)
+    static = source.type.shape[number]
+    return source.shape[number] if static is None else pt.constant(static, dtype="int64")
 
 
 @after_exchange.register(CAReduce)

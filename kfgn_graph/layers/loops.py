@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import graph_inputs
-from pytensor.tensor.elemwise import DimShuffle
+from pytensor.graph.traversal import graph_inputs, toposort
+from pytensor.scalar import Add
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.subtensor import IncSubtensor
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.dtypes import is_float, rebuild_with_dtype
 from kfgn_graph.layers.rewriting import in_layers, inlined
+from kfgn_graph.layers.traversal import clients_of
 from kfgn_graph.layers.views import underlying_parameter
 
 
@@ -141,7 +144,7 @@ def read_loop(
         outputs=tuple(graph.outputs),
     )
     loop = _in_dtype(_with_functions(loop, trained, functions), trained, dtype)
-    found = in_layers(loop.outputs, list(loop.parameters(trained)))
+    found = in_layers(with_flat_sums(loop.outputs), list(loop.parameters(trained)))
     return replace(loop, outputs=tuple(found))
 
 
@@ -225,6 +228,35 @@ def _own(v: Variable, dtype: str) -> Variable:
 
 def _cast(v: Variable, dtype: str) -> Variable:
     return v.astype(dtype) if is_float(v) and v.type.dtype != dtype else v
+
+
+def with_flat_sums(outputs: Sequence[Variable]) -> list[Variable]:
+    """Return outputs in which a sum of sums, such as (x W + h U) + b, is one sum of all terms."""
+    clients = clients_of(toposort(outputs))
+    flat: dict[Variable, Variable] = {}
+    for node in toposort(outputs):
+        terms = [t for v in node.inputs for t in _terms(v, clients, flat)] if _is_sum(node) else []
+        inputs = terms or [flat.get(v, v) for v in node.inputs]
+        if inputs != node.inputs:
+            results = [pt.add(*terms)] if terms else node.clone_with_new_inputs(inputs).outputs
+            flat.update(zip(node.outputs, results, strict=True))
+    return [flat.get(v, v) for v in outputs]
+
+
+def _is_sum(node: Apply | None) -> bool:
+    return (
+        node is not None and isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Add)
+    )
+
+
+def _terms(
+    v: Variable,
+    clients: Mapping[Variable, Sequence[tuple[Apply, int]]],
+    flat: Mapping[Variable, Variable],
+) -> Sequence[Variable]:
+    """Return the terms of v if it is a sum that has no other client; else v."""
+    new = flat.get(v, v)
+    return new.owner.inputs if _is_sum(v.owner) and len(clients[v]) == 1 else [new]
 
 
 def reads(v: Variable, sources: Collection[Variable]) -> bool:

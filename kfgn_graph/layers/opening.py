@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.copies import copy_of
@@ -60,10 +61,14 @@ class _Opening:
         self._loop = loop
         self._exchange = exchange
         self._uses = find_uses(loop, trained)
-        self._parameters = loop.parameters(trained)
+        self._views = loop.parameters(trained)
+        self._parameters = dict(self._views)
         self._initial = [self._initial_value(state) for state in loop.states]
         self._sequences = {v: self._by_example(w) for v, w in loop.sequences.items()}
         self._constants = {v: w for v, w in loop.constants.items() if v not in self._parameters}
+        self._first = [*self._initial, *(v for v in self._sequences.values() if v.type.ndim > 1)][
+            0
+        ]
         for p, copies in self._uses.copies.items():
             view = self._parameters.pop(p)
             parameter = underlying_parameter(view, trained)
@@ -71,6 +76,14 @@ class _Opening:
             self._constants[copies] = vectorize_graph(view, {parameter: stacked})
         for use in self._uses.before:
             self._compute_before(use)
+        self._keep_what_is_read()
+
+    def _keep_what_is_read(self) -> None:
+        """Leave out what the steps no longer read."""
+        read = set(graph_inputs([*self._uses.outputs, *self._uses.inputs]))
+        for values in (self._sequences, self._constants, self._parameters):
+            for v in [v for v in values if v not in read]:
+                values.pop(v)
 
     def _by_example(self, v: Variable) -> Variable:
         return self._exchange(v) if v.type.ndim > 1 else v
@@ -81,12 +94,11 @@ class _Opening:
 
     @property
     def _n_examples(self) -> TensorVariable | int:
-        first = [*self._initial, *(v for v in self._sequences.values() if v.type.ndim > 1)][0]
-        static = first.type.shape[0]
-        return first.shape[0] if static is None else static
+        static = self._first.type.shape[0]
+        return self._first.shape[0] if static is None else static
 
     def _outer(self, v: Variable) -> Variable:
-        return clone_replace(v, self._parameters, rebuild_strict=False)
+        return clone_replace(v, self._views, rebuild_strict=False)
 
     def _affine(self, use: Use, a: Variable) -> TensorVariable:
         bias = [] if use.bias is None else [self._outer(use.bias)]
@@ -179,13 +191,21 @@ class _Opening:
             by_example[k] = v.type.ndim > 1
         states = tuple(all_reads(loop.states))
         one = Step(tuple(slots), tuple(by_example), states, tuple(uses.outputs))
-        outputs = [_in_time(v) for v in results]
+        length = int(loop.n_steps.data) if fixed else None
+        outputs = [_in_time(_of_length(v, length)) for v in results]
         return Recurrence(inputs, outputs, one)
 
 
 def _in_time(v: Variable) -> Variable:
     """Return a variable of shape (N, T, ...) or (T,) with the time first, or the reverse."""
     return exchanged(v) if v.type.ndim > 1 else v
+
+
+def _of_length(v: Variable, length: int | None) -> Variable:
+    """Return v, whose leading axis has a length that may be known."""
+    if length is None or v.type.shape[0] is not None:
+        return v
+    return pt.specify_shape(v, (length, *v.type.shape[1:]))
 
 
 def _outputs_info(state: State, initial: Variable) -> dict[str, object]:
