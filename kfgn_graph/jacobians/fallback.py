@@ -16,7 +16,10 @@ class PullbackJacobian(LocalJacobian):
     def transpose_apply(self, C: TensorVariable) -> list[TensorVariable]:
         v, inputs = self.segment.output, self.segment.inputs
         dummies = {u: u.type() for u in inputs}
-        out = self.value([dummies.get(u, u) for u in self.segment.node.inputs])
+        copy = self.segment.node.clone_with_new_inputs(
+            [dummies.get(u, u) for u in self.segment.node.inputs]
+        )
+        out = copy.outputs[self.segment.node.outputs.index(v)]
         g = v.type()
         pulled = grads(
             None, list(dummies.values()), known_grads={out: g}, disconnected_inputs="ignore"
@@ -29,12 +32,6 @@ class PullbackJacobian(LocalJacobian):
             p.reshape((C.shape[0], C.shape[1], *self.segment.event(i)))
             for i, p in enumerate(stacked)
         ]
-
-    def value(self, inputs: list[TensorVariable]) -> TensorVariable:
-        """Return v, computed from other inputs of the node."""
-        node = self.segment.node
-        copy = node.clone_with_new_inputs(inputs)
-        return copy.outputs[node.outputs.index(self.segment.output)]
 
 
 @register_local_jacobian(Op)

@@ -24,8 +24,9 @@ from kfgn_graph.layers.exchange_rules import (
     exchanged_axes,
     length_after_exchange,
 )
-from kfgn_graph.layers.loops import Loop, NotOpened, State, read_loop
-from kfgn_graph.layers.opening import exchanged, opened
+from kfgn_graph.layers.loops import Loop, NotOpened, Trace, read_loop
+from kfgn_graph.layers.opening import opened
+from kfgn_graph.layers.time_loops import in_time
 from kfgn_graph.layers.traversal import dependents, value_roots
 from kfgn_graph.printing import describe
 
@@ -95,7 +96,7 @@ class Rebuilt:
     def plain(self, v: Variable) -> Variable:
         """Return the new variable for v, with the axes of v."""
         if v not in self._plain and self.is_exchanged(v):
-            self._plain[v] = exchanged(self.by_example(v))
+            self._plain[v] = in_time(self.by_example(v))
         return self._plain.get(v, v)
 
     def is_exchanged(self, v: Variable) -> bool:
@@ -140,8 +141,8 @@ class Rebuilt:
             self._refuse(node, failure)
             self.add(node)
             return
-        for state, values in zip(loop.states, results, strict=False):
-            self._states[state.result] = StateValues(state, values)
+        for trace in loop.traces:
+            self._states[trace.result] = StateValues(trace, results[trace.number])
         for v, values in zip(loop.collected, results[len(loop.states) :], strict=True):
             (self._by_example if v.type.ndim > 1 else self._plain)[v] = values
 
@@ -152,9 +153,9 @@ class Rebuilt:
         fixed = {self.plain(v) for v in node.inputs if v in self._functions}
         loop = read_loop(own, self._parameters, fixed, self._dtype)
         originals = dict(zip(own.outputs, node.outputs, strict=True))
-        states = tuple(replace(s, result=originals[s.result]) for s in loop.states)
+        traces = tuple(replace(t, result=originals[t.result]) for t in loop.traces)
         collected = tuple(originals[v] for v in loop.collected)
-        return replace(loop, states=states, collected=collected)
+        return replace(loop, traces=traces, collected=collected)
 
     def _refuse(self, node: Apply, failure: NotOpened) -> None:
         """Raise the error for a loop that reads a parameter and cannot be opened."""
@@ -179,23 +180,20 @@ class StateValues:
 
     Attributes
     ----------
-    state : State
-        The state; its buffer holds the initial values.
+    trace : Trace
+        The loop's output, with the initial values.
     after : Variable
         The values after each step, of shape (N, T, ...).
     """
 
-    state: State
+    trace: Trace
     after: Variable
 
     @property
     def depth(self) -> int:
         """The number of initial values."""
-        return self.state.depth
+        return self.trace.depth
 
     def all(self) -> Variable:
         """Return the initial values and those after each step."""
-        initial = self.state.initial()
-        if self.state.depth == 1:
-            initial = initial.dimshuffle("x", *range(initial.type.ndim))
-        return pt.concatenate([exchanged_axes(initial), self.after], axis=1)
+        return pt.concatenate([exchanged_axes(self.trace.initial), self.after], axis=1)

@@ -10,6 +10,7 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.scalar import Add
+from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.subtensor import IncSubtensor
 from pytensor.tensor.type import TensorType
@@ -30,43 +31,55 @@ class State:
 
     Attributes
     ----------
-    taps : tuple of int
-        The earlier steps that a step reads, such as -1.
-    reads : tuple of Variable
-        The variables of a step that hold them.
-    buffer : Variable
-        The loop's input whose leading entries are the initial values.
-    result : Variable
-        The loop's output: the initial values, then the value after each step.
+    read : Variable
+        The variable of a step that holds it.
+    initial : Variable
+        The value before the first step.
     """
 
-    taps: tuple[int, ...]
-    reads: tuple[Variable, ...]
-    buffer: Variable
+    read: Variable
+    initial: Variable
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """An output of a loop that holds the values of a state: initial ones, then all later ones.
+
+    Attributes
+    ----------
+    result : Variable
+        The output, of shape (depth + T, ...).
+    initial : Variable
+        The initial values, of shape (depth, ...).
+    depth : int
+        Their number.
+    number : int
+        The number of the state whose values after each step it has.
+    """
+
     result: Variable
-
-    @property
-    def depth(self) -> int:
-        """The number of initial values."""
-        return -min(self.taps)
-
-    def initial(self) -> Variable:
-        """Return the initial value, or all of them along a leading axis if there are several."""
-        node = self.buffer.owner
-        if node is not None and isinstance(node.op, IncSubtensor) and node.op.set_instead_of_inc:
-            value = node.inputs[1]
-            if self.depth == 1 and value.type.ndim == self.buffer.type.ndim:
-                return _without_leading_axis(value)
-        first = self.buffer[: self.depth]
-        return first[0] if self.depth == 1 else first
+    initial: Variable
+    depth: int
+    number: int
 
 
-def _without_leading_axis(v: Variable) -> Variable:
+def _initial_values(buffer: Variable, depth: int) -> Variable:
+    """Return the first entries of the array that a loop writes its states to."""
+    node = buffer.owner
+    if node is not None and isinstance(node.op, IncSubtensor) and node.op.set_instead_of_inc:
+        value = node.inputs[1]
+        if value.type.ndim == buffer.type.ndim:
+            return value
+    return buffer[:depth]
+
+
+def _entry(v: Variable, k: int) -> Variable:
+    """Return ``v[k]``, or what v was made of by adding an axis."""
     node = v.owner
     added = ("x", *range(v.type.ndim - 1))
     if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == added:
         return node.inputs[0]
-    return v[0]
+    return v[k]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +94,21 @@ class Loop:
         The variables of a step that read an entry of a sequence, or the same value in each step,
         with what the loop reads. No constant is a function of parameters, unless it is a view.
     states : tuple of State
-        What is carried from step to step.
+        What is carried from step to step. A state of which a step reads several earlier values
+        counts as several.
+    traces : tuple of Trace
+        The loop's outputs that hold values of states.
     collected : tuple of Variable
         The loop's outputs that collect values that are not carried.
     outputs : tuple of Variable
-        The values that a step returns, for the states and then for ``collected``.
+        The values that a step returns: the new states, then those of ``collected``.
     """
 
     n_steps: Variable
     sequences: dict[Variable, Variable]
     constants: dict[Variable, Variable]
     states: tuple[State, ...]
+    traces: tuple[Trace, ...]
     collected: tuple[Variable, ...]
     outputs: tuple[Variable, ...]
 
@@ -131,17 +148,18 @@ def read_loop(
     _check_kind(node)
     graph = node.op.fgraph.unfreeze()
     inner, outer = list(graph.inputs), list(node.inputs)
-    kinds = (node.op, inner, outer, list(node.outputs))
-    states = _states(*kinds)
+    states, traces = _states(node.op, inner, outer, list(node.outputs))
+    returned = list(graph.outputs)
     seqs = dict(zip(node.op.inner_seqs(inner), node.op.outer_seqs(outer), strict=True))
     others = dict(zip(node.op.inner_non_seqs(inner), node.op.outer_non_seqs(outer), strict=True))
     loop = Loop(
         n_steps=outer[0],
         sequences=seqs,
         constants=others,
-        states=states,
+        states=tuple(state for group in states for state in group),
+        traces=tuple(traces),
         collected=tuple(node.op.outer_nitsot_outs(list(node.outputs))),
-        outputs=tuple(graph.outputs),
+        outputs=tuple([*_new_states(states, returned), *returned[len(traces) :]]),
     )
     loop = _in_dtype(_with_functions(loop, trained, functions), trained, dtype)
     found = in_layers(with_flat_sums(loop.outputs), list(loop.parameters(trained)))
@@ -161,22 +179,31 @@ def _check_kind(node: Apply) -> None:
 
 
 def _states(
-    op: object, inner: list[Variable], outer: list[Variable], results: list[Variable]
-) -> tuple[State, ...]:
-    """Return the states, those with several taps first."""
-    several = zip(
-        op.info.mit_sot_in_slices,
-        op.inner_mitsot_grouped(inner),
-        op.outer_mitsot(outer),
-        op.outer_mitsot_outs(results),
-        strict=True,
-    )
-    single = zip(
-        op.inner_sitsot(inner), op.outer_sitsot(outer), op.outer_sitsot_outs(results), strict=True
-    )
-    found = [State(tuple(taps), tuple(reads), buf, out) for taps, reads, buf, out in several]
-    found += [State((-1,), (read,), buf, out) for read, buf, out in single]
-    return tuple(found)
+    op: Scan, inner: list[Variable], outer: list[Variable], results: list[Variable]
+) -> tuple[list[list[State]], list[Trace]]:
+    """Return the states of each trace, the latest first, and the traces."""
+    taps = (*op.info.mit_sot_in_slices, *op.info.sit_sot_in_slices)
+    reads = [*op.inner_mitsot_grouped(inner), *([v] for v in op.inner_sitsot(inner))]
+    buffers = [*op.outer_mitsot(outer), *op.outer_sitsot(outer)]
+    found = [*op.outer_mitsot_outs(results), *op.outer_sitsot_outs(results)]
+    states, traces = [], []
+    for own, read, buffer, result in zip(taps, reads, buffers, found, strict=True):
+        depth = -min(own)
+        initial = _initial_values(buffer, depth)
+        by_tap = dict(zip(own, read, strict=True))
+        lags = range(-1, -depth - 1, -1)
+        earlier = [by_tap[k] if k in by_tap else read[0].type() for k in lags]
+        traces.append(Trace(result, initial, depth, sum(map(len, states))))
+        states.append([State(v, _entry(initial, depth - 1 - k)) for k, v in enumerate(earlier)])
+    return states, traces
+
+
+def _new_states(states: Sequence[Sequence[State]], returned: Sequence[Variable]) -> list[Variable]:
+    """Return the states after a step: the new value, then all earlier ones but the oldest."""
+    new = []
+    for group, value in zip(states, returned, strict=False):
+        new += [value, *(state.read for state in group[:-1])]
+    return new
 
 
 def _with_functions(
@@ -202,7 +229,7 @@ def _with_functions(
 
 def _in_dtype(loop: Loop, trained: Collection[Variable], dtype: str) -> Loop:
     """Return the loop over variables of the dtype in which the network is computed."""
-    reads = [v for state in loop.states for v in state.reads]
+    reads = [state.read for state in loop.states]
     own = {v: _own(v, dtype) for v in (*loop.sequences, *reads, *loop.constants)}
     parameters = [own[v] for v in loop.parameters(trained)]
     outputs = inlined(loop.outputs, parameters)
@@ -211,10 +238,8 @@ def _in_dtype(loop: Loop, trained: Collection[Variable], dtype: str) -> Loop:
         n_steps=loop.n_steps,
         sequences={own[v]: _cast(w, dtype) for v, w in loop.sequences.items()},
         constants={own[v]: _cast(w, dtype) for v, w in loop.constants.items()},
-        states=tuple(
-            replace(s, reads=tuple(own[v] for v in s.reads), buffer=_cast(s.buffer, dtype))
-            for s in loop.states
-        ),
+        states=tuple(State(own[s.read], _cast(s.initial, dtype)) for s in loop.states),
+        traces=tuple(replace(t, initial=_cast(t.initial, dtype)) for t in loop.traces),
         collected=loop.collected,
         outputs=tuple(rebuild_with_dtype(outputs, parameters, dtype)),
     )
@@ -262,8 +287,3 @@ def _terms(
 def reads(v: Variable, sources: Collection[Variable]) -> bool:
     """Return whether a variable of a step reads one of ``sources``."""
     return any(root in sources for root in graph_inputs([v]))
-
-
-def all_reads(states: Sequence[State]) -> list[Variable]:
-    """Return the variables of a step that hold earlier states."""
-    return [v for state in states for v in state.reads]

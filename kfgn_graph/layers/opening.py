@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-import pytensor
 import pytensor.tensor as pt
-from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.traversal import graph_inputs
@@ -14,9 +12,10 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.copies import copy_of
 from kfgn_graph.layers.ir import affine, held, perturbation
-from kfgn_graph.layers.loops import Loop, State, all_reads
-from kfgn_graph.layers.recurrence import Recurrence, Step
+from kfgn_graph.layers.loops import Loop
+from kfgn_graph.layers.recurrence import Recurrence
 from kfgn_graph.layers.step_uses import Use, find_uses
+from kfgn_graph.layers.time_loops import Kind, Step, constant_length, in_time
 from kfgn_graph.layers.views import underlying_parameter
 
 #: From a variable with time and examples on the leading axes to that with the examples first.
@@ -49,11 +48,6 @@ def opened(loop: Loop, trained: Collection[Variable], exchange: Exchange) -> lis
     return _Opening(loop, trained, exchange).outputs()
 
 
-def exchanged(v: Variable) -> TensorVariable:
-    """Return a variable with its first two axes exchanged."""
-    return v.dimshuffle(1, 0, *range(2, v.type.ndim))
-
-
 class _Opening:
     """The inputs of a :class:`Recurrence`, by the variables of a step that read them."""
 
@@ -63,7 +57,7 @@ class _Opening:
         self._uses = find_uses(loop, trained)
         self._views = loop.parameters(trained)
         self._parameters = dict(self._views)
-        self._initial = [self._initial_value(state) for state in loop.states]
+        self._initial = [state.initial for state in loop.states]
         self._sequences = {v: self._by_example(w) for v, w in loop.sequences.items()}
         self._constants = {v: w for v, w in loop.constants.items() if v not in self._parameters}
         self._first = [*self._initial, *(v for v in self._sequences.values() if v.type.ndim > 1)][
@@ -88,10 +82,6 @@ class _Opening:
     def _by_example(self, v: Variable) -> Variable:
         return self._exchange(v) if v.type.ndim > 1 else v
 
-    def _initial_value(self, state: State) -> Variable:
-        value = state.initial()
-        return value if state.depth == 1 else self._by_example(value)
-
     @property
     def _n_examples(self) -> TensorVariable | int:
         static = self._first.type.shape[0]
@@ -112,7 +102,7 @@ class _Opening:
             return
         a = self._sequences.get(use.input)
         if a is None:
-            read = {v: _in_time(w) for v, w in self._sequences.items()} | self._constants
+            read = {v: in_time(w) for v, w in self._sequences.items()} | self._constants
             a = self._exchange(vectorize_graph(use.input, read))
         self._sequences[use.stand_in] = self._affine(use, a)
 
@@ -131,8 +121,8 @@ class _Opening:
     def _zeros(self, use: Use) -> TensorVariable:
         """Return the value of a perturbation, of shape (N, T, ...)."""
         _, *event = use.stand_in.type.shape
-        n_steps = self._loop.n_steps
-        n_steps = int(n_steps.data) if isinstance(n_steps, Constant) else n_steps
+        length = constant_length(self._loop.n_steps)
+        n_steps = self._loop.n_steps if length is None else length
         return pt.zeros((self._n_examples, n_steps, *event), dtype=use.stand_in.type.dtype)
 
     def _applied(self, op: Recurrence, perturbations: Sequence[Variable]) -> list[Variable]:
@@ -151,64 +141,17 @@ class _Opening:
     def _recurrence(self, zeros: Sequence[Variable]) -> Recurrence:
         """Return the loop as an Op, over the inputs of :meth:`_applied`."""
         loop, uses = self._loop, self._uses
-        fixed = isinstance(loop.n_steps, Constant)
-        counts = [] if fixed else [loop.n_steps.type()]
-        sequences = [v.type() for v in (*self._sequences.values(), *zeros)]
-        initial = [v.type() for v in self._initial]
-        constants = [v.type() for v in self._constants.values()]
-        parameters = [v.type() for v in self._parameters.values()]
-        stand_ins = [use.stand_in for use in uses.perturbed]
-        read = [*self._sequences, *stand_ins, *all_reads(loop.states)]
-        read += [*self._constants, *self._parameters]
-        held_back = len(read) - len(parameters)
-        returned = [*uses.outputs, *uses.inputs]
-
-        def step(*values: Variable) -> list[Variable]:
-            values = [*values[:held_back], *map(disconnected_grad, values[held_back:])]
-            return clone_replace(
-                returned, dict(zip(read, values, strict=True)), rebuild_strict=False
-            )
-
-        results = pytensor.scan(
-            step,
-            sequences=[_in_time(v) for v in sequences],
-            outputs_info=[
-                *(_outputs_info(s, v) for s, v in zip(loop.states, initial, strict=True)),
-                *[None] * (len(returned) - len(loop.states)),
-            ],
-            non_sequences=[*constants, *parameters],
-            n_steps=int(loop.n_steps.data) if fixed else counts[0],
-            strict=True,
-            return_list=True,
-            return_updates=False,
-        )
-        slots = [(), *((v,) for v in (*self._sequences, *stand_ins))][fixed:]
-        slots += [state.reads for state in loop.states]
-        slots += [(v,) for v in self._constants] + [()] * len(parameters)
-        inputs = [*counts, *sequences, *initial, *constants, *parameters]
-        by_example = [v.type.ndim > 0 for v in inputs]
-        for k, v in enumerate(sequences, start=len(counts)):
-            by_example[k] = v.type.ndim > 1
-        states = tuple(all_reads(loop.states))
-        one = Step(tuple(slots), tuple(by_example), states, tuple(uses.outputs))
-        length = int(loop.n_steps.data) if fixed else None
-        outputs = [_in_time(_of_length(v, length)) for v in results]
-        return Recurrence(inputs, outputs, one)
-
-
-def _in_time(v: Variable) -> Variable:
-    """Return a variable of shape (N, T, ...) or (T,) with the time first, or the reverse."""
-    return exchanged(v) if v.type.ndim > 1 else v
-
-
-def _of_length(v: Variable, length: int | None) -> Variable:
-    """Return v, whose leading axis has a length that may be known."""
-    if length is None or v.type.shape[0] is not None:
-        return v
-    return pt.specify_shape(v, (length, *v.type.shape[1:]))
-
-
-def _outputs_info(state: State, initial: Variable) -> dict[str, object]:
-    if state.depth == 1:
-        return {"initial": initial, "taps": [-1]}
-    return {"initial": exchanged(initial), "taps": list(state.taps)}
+        length = constant_length(loop.n_steps)
+        stand_ins = dict(zip((use.stand_in for use in uses.perturbed), zeros, strict=True))
+        initial = dict(zip((s.read for s in loop.states), self._initial, strict=True))
+        groups: list[tuple[Kind, dict[Variable, Variable]]] = [
+            ("count", {} if length is not None else {loop.n_steps: loop.n_steps}),
+            ("sequence", {**self._sequences, **stand_ins}),
+            ("initial", initial),
+            ("constant", self._constants),
+            ("parameter", self._parameters),
+        ]
+        kinds = tuple(kind for kind, group in groups for _ in group)
+        read = tuple(v for _, group in groups for v in group)
+        inputs = [v.type() for _, group in groups for v in group.values()]
+        return Recurrence(inputs, Step(kinds, read, (*uses.outputs, *uses.inputs), length))

@@ -22,7 +22,7 @@ from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.copies import LARGEST, over_copies
 from kfgn_graph.layers.ir import Affine, affine
-from kfgn_graph.layers.loops import Loop, NotOpened, all_reads, reads
+from kfgn_graph.layers.loops import Loop, NotOpened, reads
 from kfgn_graph.layers.traversal import clients_of
 from kfgn_graph.layers.verification import unmatched_path
 from kfgn_graph.layers.views import shapes_of, steps_of, underlying_parameter
@@ -101,7 +101,7 @@ class _Step:
     ) -> None:
         self._parameters = parameters
         self._trained = trained
-        self._states = all_reads(loop.states)
+        self._states = [state.read for state in loop.states]
         self._sequences = set(loop.sequences)
         self._perturbed: set[Apply] = set()
         self._count = len(loop.outputs)
