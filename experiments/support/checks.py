@@ -19,6 +19,7 @@ from experiments.support.evaluation import evaluated
 from experiments.support.judge import Judge, NotLocated
 from experiments.support.messages import first_sentence
 from experiments.support.training import Training, train
+from experiments.support.unrolling import factors, has_loop, unrolled
 
 Array = np.ndarray
 #: The largest difference from brute force, relative to the largest element.
@@ -128,6 +129,7 @@ class Comparison:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.judge = Judge(network)
+        self._unrolled: Network | None = None
         self.graph = kfgn.trace_layers(network.loss, list(network.parameters), **network.options)
 
     def fill(self, result: Result) -> None:
@@ -182,13 +184,28 @@ class Comparison:
             Q, G, a, h, W = (next(values) for _ in range(5))
             bias = None if layer.bias is None else layer.bias.get_value().ravel()
             try:
-                right = self._copied(layer) if layer.copies else self.judge.factors(a, h, W, bias)
+                right = (
+                    self._copied(layer) if layer.copies else self._located(layer, a, h, W, bias)
+                )
             except NotLocated:
                 unlocated += 1
                 continue
             for key, found, wanted in zip("QG", (Q, G), right, strict=True):
                 differences[key] = max(differences[key], _difference(found, wanted))
         return differences, unlocated
+
+    def _located(
+        self, layer: Any, a: Array, h: Array, W: Array, bias: Array | None
+    ) -> tuple[Array, Array]:
+        """Return Q and G of a layer that is found in the graph, or in that of unrolled loops."""
+        try:
+            return self.judge.factors(a, h, W, bias)
+        except NotLocated:
+            if not has_loop(self.network):
+                raise
+        if self._unrolled is None:
+            self._unrolled = unrolled(self.judge.at_outputs)
+        return factors(self._unrolled, layer.weight, bias is not None)
 
     def _copied(self, layer: Any) -> tuple[Array, Array]:
         """Return what Q and G are of a parameter of which each example reads a copy."""

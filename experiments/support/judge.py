@@ -7,6 +7,7 @@ element of the output, and the Hessian of the loss of one for each element of it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import permutations
 
@@ -46,6 +47,11 @@ class Judge:
     def _values(self, variables: Sequence[TensorVariable]) -> list[Array]:
         return evaluated(self.network.inputs, self.network.batch, variables)
 
+    @property
+    def at_outputs(self) -> Network:
+        """The network, split at the judge's outputs."""
+        return replace(self.network, outputs=self.outputs)
+
     @cached_property
     def loss(self) -> float:
         """The loss on the batch."""
@@ -70,7 +76,7 @@ class Judge:
         pairs = dict(zip(self.outputs, cut, strict=True))
         loss = graph_replace(self.network.loss, pairs, strict=False)
         first = pytensor.grad(loss, cut, disconnected_inputs="ignore")
-        rows = self._pulled(first, cut, dict(zip(cut, self._output_values, strict=True)))
+        rows = self.pulled(first, cut, dict(zip(cut, self._output_values, strict=True)))
         return (rows + rows.T) / 2
 
     def gradient_parts(self) -> tuple[Array, Array]:
@@ -94,14 +100,14 @@ class Judge:
     @cached_property
     def jacobian(self) -> Array:
         """The derivatives of the output elements in all parameters, of shape (M, P)."""
-        return self._pulled(self.outputs, list(self.network.parameters), {})
+        return self.pulled(self.outputs, list(self.network.parameters), {})
 
     @cached_property
     def gauss_newton(self) -> Array:
         """The Gauss-Newton matrix, of shape (P, P), parameters row-major and in order."""
         return self.jacobian.T @ self.semidefinite @ self.jacobian
 
-    def _pulled(
+    def pulled(
         self,
         targets: Sequence[TensorVariable],
         wrt: Sequence[TensorVariable],
@@ -220,7 +226,7 @@ class Judge:
         shapes = {v: self._intermediate[v].shape for v in places}
         pairs = {v: _rearranged(cut, shapes[v], axes, v) for v, axes in places.items()}
         outputs = graph_replace(self.outputs, pairs, strict=False)
-        J = self._pulled(outputs, [cut], {cut: h.ravel()})
+        J = self.pulled(outputs, [cut], {cut: h.ravel()})
         J = J.reshape(len(J), len(rows), -1)
         G = np.einsum("mni,mk,knj->ij", J, self.semidefinite, J, optimize=True)
         return rows.T @ rows / len(rows), G

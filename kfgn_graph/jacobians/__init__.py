@@ -13,6 +13,7 @@ from kfgn_graph.jacobians.core import (
 import kfgn_graph.jacobians.affine
 import kfgn_graph.jacobians.elementwise
 import kfgn_graph.jacobians.fallback
+import kfgn_graph.jacobians.recurrence
 import kfgn_graph.jacobians.reindex  # noqa: F401
 # isort: on
 

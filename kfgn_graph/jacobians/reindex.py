@@ -20,13 +20,15 @@ from kfgn_graph.jacobians.core import (
     Segment,
     register_local_jacobian,
 )
-from kfgn_graph.layers.ir import NetworkOutput
+from kfgn_graph.layers.ir import NetworkOutput, Perturbation
 from kfgn_graph.linalg.vectors import total
 
 Span = tuple[TensorVariable | int, TensorVariable | int]
 
 
-@register_local_jacobian(Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput, CheckAndRaise)
+@register_local_jacobian(
+    Reshape, JoinDims, SplitDims, SpecifyShape, NetworkOutput, Perturbation, CheckAndRaise
+)
 def local_jacobian_reshape(op: Reshape, segment: Segment) -> LocalJacobian:
     """Reshape columns to the input's event; a reshape keeps the order of an example's entries."""
 

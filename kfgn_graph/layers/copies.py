@@ -112,10 +112,10 @@ def with_copies(
     found = _checked_entries(own, parameters, trained)
     examples = [u for entry in found for u in entry.examples if has_axes(u)]
     sizes = [_length(examples, axis) for axis in range(lead)]
-    copies = {p: _copy(p, sizes) for p in parameters}
+    copies = {p: copy_of(p, sizes) for p in parameters}
     fgraph = FunctionGraph([*graph_inputs([own])], [own], clone=False)
     for entry in found:
-        new = _over_copies(entry.node, entry.functions, copies, lead)
+        new = over_copies(entry.node, entry.functions, copies, lead)
         if new is None:
             raise NotCopied(
                 _roots(entry.functions, parameters),
@@ -160,7 +160,7 @@ def _length(examples: Sequence[Variable], axis: int) -> TensorVariable | int:
     return along.shape[axis] if static is None else static
 
 
-def _copy(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]) -> Variable:
+def copy_of(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]) -> Variable:
     """Return one copy of a parameter for each example, of shape (*sizes, *parameter.shape)."""
     shape = np.shape(parameter.get_value(borrow=True))
     unit = pt.ones((*sizes, 1), dtype=parameter.type.dtype)
@@ -175,7 +175,7 @@ def _copy(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]
     return copies.reshape((*(copies.shape[k] for k in lead), *shape))
 
 
-def _over_copies(
+def over_copies(
     node: Apply, functions: Sequence[Variable], copies: dict[Variable, Variable], lead: int
 ) -> Variable | None:
     """Return the output of a node that reads copies, or None if its axes cannot be shown."""

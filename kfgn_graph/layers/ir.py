@@ -1,6 +1,6 @@
 """The marker Ops of the intermediate representation.
 
-Both are an inline :class:`~pytensor.compile.builders.SymbolicOp`: ``dprint`` and the rewrites
+Each is an inline :class:`~pytensor.compile.builders.SymbolicOp`: ``dprint`` and the rewrites
 of this package see them, and compilation replaces them by their inner graphs, so that no backend
 needs to implement them.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pytensor.tensor as pt
 from pytensor.compile.builders import SymbolicOp
-from pytensor.graph.basic import Variable
+from pytensor.gradient import disconnected_type
+from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.variable import TensorVariable
 
 
@@ -74,5 +75,58 @@ class NetworkOutput(SymbolicOp):
         return "NetworkOutput"
 
 
+class Held(SymbolicOp):
+    """The identity with derivative zero, for values at which a network is linearised."""
+
+    inline = True
+
+    def build_inner_graph(self, x: Variable) -> list[Variable]:
+        """Return ``[x]``, unchanged."""
+        return [pt.tensor_copy(x)]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Return that the output is connected to no input."""
+        return [[False]]
+
+    def pullback(
+        self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]
+    ) -> list[Variable]:
+        """Return no gradient."""
+        return [disconnected_type()]
+
+    def __str__(self) -> str:
+        return "Held"
+
+
+class Perturbation(SymbolicOp):
+    """A perturbation of value zero: the zeros of the first input, the derivative of the second.
+
+    A use h = a W + b of a weight within a loop is written h = a W0 + b0 + e, where W0 and b0 are
+    held and e is the perturbation by the h of all steps, which an affine map outside the loop
+    computes. The derivatives in W and b are those of the map.
+    """
+
+    inline = True
+
+    def build_inner_graph(self, zeros: Variable, h: Variable) -> list[Variable]:
+        """Return ``[zeros]``."""
+        return [zeros]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Return that the output is connected to h."""
+        return [[False], [True]]
+
+    def pullback(
+        self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]
+    ) -> list[Variable]:
+        """Return the gradient unchanged, as the gradient in h."""
+        return [disconnected_type(), *output_grads]
+
+    def __str__(self) -> str:
+        return "Perturbation"
+
+
 affine = Affine()
+held = Held()
+perturbation = Perturbation()
 network_output = NetworkOutput()

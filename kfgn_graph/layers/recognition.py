@@ -29,6 +29,7 @@ from kfgn_graph.layers.copies import (
 from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.entries import functions_of_parameters
 from kfgn_graph.layers.examples import count_example_axes
+from kfgn_graph.layers.exchange import with_opened_loops
 from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
 from kfgn_graph.layers.grouping import check_bias, layers_of
 from kfgn_graph.layers.ir import Affine, network_output
@@ -63,6 +64,7 @@ def recognise(
     dtype = check_parameters(loss, params)
     check_gradients(loss, params)
     rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
+    rewritten = with_opened_loops(rewritten, params, dtype, unmatched == "error")
     copied = None
     if unmatched == "error":
         copied = _with_several_uses(rewritten, tuple(params), output)

@@ -110,6 +110,12 @@ def inlined(outputs: Sequence[Variable], parameters: Sequence[Variable]) -> list
     return _rewritten([copies[v] for v in outputs], parameters, "inline")
 
 
+def in_layers(outputs: Sequence[Variable], parameters: Sequence[Variable]) -> list[Variable]:
+    """Return a copy of ``outputs`` of one dtype in the intermediate representation."""
+    copies = clone_get_equiv([], outputs, copy_inputs=False, copy_orphans=False)
+    return _rewritten([copies[v] for v in outputs], parameters, "layers")
+
+
 def rewrite_to_layers(
     outputs: Sequence[Variable], parameters: Sequence[Variable], dtype: str
 ) -> list[Variable]:

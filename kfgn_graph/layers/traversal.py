@@ -9,17 +9,18 @@ from pytensor.graph.traversal import explicit_graph_inputs, toposort
 from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.layers.dtypes import has_axes, is_float
+from kfgn_graph.layers.ir import Held
 
 
 def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> dict[Variable, None]:
     """Return, in forward order, the real-valued variables that depend on ``sources``.
 
-    A path ends at integers and booleans (sizes, labels, comparisons), which have no derivative.
-    The sources are included.
+    A path ends at integers and booleans (sizes, labels, comparisons), which have no derivative,
+    and at held values. The sources are included.
     """
     found: dict[Variable, None] = dict.fromkeys(sources)
     for node in toposort(outputs):
-        if any(v in found for v in node.inputs):
+        if any(v in found for v in node.inputs) and not isinstance(node.op, Held):
             found.update(dict.fromkeys(v for v in node.outputs if is_float(v)))
     return found
 

@@ -9,7 +9,7 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.errors import UnmatchedParameterError
-from kfgn_graph.layers.ir import Affine
+from kfgn_graph.layers.ir import Affine, Held
 from kfgn_graph.layers.traversal import clients_of, differentiable_in
 from kfgn_graph.layers.views import is_view
 from kfgn_graph.printing import describe, describe_path
@@ -31,7 +31,9 @@ def affine_uses(parameter: Variable, clients: Clients) -> list[tuple[Apply, int]
 def unmatched_path(parameter: Variable, clients: Clients) -> list[Apply] | None:
     """Return the path from ``parameter`` to its first use outside an affine map, or None."""
     for node, index in clients.get(parameter, []):
-        if isinstance(node.op, Shape | Shape_i) or (isinstance(node.op, Affine) and index > 0):
+        if isinstance(node.op, Shape | Shape_i | Held) or (
+            isinstance(node.op, Affine) and index > 0
+        ):
             continue
         if index > 0 or not is_view(node):
             return [node]
