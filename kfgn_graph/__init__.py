@@ -28,8 +28,10 @@ from kfgn_graph.errors import (
     SpecError,
     StalledTrainingWarning,
     UnmatchedParameterError,
+    ZeroCurvatureWarning,
 )
 from kfgn_graph.heads import register_loss_head
+from kfgn_graph.heads.surrogates import AbsoluteCurvature, Majoriser
 from kfgn_graph.jacobians import register_local_jacobian
 from kfgn_graph.layers.examples import register_example_axes
 from kfgn_graph.layers.graph import Layer, LayerGraph
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from kfgn_graph.program.spec.models import GraphSpec
 
 __all__ = [
+    "AbsoluteCurvature",
     "KFAC",
     "KFLR",
     "KFRA",
@@ -85,6 +88,7 @@ __all__ = [
     "Layer",
     "LayerGraph",
     "LevenbergMarquardt",
+    "Majoriser",
     "Network",
     "NewtonSchulz",
     "NotABatchLossError",
@@ -97,6 +101,7 @@ __all__ = [
     "UnmatchedParameterError",
     "Update",
     "UpdateStats",
+    "ZeroCurvatureWarning",
     "__version__",
     "assign_parameters",
     "compile_first_order",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Variable
@@ -108,6 +109,8 @@ class LayerGraph:
         The parameters that belong to no layer, each with the reason.
     unmatched_treatment : {'error', 'gradient', 'freeze'}
         How those parameters are treated; see :func:`trace_layers`.
+    surrogate : Surrogate or None
+        The matrix that takes the place of the loss's Hessian; see :func:`trace_layers`.
     """
 
     loss: TensorVariable
@@ -120,6 +123,7 @@ class LayerGraph:
     example_axes: Mapping[Variable, int]
     unmatched: Mapping[Variable, str]
     unmatched_treatment: str
+    surrogate: Any = None
 
 
 def check_graph(graph: object) -> None:

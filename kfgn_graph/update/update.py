@@ -29,6 +29,7 @@ from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
 from kfgn_graph.update.failures import known_ops
 from kfgn_graph.update.fitting import unfit_refused
+from kfgn_graph.update.flatness import FirstUpdate
 from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
 from kfgn_graph.update.persistence import Persistent, SavedState
@@ -85,6 +86,7 @@ class Update:
         )
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
         self._stalling = StallDetector()
+        self._first = FirstUpdate(self.graph)
 
     @property
     def backend(self) -> str:
@@ -119,6 +121,8 @@ class Update:
         -----
         StalledTrainingWarning
             If fifty updates in a row moved no parameter.
+        ZeroCurvatureWarning
+            If the first update finds no curvature, as :attr:`UpdateStats.flat` says.
 
         Notes
         -----
@@ -143,6 +147,7 @@ class Update:
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats)
+            self._first.check(stats)
         return stats
 
     def _call(self, arrays: Sequence[Any], placed: list[Any], new: bool) -> list[Any]:
@@ -204,6 +209,8 @@ class Update:
         -----
         StalledTrainingWarning
             If fifty updates in a row moved no parameter.
+        ZeroCurvatureWarning
+            If the first update finds no curvature, as :attr:`UpdateStats.flat` says.
         """
         whole, rows = self._reader.read_many(data, batches)
         first = drawn(whole, rows[0])
@@ -216,6 +223,7 @@ class Update:
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats, len(rows))
+            self._first.check(stats)
         return stats
 
     def function_for(self, batch: Sequence[Any]) -> Function:
