@@ -42,7 +42,8 @@ def compile_update(
     params : sequence of shared variables
         The parameters to train. Their values are updated in place.
     inputs : sequence of variables
-        The variables that a batch gives values to, examples along the leading axis.
+        The variables that a batch gives values to, examples along the leading axis; an array that
+        the loss reads alike for all examples, such as class weights, has no such axis.
     output : TensorVariable, optional
         The variable at which the loss is split from the network; found automatically where that
         is possible.

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import ancestors
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.heads import Surrogate, split_at_head, surrogate_of, with_curvature
+from kfgn_graph.layers.batch_inputs import inputs_without_examples
 from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.draws import Draw, without_draws
 from kfgn_graph.layers.graph import LayerGraph
@@ -111,6 +112,7 @@ class Source:
         if any(draw.rows == "unknown" for draw in self.draws.values()):
             return None
         shared = [v for v, draw in self.draws.items() if draw.rows == "shared"]
+        shared += inputs_without_examples(self._targets, explicit_graph_inputs(self._targets))
         return leading_examples(
             graph, self.loss, self.params, self.output, self.unmatched, count, shared
         )

@@ -33,7 +33,7 @@ from kfgn_graph.update.flatness import FirstUpdate
 from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
 from kfgn_graph.update.persistence import Persistent, SavedState
-from kfgn_graph.update.reading import BatchReader, drawn
+from kfgn_graph.update.reading import BatchReader
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.update.summary import chosen_for, explain
@@ -134,7 +134,7 @@ class Update:
             shapes = self._functions.shapes(arrays)
             new = shapes not in self._seen
             self._reader.check(arrays, new)
-            placed = self._backend.place(arrays)
+            placed = self._backend.place(arrays, self._reader.by_row)
             key = self._functions.key(arrays)
             if key in self._first_updates:
                 values = self._call(arrays, placed, new)
@@ -213,13 +213,15 @@ class Update:
             If the first update finds no curvature, as :attr:`UpdateStats.flat` says.
         """
         whole, rows = self._reader.read_many(data, batches)
-        first = drawn(whole, rows[0])
+        first = self._reader.drawn(whole, rows[0])
         with self._lock:
             shapes = self._functions.shapes(first)
             new = shapes not in self._seen
             with self._fitting(first, new):
                 function = self.function_for(first)
-                values = self._backend.many(function, whole, rows, new, self._reader.fallible)
+                values = self._backend.many(
+                    function, whole, rows, new, self._reader.fallible, self._reader.by_row
+                )
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats, len(rows))
