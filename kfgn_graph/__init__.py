@@ -29,8 +29,10 @@ from kfgn_graph.errors import (
     SpecError,
     StalledTrainingWarning,
     UnmatchedParameterError,
+    ZeroCurvatureWarning,
 )
 from kfgn_graph.heads import register_loss_head
+from kfgn_graph.heads.surrogates import AbsoluteCurvature, Majoriser
 from kfgn_graph.jacobians import register_local_jacobian
 from kfgn_graph.layers.examples import register_example_axes
 from kfgn_graph.layers.graph import Layer, LayerGraph
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from kfgn_graph.program.spec.models import GraphSpec
 
 __all__ = [
+    "AbsoluteCurvature",
     "KFAC",
     "KFLR",
     "KFRA",
@@ -89,6 +92,7 @@ __all__ = [
     "Layer",
     "LayerGraph",
     "LevenbergMarquardt",
+    "Majoriser",
     "Network",
     "NewtonSchulz",
     "NotABatchLossError",
@@ -101,6 +105,7 @@ __all__ = [
     "UnmatchedParameterError",
     "Update",
     "UpdateStats",
+    "ZeroCurvatureWarning",
     "__version__",
     "assign_parameters",
     "compile_first_order",

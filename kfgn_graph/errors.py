@@ -1,4 +1,4 @@
-"""The exceptions and the warning of the package: what is wrong, where, and the remedy."""
+"""The exceptions and the warnings of the package: what is wrong, where, and the remedy."""
 
 
 class KfgnError(Exception):
@@ -45,3 +45,7 @@ class SpecError(KfgnError):
 
 class StalledTrainingWarning(UserWarning):
     """Fifty updates in a row that were skipped, rejected or of length 0."""
+
+
+class ZeroCurvatureWarning(UserWarning):
+    """A loss without curvature in its output, so that updates follow the gradient alone."""

@@ -19,6 +19,7 @@ from kfgn_graph.curvature.methods.base import KroneckerMethod, Method
 from kfgn_graph.heads import DiagonalHead, register_loss_head
 from kfgn_graph.heads.core import Head
 from kfgn_graph.heads.linearity import is_linear
+from kfgn_graph.heads.surrogates import Surrogate
 from kfgn_graph.jacobians import register_local_jacobian
 from kfgn_graph.jacobians.core import ConstantJacobian, LocalJacobian, Segment
 from kfgn_graph.layers.examples import Mixes, register_example_axes
@@ -52,6 +53,7 @@ __all__ = [
     "Segment",
     "State",
     "StepRule",
+    "Surrogate",
     "Values",
     "is_linear",
     "register_example_axes",

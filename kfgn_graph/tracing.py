@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
-from pytensor.graph.traversal import ancestors
+from pytensor.graph.traversal import ancestors, explicit_graph_inputs
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import ParameterError
-from kfgn_graph.heads import split_at_head, with_curvature
+from kfgn_graph.heads import Surrogate, split_at_head, surrogate_of, with_curvature
+from kfgn_graph.layers.batch_inputs import inputs_without_examples
 from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.draws import Draw, without_draws
 from kfgn_graph.layers.graph import LayerGraph
@@ -43,6 +44,7 @@ class Source:
     params: Sequence[TensorSharedVariable]
     output: TensorVariable | None
     unmatched: str
+    surrogate: str | Surrogate | None = None
     draws: Mapping[TensorVariable, Draw] = field(default_factory=dict)
     updates: Updates = field(default_factory=dict)
 
@@ -51,7 +53,7 @@ class Source:
 
     def graph(self) -> LayerGraph:
         """Return the recognised graph."""
-        return trace_layers(self.loss, self.params, self.output, self.unmatched)
+        return trace_layers(self.loss, self.params, self.output, self.unmatched, self.surrogate)
 
     @property
     def _targets(self) -> list[TensorVariable]:
@@ -110,6 +112,7 @@ class Source:
         if any(draw.rows == "unknown" for draw in self.draws.values()):
             return None
         shared = [v for v, draw in self.draws.items() if draw.rows == "shared"]
+        shared += inputs_without_examples(self._targets, explicit_graph_inputs(self._targets))
         return leading_examples(
             graph, self.loss, self.params, self.output, self.unmatched, count, shared
         )
@@ -120,6 +123,7 @@ def trace_layers(
     params: Sequence[TensorSharedVariable],
     output: TensorVariable | None = None,
     unmatched: str = "error",
+    surrogate: str | Surrogate | None = None,
 ) -> LayerGraph:
     """Recognise the affine layers of a loss and verify that they cover every parameter.
 
@@ -140,6 +144,13 @@ def trace_layers(
         What to do with a parameter that is not the weight or bias of exactly one affine map:
         raise an error, train it by plain gradient steps, or leave it unchanged.
 
+    surrogate : {'majoriser', 'absolute'} or Surrogate, optional
+        A positive semi-definite matrix in place of the Hessian of the loss in its output: that of
+        a quadratic majoriser, for a loss with kinks such as an absolute error
+        (:class:`Majoriser`), or the Hessian with the absolute values of its eigenvalues, for
+        weights of either sign (:class:`AbsoluteCurvature`). By default it is the Hessian with
+        negative eigenvalues set to zero.
+
     Returns
     -------
     LayerGraph
@@ -156,9 +167,13 @@ def trace_layers(
     CurvatureRuleNotFound
         If no variable splits the loss from the network, or the loss is linear in the one that
         does.
+    SpecError
+        If an option has a value that is not allowed, or the loss has no kink to majorise.
     """
+    chosen = surrogate_of(surrogate)
     graph = recognise(loss, listed(params, "params", ParameterError), output, unmatched)
     for v in (graph.loss, *graph.example_axes):
         if v.owner is not None:
             marked(v)
-    return split_at_head(graph) if output is None else with_curvature(graph)
+    split = split_at_head(graph) if output is None else with_curvature(graph)
+    return replace(split, surrogate=chosen)

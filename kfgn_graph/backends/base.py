@@ -60,8 +60,11 @@ class Backend(ABC):
     def mode(self) -> Mode:
         """Return the PyTensor mode to compile with."""
 
-    def place(self, batch: list[Any]) -> list[Any]:
-        """Return a batch on the device, or devices, of the compiled function."""
+    def place(self, batch: list[Any], by_row: Sequence[bool]) -> list[Any]:
+        """Return a batch on the device, or devices, of the compiled function.
+
+        ``by_row`` says of each array whether its leading axis enumerates examples.
+        """
         return batch
 
     def place_state(self, variables: Iterable[SharedVariable]) -> None:
@@ -122,7 +125,13 @@ class Backend(ABC):
         """
 
     def many(
-        self, function: Function, data: Sequence[Any], batches: Any, new: bool, fallible: bool
+        self,
+        function: Function,
+        data: Sequence[Any],
+        batches: Any,
+        new: bool,
+        fallible: bool,
+        by_row: Sequence[bool],
     ) -> list[Any]:
         """Call a function once for each batch.
 
@@ -131,11 +140,13 @@ class Backend(ABC):
         function : Function
             A function compiled for this batch size.
         data : sequence of arrays
-            One array for each input, with an example in each row; scalars are passed unchanged.
+            One array for each input.
         batches : integer array, shape (T, B)
             The rows of each batch.
         new, fallible : bool
             See :meth:`call`.
+        by_row : sequence of bool
+            Whether each array has an example in each row; the others are passed unchanged.
 
         Returns
         -------
@@ -144,6 +155,7 @@ class Backend(ABC):
         """
         results = []
         for k, rows in enumerate(batches):
-            batch = self.place([a[rows] if a.ndim else a for a in data])
+            drawn = [a[rows] if r else a for a, r in zip(data, by_row, strict=True)]
+            batch = self.place(drawn, by_row)
             results.append(self.call(function, batch, new and k == 0, fallible))
         return [np.stack(values) for values in zip(*results, strict=True)]

@@ -25,7 +25,7 @@ class HostBackend(Backend):
         self._results: dict[int, Any] = {}  # by the id of the storage, which the function keeps
         self._storages: dict[Function, tuple[list[Storage], list[Storage]]] = {}
 
-    def place(self, batch: list[Any]) -> list[Any]:
+    def place(self, batch: list[Any], by_row: Sequence[bool]) -> list[Any]:
         """Return the arrays, and copies of those that are not aligned or not writeable."""
         return [a if a.flags.aligned and a.flags.writeable else np.array(a) for a in batch]
 

@@ -17,21 +17,33 @@ from kfgn_graph.heads.joint import JointHead, match_joint
 from kfgn_graph.heads.linearity import Dependence, dependence, is_linear
 from kfgn_graph.heads.softmax import SoftmaxHead, match_softmax
 from kfgn_graph.heads.squared_error import SquaredErrorHead
+from kfgn_graph.heads.surrogates import (
+    AbsoluteCurvature,
+    Majoriser,
+    Surrogate,
+    is_flat,
+    surrogate_of,
+)
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.recognition import read_with_data, split_jointly
 from kfgn_graph.printing import name_of
 
 __all__ = [
+    "AbsoluteCurvature",
     "BernoulliHead",
     "DiagonalHead",
     "GenericHead",
     "Head",
     "JointHead",
+    "Majoriser",
     "SoftmaxHead",
     "SquaredErrorHead",
+    "Surrogate",
     "find_head",
+    "is_flat",
     "register_loss_head",
     "split_at_head",
+    "surrogate_of",
     "with_curvature",
 ]
 
@@ -67,8 +79,12 @@ def register_loss_head(matcher: Matcher) -> Matcher:
 
 
 def find_head(graph: LayerGraph) -> Head:
-    """Return the head of the data loss at ``graph.output``: generic if no matcher applies."""
-    return _head_at(graph.data_loss, graph.output, graph.example_axes[graph.output])
+    """Return the head of the data loss at ``graph.output``: generic if no matcher applies.
+
+    It has the curvature of the graph's surrogate, if there is one.
+    """
+    head = _head_at(graph.data_loss, graph.output, graph.example_axes[graph.output])
+    return head if graph.surrogate is None else graph.surrogate.head(head, _head_at)
 
 
 def _head_at(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head:

@@ -8,7 +8,6 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.core import non_negative
 from kfgn_graph.heads.diagonal import DiagonalHead
 from kfgn_graph.linalg.random import Draws
 
@@ -40,4 +39,4 @@ class BernoulliHead(DiagonalHead):
         dtype = self.output.type.dtype
         p = pt.sigmoid(self.output)[None]
         y = pt.lt(draws.uniform([samples, *self.lengths()], dtype), p).astype(dtype)
-        return (p - y) * pt.sqrt(non_negative(self.scale) / np.asarray(samples, dtype))
+        return (p - y) * pt.sqrt(self.semidefinite(self.scale) / np.asarray(samples, dtype))

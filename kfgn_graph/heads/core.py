@@ -8,7 +8,7 @@ respect to row r. It therefore includes the reduction of the loss, such as 1/N f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -35,11 +35,6 @@ def rows(variable: TensorVariable, example_axes: int) -> TensorVariable:
     return variable.reshape((-1, size_of(variable, example_axes)))
 
 
-def non_negative(curvature: TensorVariable) -> TensorVariable:
-    """Return curvature with negative entries set to zero."""
-    return pt.maximum(curvature, np.asarray(0, curvature.type.dtype))
-
-
 @dataclass(frozen=True, eq=False)
 class Head(ABC):
     """A data loss as a function of the network's output z.
@@ -52,11 +47,14 @@ class Head(ABC):
         Number of leading axes of z that enumerate examples.
     loss : TensorVariable
         The scalar data loss.
+    negative : {'zero', 'absolute'}
+        The treatment of negative eigenvalues of H: zero, or their absolute values.
     """
 
     output: TensorVariable
     example_axes: int
     loss: TensorVariable
+    negative: str = field(default="zero", kw_only=True)
 
     name: ClassVar[str] = "head"
     #: The predictive distribution, if the loss is its negative log-likelihood, else None.
@@ -73,9 +71,10 @@ class Head(ABC):
 
     @abstractmethod
     def psd_hessians(self) -> TensorVariable:
-        """Return H_r with negative eigenvalues set to zero, of shape (R, K, K).
+        """Return H_r without negative eigenvalues, of shape (R, K, K).
 
-        This is the positive semi-definite matrix nearest to H_r in the Frobenius norm.
+        They are set to zero, which gives the positive semi-definite matrix nearest to H_r in the
+        Frobenius norm, or replaced by their absolute values, as ``negative`` says.
         """
 
     @abstractmethod
@@ -151,6 +150,12 @@ class Head(ABC):
         TensorVariable
             Of z's shape.
         """
+
+    def semidefinite(self, curvature: TensorVariable) -> TensorVariable:
+        """Return eigenvalues of H, or factors of their sign, without negative ones."""
+        if self.negative == "absolute":
+            return pt.abs(curvature)
+        return pt.maximum(curvature, np.asarray(0, curvature.type.dtype))
 
     def basis(self, start: TensorVariable | int, count: int) -> TensorVariable:
         """Return ``count`` unit vectors from e_start on, of shape (count, 1, ..., *event)."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.core import Head, non_negative, rows
+from kfgn_graph.heads.core import Head, rows
 from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.matrices import diagonal, identity
 from kfgn_graph.linalg.random import Draws
@@ -29,8 +29,8 @@ class DiagonalHead(Head):
         return self.second_derivatives()
 
     def psd_weights(self) -> TensorVariable:
-        """Return :meth:`weights` with negative ones set to zero."""
-        return non_negative(self.weights())
+        """Return :meth:`weights` without negative ones."""
+        return self.semidefinite(self.weights())
 
     def hessians(self) -> TensorVariable:
         return batched_diagonal(rows(self.second_derivatives(), self.example_axes))

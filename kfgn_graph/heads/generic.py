@@ -32,13 +32,13 @@ class GenericHead(Head):
         return flat.dimshuffle(1, 0, 2)
 
     def _eigen(self) -> tuple[TensorVariable, TensorVariable]:
-        """Return the eigenvalues of H_r, negative ones set to zero, and its eigenvectors."""
+        """Return the eigenvalues of H_r, none of them negative, and its eigenvectors."""
         h = self.hessians()
         found = pt.linalg.eigh((h + h.dimshuffle(0, 2, 1)) / np.asarray(2, h.dtype))
         # Copies work around PyTensor 3.3: its rewrite of slices of an Op's output fails on a
         # batched Op with several outputs.
         values, vectors = map(deep_copy_op, found)
-        return pt.maximum(values, np.asarray(0, h.dtype)), vectors
+        return self.semidefinite(values), vectors
 
     def psd_hessians(self) -> TensorVariable:
         values, vectors = self._eigen()

@@ -135,7 +135,7 @@ class _Prover:
             return self._switched(*node.inputs)
         if isinstance(op, ps.Second):
             return self.value(node.inputs[1])
-        modulus = _squared_modulus(node)
+        modulus = squared_modulus(node)
         if modulus is not None:
             return _apply(ps.sqr, [self.value(modulus)])
         shifted = _shifted_exponents(node)
@@ -163,7 +163,7 @@ def _is(node: Apply | None, op: type) -> bool:
     return node is not None and isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, op)
 
 
-def _squared_modulus(node: Apply) -> Variable | None:
+def squared_modulus(node: Apply) -> Variable | None:
     """Return v of |v|**2, which is v**2, else None."""
     base, *others = node.inputs
     same = _is(node, ps.Mul) and len(others) == 1 and others[0] is base

@@ -11,7 +11,7 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.special import LogSoftmax, LogSumExp
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.heads.core import Head, non_negative, size_of
+from kfgn_graph.heads.core import Head, size_of
 from kfgn_graph.heads.linearity import is_linear
 from kfgn_graph.layers.derivatives import grad
 from kfgn_graph.linalg.matrices import diagonal, identity
@@ -52,8 +52,8 @@ class SoftmaxHead(Head):
         return p, scale.reshape((-1, positions))
 
     def _weights(self) -> TensorVariable:
-        """Return s with negative entries set to zero: H_r has the sign of s_r."""
-        return non_negative(self.scale)
+        """Return s without negative entries: H_r has the sign of s_r."""
+        return self.semidefinite(self.scale)
 
     def hessians(self) -> TensorVariable:
         return self._hessians(self.scale)

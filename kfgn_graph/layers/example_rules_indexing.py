@@ -20,6 +20,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.reshape import JoinDims, SplitDims
 from pytensor.tensor.shape import Reshape, Shape
 from pytensor.tensor.subtensor import (
+    AdvancedIncSubtensor,
     AdvancedSubtensor,
     IncSubtensor,
     Subtensor,
@@ -82,6 +83,19 @@ def example_axes_set_subtensor(op: IncSubtensor, node: Apply, axes: Axes) -> int
     for axis, index in enumerate(indices[:state]):
         if index != slice(None) and not _is_up_to(index, axis, y, axes):
             raise Mixes(f"{op} writes to some of the examples of {describe(node.outputs[0])}")
+    return state
+
+
+@example_axes.register(AdvancedIncSubtensor)
+def example_axes_advanced_set_subtensor(op: AdvancedIncSubtensor, node: Apply, axes: Axes) -> int:
+    """Keep the example axes where each example writes to its own entries, ``arange(N), label``."""
+    state = unmixed_state(node, axes)
+    if node.inputs[0] not in axes:
+        raise Mixes(f"{op} writes examples into {describe(node.inputs[0])}")
+    indices = indices_from_subtensor(node.inputs[2:], op.idx_list)
+    for axis, index in enumerate(indices[:state]):
+        if isinstance(index, slice) or not _is_arange_along(index, axis, state):
+            raise Mixes(f"{op} writes across the examples of {describe(node.inputs[0])}")
     return state
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Variable
@@ -141,6 +142,8 @@ class LayerGraph:
         The parameters that belong to no layer, each with the reason.
     unmatched_treatment : {'error', 'gradient', 'freeze'}
         How those parameters are treated; see :func:`trace_layers`.
+    surrogate : Surrogate or None
+        The matrix that takes the place of the loss's Hessian; see :func:`trace_layers`.
     """
 
     loss: TensorVariable
@@ -153,6 +156,7 @@ class LayerGraph:
     example_axes: Mapping[Variable, int]
     unmatched: Mapping[Variable, str]
     unmatched_treatment: str
+    surrogate: Any = None
 
     @property
     def sides(self) -> tuple[Layer, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from kfgn_graph.program.metrics_lines import Line, complete_lines, leading_lines, parsed_line
 from kfgn_graph.program.storage import open_to_append, synchronise, written
 
-FLAGS = ("skipped", "rejected", "clamped")
+FLAGS = ("skipped", "rejected", "clamped", "flat")
 
 
 def update_line(

@@ -39,6 +39,7 @@ class UpdateLine(BaseModel):
     skipped: bool | None = None
     rejected: bool | None = None
     clamped: bool | None = None
+    flat: bool | None = None
 
 
 class EvaluationLine(BaseModel):

@@ -21,7 +21,7 @@ from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.linalg.averages import iterate_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
-from kfgn_graph.step.current_damping import CurrentDamping, applied_damping, first_damping
+from kfgn_graph.step.current_damping import ABSENT, CurrentDamping, applied_damping, first_damping
 from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of
 from kfgn_graph.step.quadratic_model import QuadraticModel, quadratic_model
@@ -137,6 +137,7 @@ class StepBuilder:
             "gradient_norm": norm(gradient),
             "update_norm": norm(move.update),
             "clamped": clamped,
+            "flat": pt.lt(self._whole(preconditioner), self._number(ABSENT) * norm(gradient)),
         }
         step = self._guarded(move.update, preconditioner, known, statistics)
         failed = statistics["skipped"] | statistics["rejected"]
@@ -175,11 +176,15 @@ class StepBuilder:
         """Return lambda of the first update, from the loss's curvature in an output."""
         hessian = self.head.summed_hessian()
         outputs = hessian.shape[0].astype(self.dtype)
-        sizes = [int(np.prod(factor_sizes(layer))) for layer in self.graph.layers]
-        whole = preconditioner.mean_curvature * self._number(sum(sizes))
+        whole = self._whole(preconditioner)
         return first_damping(
             self.damping_rule, pt.trace(hessian), outputs, whole, norm(self.gradient)
         )
+
+    def _whole(self, preconditioner: Preconditioner) -> TensorVariable:
+        """Return the trace of the curvature of all parameters in layers."""
+        sizes = [int(np.prod(factor_sizes(layer))) for layer in self.graph.layers]
+        return preconditioner.mean_curvature * self._number(sum(sizes))
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""

@@ -11,6 +11,7 @@ from pytensor.graph.replace import graph_replace
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.heads import Surrogate
 from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.accumulation import marked
@@ -29,6 +30,7 @@ def kfgn_updates(
     *,
     output: TensorVariable | None = None,
     unmatched: str = "error",
+    surrogate: str | Surrogate | None = None,
     **settings: Unpack[SettingNames],
 ) -> dict[SharedVariable, TensorVariable]:
     r"""Return one update as a PyTensor updates dictionary.
@@ -39,7 +41,7 @@ def kfgn_updates(
         See :func:`trace_layers`.
     params : sequence of shared variables
         The parameters to train. The sizes of the factors are those of their current values.
-    output, unmatched
+    output, unmatched, surrogate
         See :func:`trace_layers`.
     **settings
 
@@ -62,7 +64,7 @@ def kfgn_updates(
     """
     chosen = settings_from(settings, kfgn_updates)
     preconditioner_of(chosen.method)  # refuses a method that cannot train
-    source = Source(loss, params, output, unmatched).without_draws()
+    source = Source(loss, params, output, unmatched, surrogate).without_draws()
     graph = source.graph()
     chosen = chosen.for_graph(graph)
     state = new_state(graph, chosen)

@@ -58,7 +58,10 @@ def check_batch(inputs: Sequence[Variable], batch: Sequence[Any], backend: Backe
 
 
 def check_examples(
-    inputs: Sequence[Variable], arrays: Sequence[Any], count: Callable[[], int]
+    inputs: Sequence[Variable],
+    arrays: Sequence[Any],
+    by_row: Sequence[bool],
+    count: Callable[[], int],
 ) -> None:
     """Raise :class:`BatchError` unless the arrays agree on a number of at least two examples.
 
@@ -68,10 +71,13 @@ def check_examples(
         The inputs.
     arrays : sequence of arrays
         One for each input.
+    by_row : sequence of bool
+        Whether the leading axis of each input enumerates examples.
     count : callable
-        Returns the number of examples; called where no input has an axis.
+        Returns the number of examples; called where no input has them.
     """
-    sizes = {v: a.shape[0] for v, a in zip(inputs, arrays, strict=True) if a.ndim}
+    triples = zip(inputs, arrays, by_row, strict=True)
+    sizes = {v: a.shape[0] for v, a, rows in triples if rows}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name_of(v)} has {n}" for v, n in sizes.items())
         raise BatchError(
@@ -92,6 +98,13 @@ def check_examples(
 def check_batches(batches: Any, data: Sequence[Any]) -> np.ndarray:
     """Return the rows of each batch as an array of int32.
 
+    Parameters
+    ----------
+    batches : array
+        The rows of each batch.
+    data : sequence of arrays
+        The arrays whose leading axis enumerates examples.
+
     Raises
     ------
     BatchError
@@ -111,7 +124,7 @@ def check_batches(batches: Any, data: Sequence[Any]) -> np.ndarray:
             f"batches must be a table (T, B) of row numbers, one row a batch, not an array of "
             f"{rows.dtype} and shape {rows.shape}."
         )
-    lengths = [a.shape[0] for a in data if a.ndim]
+    lengths = [a.shape[0] for a in data]
     if not lengths:
         raise BatchError(
             "batches name rows of the data, but no input of this update has rows: call the update "

@@ -13,6 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BatchError
+from kfgn_graph.layers.batch_inputs import inputs_without_examples
 from kfgn_graph.layers.draws import Draw
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.update.batches import check_batch, check_batches, check_examples, plain_array
@@ -43,6 +44,8 @@ class BatchReader:
     ----------
     fallible : bool
         Whether an update may raise for some values of a batch.
+    by_row : list of bool
+        Whether the leading axis of each array of a batch enumerates examples.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class BatchReader:
         self._inputs = [*inputs, *minibatches.values()]
         self._minibatches = Values(inputs, list(minibatches))
         self._output, self._most_outputs = output, most_outputs
+        tables = inputs_without_examples([loss], self._inputs)
+        self.by_row = [v.type.ndim > 0 and v not in tables for v in self._inputs]
         self._indices = IndexChecks(loss, self._inputs, [*graph.parameters, *values.values()])
         by_xla = backend.static_batch
         unchecked = self._indices.incomplete and not by_xla
@@ -76,7 +81,7 @@ class BatchReader:
         """
         given = check_batch(self._given, batch, self._backend)
         arrays = [*given, *self._minibatches(given)]
-        check_examples(self._inputs, arrays, lambda: int(self._count(given)[0]))
+        check_examples(self._inputs, arrays, self.by_row, lambda: int(self._count(given)[0]))
         return arrays
 
     @cached_property
@@ -110,15 +115,25 @@ class BatchReader:
         pairs = zip(self._given, data, strict=False)
         plain = [plain_array(v, value, self._backend) for v, value in pairs]
         plain += list(data[len(plain) :])  # refused below, for their number
-        rows = check_batches(batches, plain)
-        first = self.read(drawn(plain, rows[0]))
+        by_row = self.by_row[: len(self._given)]
+        rows = check_batches(
+            batches, [a for a, r in zip(plain, by_row, strict=False) if r and a.ndim]
+        )
+        first = self.read(self.drawn(plain, rows[0]))
         self._check_outputs(first)
         pairs = zip(plain, first, strict=True)
         arrays = [a if a.dtype == b.dtype else a.astype(b.dtype) for a, b in pairs]
         if not self._indices.surely_hold(arrays, first):
             for batch in rows:
-                self._indices(drawn(arrays, batch))
+                self._indices(self.drawn(arrays, batch))
         return arrays, rows
+
+    def drawn(self, data: Sequence[Any], rows: np.ndarray) -> list[Any]:
+        """Return the rows of each array; an array that holds no examples is returned unchanged."""
+        if len(data) != len(self.by_row):  # refused by `read`, for their number
+            return list(data)
+        pairs = zip(data, self.by_row, strict=True)
+        return [a[rows] if by_row and a.ndim else a for a, by_row in pairs]
 
     def check(self, arrays: Sequence[Any], in_full: bool) -> None:
         """Raise :class:`BatchError` for an index out of range, or for too many outputs.
@@ -135,8 +150,3 @@ class BatchReader:
             self._check_outputs(arrays)
         if in_full or not any(self._backend.is_remote(a) for a in arrays):
             self._indices(arrays)
-
-
-def drawn(data: Sequence[Any], rows: np.ndarray) -> list[Any]:
-    """Return the rows of each array; scalars are returned unchanged."""
-    return [a[rows] if a.ndim else a for a in data]

@@ -63,6 +63,9 @@ class UpdateStats:
         Whether lambda was raised to the least that the dtype's precision allows.
     rejected : bool
         Whether the reduction ratio was too low for the update to be accepted.
+    flat : bool
+        Whether the curvature estimate was zero and the gradient was not: the direction is then the
+        gradient's.
     """
 
     loss: Fetched[float] = Fetched(float)
@@ -76,6 +79,7 @@ class UpdateStats:
     skipped: Fetched[bool] = Fetched(bool)
     clamped: Fetched[bool] = Fetched(bool)
     rejected: Fetched[bool] = Fetched(bool)
+    flat: Fetched[bool] = Fetched(bool)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all statistics by name: Python numbers or, of several updates, arrays."""

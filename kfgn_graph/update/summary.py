@@ -37,10 +37,12 @@ def explain(
     head = find_head(graph)
     method = settings.method
     dtype = graph.loss.type.dtype
+    surrogate = "" if graph.surrogate is None else f"; curvature: {graph.surrogate.summary}"
     lines = [
         f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}{choice}",
         f"loss: {head.name}, split at {name_of(graph.output)}"
-        + (f", {head.distribution} targets" if head.distribution else ""),
+        + (f", {head.distribution} targets" if head.distribution else "")
+        + surrogate,
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
         schedule_of(settings),
         "",

@@ -30,10 +30,11 @@ from kfgn_graph.update.building import fast_graph_construction, separate
 from kfgn_graph.update.checkpoint import read_state, save_state
 from kfgn_graph.update.failures import known_ops
 from kfgn_graph.update.fitting import unfit_refused
+from kfgn_graph.update.flatness import FirstUpdate
 from kfgn_graph.update.functions import Functions, shapes_of
 from kfgn_graph.update.minibatches import minibatches_of
 from kfgn_graph.update.persistence import Persistent, SavedState
-from kfgn_graph.update.reading import BatchReader, drawn
+from kfgn_graph.update.reading import BatchReader
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
 from kfgn_graph.update.summary import chosen_for, explain
@@ -87,6 +88,7 @@ class Update:
         )
         self._first_updates: dict[tuple[Any, ...], tuple[str, float]] = {}
         self._stalling = StallDetector()
+        self._first = FirstUpdate(self.graph)
 
     @property
     def backend(self) -> str:
@@ -121,6 +123,8 @@ class Update:
         -----
         StalledTrainingWarning
             If fifty updates in a row moved no parameter.
+        ZeroCurvatureWarning
+            If the first update finds no curvature, as :attr:`UpdateStats.flat` says.
 
         Notes
         -----
@@ -132,7 +136,7 @@ class Update:
             shapes = self._functions.shapes(arrays)
             new = shapes not in self._seen
             self._reader.check(arrays, new)
-            placed = self._backend.place(arrays)
+            placed = self._backend.place(arrays, self._reader.by_row)
             key = self._functions.key(arrays)
             if key in self._first_updates:
                 values = self._call(arrays, placed, new)
@@ -145,6 +149,7 @@ class Update:
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats)
+            self._first.check(stats)
         return stats
 
     def _call(self, arrays: Sequence[Any], placed: list[Any], new: bool) -> list[Any]:
@@ -206,18 +211,23 @@ class Update:
         -----
         StalledTrainingWarning
             If fifty updates in a row moved no parameter.
+        ZeroCurvatureWarning
+            If the first update finds no curvature, as :attr:`UpdateStats.flat` says.
         """
         whole, rows = self._reader.read_many(data, batches)
-        first = drawn(whole, rows[0])
+        first = self._reader.drawn(whole, rows[0])
         with self._lock:
             shapes = self._functions.shapes(first)
             new = shapes not in self._seen
             with self._fitting(first, new):
                 function = self.function_for(first)
-                values = self._backend.many(function, whole, rows, new, self._reader.fallible)
+                values = self._backend.many(
+                    function, whole, rows, new, self._reader.fallible, self._reader.by_row
+                )
             self._seen.add(shapes)
             stats = UpdateStats(*values)
             self._stalling.add(stats, len(rows))
+            self._first.check(stats)
         return stats
 
     def function_for(self, batch: Sequence[Any]) -> Function:

@@ -15,7 +15,10 @@ from kfgn_graph.step.current_damping import ABSENT, first_damping
 from tests.harness import MODES, compile_graph
 from tests.stepping import on_backends, thorough
 
-pytestmark = pytest.mark.thorough
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.filterwarnings("ignore::kfgn_graph.ZeroCurvatureWarning"),
+]
 
 N, D, UPDATES = 40, 3, 60
 RATIO = kfgn.LevenbergMarquardt().initial_ratio

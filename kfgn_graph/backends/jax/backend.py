@@ -83,19 +83,20 @@ class JAXBackend(Backend):
             raise ValueError("it was deleted, or donated to an earlier update")
         return value
 
-    def place(self, batch: list[Any]) -> list[Any]:
+    def place(self, batch: list[Any], by_row: Sequence[bool]) -> list[Any]:
         batch = [np.array(a) if is_shared(a) else a for a in batch]
         if self._devices is None:
             return batch
         import jax
 
-        sizes = {a.shape[0] for a in batch if a.ndim}
+        sizes = {a.shape[0] for a, rows in zip(batch, by_row, strict=True) if rows}
         if any(n % self._devices for n in sizes):
             raise BatchError(
                 f"a batch of {max(sizes)} examples cannot be divided evenly over {self._devices} "
                 "devices: pass a multiple of their number."
             )
-        return [jax.device_put(a, self._sharded if a.ndim else self._replicated) for a in batch]
+        pairs = zip(batch, by_row, strict=True)
+        return [jax.device_put(a, self._sharded if r else self._replicated) for a, r in pairs]
 
     def place_state(self, variables: Iterable[SharedVariable]) -> None:
         if self._devices is None:
@@ -124,13 +125,19 @@ class JAXBackend(Backend):
         return self._attempt(lambda: function(*batch), shared(function, len(batch)), fallible)
 
     def many(
-        self, function: Function, data: Sequence[Any], batches: Any, new: bool, fallible: bool
+        self,
+        function: Function,
+        data: Sequence[Any],
+        batches: Any,
+        new: bool,
+        fallible: bool,
+        by_row: Sequence[bool],
     ) -> list[Any]:
         if self._devices is not None:
-            return super().many(function, data, batches, new, fallible)
+            return super().many(function, data, batches, new, fallible, by_row)
         graph = function.maker.fgraph
         if graph not in self._loops:
-            self._loops[graph] = compiled_loop(function, len(data))
+            self._loops[graph] = compiled_loop(function, by_row)
         loop, storages = self._loops[graph], shared(function, len(data))
 
         def run() -> list[Any]:
@@ -180,15 +187,16 @@ def shared(function: Function, n_inputs: int) -> list[Storage]:
     return [container.storage for container in function.input_storage][n_inputs:]
 
 
-def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
+def compiled_loop(function: Function, by_row: Sequence[bool]) -> Callable[..., Any]:
     """Return a compiled loop that calls a JAX function once for each batch.
 
     Parameters
     ----------
     function : Function
         A function compiled by :class:`DonatingJAXLinker`.
-    n_inputs : int
-        The number of explicit inputs; the inputs after them are shared variables.
+    by_row : sequence of bool
+        For each explicit input whether it has an example in each row. The inputs after them are
+        shared variables.
 
     Returns
     -------
@@ -200,12 +208,14 @@ def compiled_loop(function: Function, n_inputs: int) -> Callable[..., Any]:
 
     # compiler options apply to the outermost function: the step is unwrapped, the loop has them
     call, fgraph = unwrap(function.vm.jit_fn), function.maker.fgraph
+    n_inputs = len(by_row)
     updated = {v - n_inputs: o for o, v in fgraph.update_mapping.items()}
     n_outputs = len(fgraph.outputs) - len(updated)
 
     def loop(data: Sequence[Any], batches: Any, state: list[Any]) -> Any:
         def step(state: list[Any], rows: Any) -> tuple[list[Any], list[Any]]:
-            results = call(*[a[rows] if a.ndim else a for a in data], *state)
+            drawn = [a[rows] if r else a for a, r in zip(data, by_row, strict=True)]
+            results = call(*drawn, *state)
             new = [results[updated[i]] if i in updated else v for i, v in enumerate(state)]
             return new, results[:n_outputs]
 
