@@ -8,12 +8,14 @@ from dataclasses import replace
 from kfgn_graph.curvature.methods import Auto
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import factor_sizes
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
+HEAD = ("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors")
 
 
 def explain(
@@ -34,19 +36,47 @@ def explain(
     choice : str
         Why the method was chosen; empty if the user chose it.
     """
+    rows = [HEAD, *_layer_rows(graph.layers, BYTES[graph.loss.type.dtype])]
+    return "\n".join(
+        [
+            *_heading(graph, settings, backend, choice),
+            "",
+            *(_row(*cells) for cells in rows),
+            *_remarks(graph, first_updates),
+        ]
+    )
+
+
+def explain_html(
+    graph: LayerGraph,
+    settings: Settings,
+    backend: str,
+    first_updates: Sequence[tuple[str, float]],
+    choice: str = "",
+) -> str:
+    """Return what :func:`explain` does, in HTML."""
+    title, *lines = _heading(graph, settings, backend, choice)
+    rows = _layer_rows(graph.layers, BYTES[graph.loss.type.dtype])
+    return html_table(title, HEAD, rows, [*lines, *_remarks(graph, first_updates)])
+
+
+def _heading(graph: LayerGraph, settings: Settings, backend: str, choice: str) -> list[str]:
+    """Return the lines on method, loss, damping and periods."""
     head = find_head(graph)
     method = settings.method
-    dtype = graph.loss.type.dtype
-    lines = [
-        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}{choice}",
+    return [
+        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, "
+        f"{graph.loss.type.dtype}{choice}",
         f"loss: {head.name}, split at {name_of(graph.output)}"
         + (f", {head.distribution} targets" if head.distribution else ""),
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
         schedule_of(settings),
-        "",
-        _row("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors"),
     ]
-    lines += _layer_rows(graph.layers, BYTES[dtype])
+
+
+def _remarks(graph: LayerGraph, first_updates: Sequence[tuple[str, float]]) -> list[str]:
+    """Return the lines on other parameters, on penalties and on the first updates."""
+    lines = []
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
     if graph.penalty is not None:
@@ -54,7 +84,7 @@ def explain(
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
         )
     lines += [f"compiled and run first in {s:.1f} s, for {shapes}" for shapes, s in first_updates]
-    return "\n".join(lines)
+    return lines
 
 
 def chosen_for(graph: LayerGraph, settings: Settings) -> tuple[Settings, str]:
@@ -65,7 +95,7 @@ def chosen_for(graph: LayerGraph, settings: Settings) -> tuple[Settings, str]:
     return replace(settings, method=method), f"; chosen for {reason}"
 
 
-def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:
+def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[tuple[str, ...]]:
     """Return a row for each layer, and the totals."""
     rows, total_flops, total_bytes = [], 0.0, 0.0
     for layer in layers:
@@ -75,9 +105,9 @@ def _layer_rows(layers: Sequence[Layer], item_bytes: int) -> list[str]:
         total_flops, total_bytes = total_flops + flops, total_bytes + size
         shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
         bias = "yes" if layer.bias is not None else "no"
-        rows.append(_row(layer.name, name_of(layer.weight), bias, *shapes))
+        rows.append((layer.name, name_of(layer.weight), bias, *shapes))
     totals = (f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
-    return [*rows, _row("total", "", "", "", "", *totals)]
+    return [*rows, ("total", "", "", "", "", *totals)]
 
 
 def schedule_of(settings: Settings) -> str:
