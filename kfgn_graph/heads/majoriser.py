@@ -122,7 +122,10 @@ def _abs(
 
 
 def _between(
-    sign: TensorVariable | int, u: Sequence, u0: Sequence, delta: float
+    sign: TensorVariable | int,
+    u: Sequence[TensorVariable],
+    u0: Sequence[TensorVariable],
+    delta: float,
 ) -> TensorVariable:
     """Return the larger value (sign 1) or the smaller one (sign -1) of two."""
     a, b = u

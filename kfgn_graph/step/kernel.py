@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kfgn_graph.arguments import positive_count, real
-from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
-from kfgn_graph.curvature.methods.base import Method
+from kfgn_graph.curvature.kronecker import ExactBlock
+from kfgn_graph.curvature.methods.base import KroneckerBlock, Method
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head
 from kfgn_graph.layers.graph import Layer, LayerGraph
@@ -55,7 +55,7 @@ class KernelGaussNewton(Method):
 
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
-    ) -> dict[Layer, KroneckerFactors] | dict[Layer, ExactBlock]:
+    ) -> dict[Layer, KroneckerBlock] | dict[Layer, ExactBlock]:
         raise SpecError(
             "KernelGaussNewton() forms no blocks, only the Gram matrix of all layers: use "
             "BlockGaussNewton() for the exact blocks, or gauss_newton_product for products."

@@ -8,12 +8,17 @@ from dataclasses import replace
 from kfgn_graph.curvature.methods import Auto, KroneckerMethod, Method
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import block_shapes, factor_sizes
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
+HEAD = ("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors")
+WIDTHS = (14, 14, 5, 10, 10, 26, 14)
+"""The least numbers of characters of the columns."""
+Cells = tuple[str, ...]
 
 
 def explain(
@@ -34,24 +39,53 @@ def explain(
     choice : str
         Why the method was chosen; empty if the user chose it.
     """
+    rows, notes = _table(graph, settings)
+    lines = [*_heading(graph, settings, backend, choice), "", *aligned(rows), *notes]
+    return "\n".join([*lines, *_remarks(graph, first_updates)])
+
+
+def explain_html(
+    graph: LayerGraph,
+    settings: Settings,
+    backend: str,
+    first_updates: Sequence[tuple[str, float]],
+    choice: str = "",
+) -> str:
+    """Return what :func:`explain` does, in HTML."""
+    title, *lines = _heading(graph, settings, backend, choice)
+    (head, *rows), notes = _table(graph, settings)
+    return html_table(title, head, rows, [*lines, *notes, *_remarks(graph, first_updates)])
+
+
+def _table(graph: LayerGraph, settings: Settings) -> tuple[list[Cells], list[str]]:
+    """Return the rows of the table of layers, the headings first, and the lines below it."""
+    found = preconditioner_of(settings.method).table(graph, settings)
+    if found is not None:
+        return found
+    summed = [layer for layer in graph.layers if is_sum(settings.method, layer)]
+    rows = _layer_rows(graph.layers, summed, BYTES[graph.loss.type.dtype])
+    return [HEAD, *rows], _reused_weights(graph, summed)
+
+
+def _heading(graph: LayerGraph, settings: Settings, backend: str, choice: str) -> list[str]:
+    """Return the lines on method, loss, damping and periods."""
     head = find_head(graph)
     method = settings.method
-    dtype = graph.loss.type.dtype
     surrogate = "" if graph.surrogate is None else f"; curvature: {graph.surrogate.summary}"
-    lines = [
-        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, {dtype}{choice}",
+    return [
+        f"{type(method).__name__} (Eq. {method.equations}) on {backend}, "
+        f"{graph.loss.type.dtype}{choice}",
         f"loss: {head.name}, split at {name_of(graph.output)}"
         + (f", {head.distribution} targets" if head.distribution else "")
         + surrogate,
         f"damping: {settings.damping}; step {settings.step}; l2 {settings.l2}",
         schedule_of(settings),
-        "",
     ]
-    table = preconditioner_of(method).table(graph, settings)
-    if table is None:
-        summed = [layer for layer in graph.layers if is_sum(method, layer)]
-        table = _layer_rows(graph.layers, summed, BYTES[dtype]) + _reused_weights(graph, summed)
-    lines += table
+
+
+def _remarks(graph: LayerGraph, first_updates: Sequence[tuple[str, float]]) -> list[str]:
+    """Return the lines on other parameters, on penalties and on the first updates."""
+    lines = []
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
     if graph.penalty is not None:
@@ -59,7 +93,7 @@ def explain(
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
         )
     lines += [f"compiled and run first in {s:.1f} s, for {shapes}" for shapes, s in first_updates]
-    return "\n".join(lines)
+    return lines
 
 
 def chosen_for(graph: LayerGraph, settings: Settings) -> tuple[Settings, str]:
@@ -91,10 +125,10 @@ def _reused_weights(graph: LayerGraph, summed: Sequence[Layer]) -> list[str]:
     return lines
 
 
-def _layer_rows(layers: Sequence[Layer], summed: Sequence[Layer], item_bytes: int) -> list[str]:
-    """Return the header, a row for each layer, and the totals."""
-    header = ("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors")
-    rows, total_flops, total_bytes = [_row(*header)], 0.0, 0.0
+def _layer_rows(layers: Sequence[Layer], summed: Sequence[Layer], item_bytes: int) -> list[Cells]:
+    """Return a row for each layer, and the totals."""
+    rows: list[Cells] = []
+    total_flops, total_bytes = 0.0, 0.0
     for layer in layers:
         q, g = factor_sizes(layer)
         # two eigendecompositions of 9 n^3 and three products for each basis of a sum
@@ -105,9 +139,9 @@ def _layer_rows(layers: Sequence[Layer], summed: Sequence[Layer], item_bytes: in
         total_flops, total_bytes = total_flops + flops, total_bytes + size
         shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
         bias = "yes" if layer.bias is not None else "no"
-        rows.append(_row(layer.name, name_of(layer.weight), bias, *shapes))
+        rows.append((layer.name, name_of(layer.weight), bias, *shapes))
     totals = (f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
-    return [*rows, _row("total", "", "", "", "", *totals)]
+    return [*rows, ("total", "", "", "", "", *totals)]
 
 
 def schedule_of(settings: Settings) -> str:
@@ -121,6 +155,7 @@ def schedule_of(settings: Settings) -> str:
     )
 
 
-def _row(*cells: str) -> str:
-    widths = (14, 14, 5, 10, 10, 26, 14)
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+def aligned(rows: Sequence[Cells]) -> list[str]:
+    """Return rows of a table as lines with aligned columns."""
+    widths = [max(least, *map(len, column)) for least, *column in zip(WIDTHS, *rows, strict=False)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -19,7 +19,9 @@ from kfgn_graph.backends.interruptions import uninterrupted
 from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 from kfgn_graph.layers.checking import listed
+from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.shared_values import read_on_host, stored_value
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
@@ -37,7 +39,7 @@ from kfgn_graph.update.persistence import Persistent, SavedState
 from kfgn_graph.update.reading import BatchReader
 from kfgn_graph.update.stalling import StallDetector
 from kfgn_graph.update.stats import UpdateStats
-from kfgn_graph.update.summary import chosen_for, explain
+from kfgn_graph.update.summary import chosen_for, explain, explain_html
 
 
 class Update:
@@ -71,6 +73,7 @@ class Update:
             self._source = self._source.replaced(minibatches)
             self.graph = self._source.graph()
         draws = self._source.draws
+        self._draws = bool(draws)
         self._source = self._source.with_generators(backend.generators)
         self._inputs = (*inputs, *minibatches.values())
         settings, self._choice = chosen_for(self.graph, settings)
@@ -81,6 +84,9 @@ class Update:
         self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws, most)
         self._state = new_state(self.graph, settings)
         self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
+        if backend.stores_on_device:
+            own = (v for v in self._arguments[0].updates if not is_generator(v))
+            read_on_host((*self.graph.parameters, *own), source.loss)
         self._lock = RLock()
         self._seen: set[tuple[Any, ...]] = set()
         self._functions = Functions(
@@ -99,10 +105,23 @@ class Update:
     def mode(self) -> Mode:
         """The PyTensor mode of the backend, for other functions of the trained parameters.
 
-        After an update with JAX the parameters hold JAX arrays, which functions of other modes
-        do not accept.
+        Functions of this mode read the parameters where they lie; those of other modes read a
+        copy on the host.
         """
         return self._backend.mode()
+
+    def device_parameters(self) -> dict[str, Any]:
+        """Return the parameters as the backend stores them, without a copy.
+
+        Returns
+        -------
+        dict
+            Arrays by the parameters' names: on JAX, after an update, arrays of JAX on their
+            device. The next update deletes or overwrites them.
+        """
+        with self._lock:
+            values = [stored_value(p) for p in self.graph.parameters]
+        return dict(zip(parameter_names(self.graph), values, strict=True))
 
     def __call__(self, *batch: Any) -> UpdateStats:
         """Take one step on a batch.
@@ -182,6 +201,35 @@ class Update:
         """
         with self._lock:
             self._reader.check(self._reader.read(batch), in_full=True)
+
+    def evaluate(self, *batch: Any) -> float:
+        """Return the loss of a batch at the current parameters, without an update.
+
+        A function is compiled at the first call, and on JAX for each number of examples.
+
+        Parameters
+        ----------
+        *batch : arrays
+            A batch, as the update is called with, of any size.
+
+        Raises
+        ------
+        BatchError
+            If the batch does not fit the inputs, or an index in it is out of range.
+        SpecError
+            If the loss draws random numbers, so that it has no single value.
+        """
+        if self._draws:
+            raise SpecError(
+                "the loss draws random numbers, as dropout does, so that one value of it says "
+                "little: build the loss without draws, and compile it by pytensor.function."
+            )
+        arrays = self._reader.read(batch)
+        with self._lock:
+            self._reader.check(arrays, in_full=True)
+            placed = self._backend.place(arrays, self._reader.by_row)
+            with self._fitting(arrays, new=True):
+                return float(self._functions.loss_of(arrays)(*placed))
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
@@ -313,6 +361,22 @@ class Update:
         """
         self.load_state(read_state(path))
 
+    @staticmethod
+    def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+        """Read what :meth:`save` wrote, without an update.
+
+        Returns
+        -------
+        dict
+            The arrays of :meth:`state` by name.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be read or is altered.
+        """
+        return read_state(path)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Update:
         """Return an update of its own parameters, ``graph.parameters``, in the same state."""
         source, inputs = self._arguments
@@ -339,5 +403,12 @@ class Update:
 
         After the first call it also reports the seconds of compilation.
         """
+        return explain(*self._summary())
+
+    def _repr_html_(self) -> str:
+        """Return the table of :meth:`explain` for a notebook."""
+        return explain_html(*self._summary())
+
+    def _summary(self) -> tuple[LayerGraph, Settings, str, list[tuple[str, float]], str]:
         first_updates = list(self._first_updates.values())
-        return explain(self.graph, self._settings, self._backend.name, first_updates, self._choice)
+        return self.graph, self._settings, self._backend.name, first_updates, self._choice

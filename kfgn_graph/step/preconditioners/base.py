@@ -104,8 +104,16 @@ class Preconditioner(ABC):
         return None
 
     @classmethod
-    def table(cls, graph: LayerGraph, settings: Settings) -> list[str] | None:
-        """Return the rows of :meth:`Update.explain` for the layers; None for those of factors."""
+    def table(
+        cls, graph: LayerGraph, settings: Settings
+    ) -> tuple[list[tuple[str, ...]], list[str]] | None:
+        """Return the table of layers of :meth:`Update.explain`; None for that of factors.
+
+        Returns
+        -------
+        tuple or None
+            The rows, the headings first, and the lines below them.
+        """
         return None
 
     @classmethod

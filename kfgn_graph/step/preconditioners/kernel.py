@@ -72,14 +72,16 @@ class KernelPreconditioner(Preconditioner):
         return f"system: {method}, by a Cholesky factorisation at every update"
 
     @classmethod
-    def table(cls, graph: LayerGraph, settings: Settings) -> list[str]:
-        widths = (14, 14, 5, 22, 22)
-        rows = [("layer", "weight", "bias", "entries of a row", "Gram matrix from")]
+    def table(
+        cls, graph: LayerGraph, settings: Settings
+    ) -> tuple[list[tuple[str, ...]], list[str]]:
+        head = ("layer", "weight", "bias", "entries of a row", "Gram matrix from")
+        rows: list[tuple[str, ...]] = [head]
         for layer in graph.layers:
             bias = "yes" if layer.bias is not None else "no"
             entries = f"{int(np.prod(factor_sizes(layer))):,}"
             rows.append((layer.name, name_of(layer.weight), bias, entries, gram_by(graph, layer)))
-        return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] + _costs(graph)
+        return rows, _costs(graph)
 
     def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
         shift, scales = self._scales(shifts)
