@@ -11,12 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.compile.builders import OpFromGraph
-from pytensor.compile.rewriting import inline_ofg_node
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import toposort
 from pytensor.scan.op import Scan
+from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.math import Dot
 
@@ -60,26 +59,11 @@ def _written_out(op: Scan, inputs: Sequence[Variable], count: int) -> list[Varia
         values = [seq[t] for seq in op.outer_seqs(inputs)]
         values += [own[k] for own, places in zip(states, taps, strict=True) for k in places]
         values += list(op.outer_non_seqs(inputs))
-        new = _step(returned, dict(zip(inner, values, strict=True)))
+        pairs = dict(zip(inner, values, strict=True))
+        new = graph_replace(returned, pairs, strict=False)
         for trace, value in zip([*states, *collected], new, strict=True):
             trace.append(value)
     return [pt.stack(trace) for trace in [*states, *collected]]
-
-
-def _step(returned: Sequence[Variable], values: dict[Variable, Variable]) -> list[Variable]:
-    """Return what a step returns, with matrix products that are Ops of a graph opened."""
-    found = dict(values)
-    for node in toposort(returned):
-        new = node.clone_with_new_inputs([found.get(v, v) for v in node.inputs], strict=False)
-        opened = isinstance(new.op, OpFromGraph) and _is_product(new.op)
-        found.update(
-            zip(node.outputs, inline_ofg_node(new) if opened else new.outputs, strict=True)
-        )
-    return [found.get(v, v) for v in returned]
-
-
-def _is_product(op: OpFromGraph) -> bool:
-    return any(isinstance(node.op, Dot) for node in op.fgraph.toposort())
 
 
 def factors(network: Network, parameter: Variable, bias: bool) -> tuple[Array, Array]:
@@ -107,8 +91,7 @@ def factors(network: Network, parameter: Variable, bias: bool) -> tuple[Array, A
         If no product reads the weight.
     """
     judge = Judge(network)
-    targets = [network.loss, *network.outputs]
-    products = [n for n in toposort(targets) if _reads(n, parameter)]
+    products = [n for n in toposort(network.outputs) if _reads(n, parameter)]
     if not products:
         raise NotLocated
     rows, G = [], 0.0
@@ -130,7 +113,8 @@ def factors(network: Network, parameter: Variable, bias: bool) -> tuple[Array, A
 
 def _reads(node: Apply, parameter: Variable) -> bool:
     """Return whether a node is the product of a variable with a parameter or its transpose."""
-    if not isinstance(node.op, Dot):
+    op = node.op.core_op if isinstance(node.op, Blockwise) else node.op
+    if not isinstance(op, Dot):
         return False
     W = node.inputs[1]
     if W.owner is not None and isinstance(W.owner.op, DimShuffle):

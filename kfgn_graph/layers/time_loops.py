@@ -14,7 +14,7 @@ from typing import Literal
 import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.graph.replace import clone_replace, graph_replace, vectorize_graph
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.derivatives import grads
@@ -136,7 +136,7 @@ def _scan(
         return_list=True,
         return_updates=False,
     )
-    results = clone_replace(results, dict(zip(own, given, strict=True)), rebuild_strict=False)
+    results = graph_replace(results, dict(zip(own, given, strict=True)), strict=False)
     if counts:
         return results
     return [pt.specify_shape(v, (n_steps, *v.type.shape[1:])) for v in results]
