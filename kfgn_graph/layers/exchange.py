@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
 from pytensor.scan.op import Scan
+from pytensor.tensor.shape import Shape
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import UnmatchedParameterError
@@ -22,7 +23,7 @@ from kfgn_graph.layers.entries import functions_of_parameters
 from kfgn_graph.layers.exchange_rules import (
     after_exchange,
     exchanged_axes,
-    length_after_exchange,
+    lengths_after_exchange,
 )
 from kfgn_graph.layers.loops import Loop, NotOpened, Trace, read_loop
 from kfgn_graph.layers.opening import opened
@@ -116,14 +117,14 @@ class Rebuilt:
 
     def add(self, node: Apply) -> None:
         """Rebuild a node."""
-        if any(self.is_exchanged(v) for v in node.inputs):
+        if any(self.is_exchanged(v) for v in node.inputs) and not isinstance(node.op, Shape):
             found = after_exchange(node.op, node, self)
             if found is not None:
                 new, is_exchanged = found
                 new.name = node.outputs[0].name
                 (self._by_example if is_exchanged else self._plain)[node.outputs[0]] = new
                 return
-        length = length_after_exchange(node, self)
+        length = lengths_after_exchange(node, self)
         if length is not None:
             self._plain[node.outputs[0]] = length
             return

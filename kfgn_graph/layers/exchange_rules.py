@@ -189,22 +189,28 @@ def _number(index: object) -> int | None:
     return int(index) if isinstance(index, int) else None
 
 
-def length_after_exchange(node: Apply, graph: Graph) -> Variable | None:
-    """Return the length of an axis of a variable that is known with the examples first.
+def lengths_after_exchange(node: Apply, graph: Graph) -> Variable | None:
+    """Return the shape of a variable that is known with the examples first, or one length of it.
 
-    None if the node computes no such length.
+    None if the node computes neither.
     """
-    shape = node.inputs[0].owner
-    if not isinstance(node.op, Subtensor) or shape is None or not isinstance(shape.op, Shape):
+    shape = node if isinstance(node.op, Shape) else node.inputs[0].owner
+    if shape is None or not isinstance(shape.op, Shape) or not graph.is_exchanged(shape.inputs[0]):
+        return None
+    source = graph.by_example(shape.inputs[0])
+    lengths = [_length(source, k) for k in swapped(range(source.type.ndim))]
+    if shape is node:
+        return pt.stack(lengths)
+    if not isinstance(node.op, Subtensor):
         return None
     (axis,) = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
-    number, x = _number(axis), shape.inputs[0]
-    if number is None or not graph.is_exchanged(x):
-        return None
-    source = graph.by_example(x)
-    number = SWAPPED.get(number % x.type.ndim, number % x.type.ndim)
-    static = source.type.shape[number]
-    return source.shape[number] if static is None else pt.constant(static, dtype="int64")
+    number = _number(axis)
+    return None if number is None else lengths[number]
+
+
+def _length(v: Variable, axis: int) -> Variable:
+    static = v.type.shape[axis]
+    return v.shape[axis] if static is None else pt.constant(static, dtype="int64")
 
 
 @after_exchange.register(CAReduce)
