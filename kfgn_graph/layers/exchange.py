@@ -160,16 +160,12 @@ class Rebuilt:
 
     def _refuse(self, node: Apply, failure: NotOpened) -> None:
         """Raise the error for a loop that reads a parameter and cannot be opened."""
-        read = [p for p in self._parameters if p in value_roots(node.inputs)]
-        direct = [
-            p
-            for p in read
-            if any(p in value_roots([v]) for v in node.inputs if v in self._functions)
-        ]
-        if self._required and direct:
+        functions = [v for v in node.inputs if v in self._functions]
+        read = [p for p in self._parameters if p in value_roots(functions)]
+        if self._required and read:
             raise UnmatchedParameterError(
-                f"parameter {describe(direct[0])} is read by a step of {node.op}, in the result "
-                f"of which its uses cannot be found: {failure}. Rewrite the step, or pass "
+                f"the uses of parameter {describe(read[0])} within {node.op} cannot be read: "
+                f"{failure}. Rewrite the loop, remove the parameter from `params`, or pass "
                 "unmatched='gradient' (train it by plain gradient steps) or unmatched='freeze' "
                 "(leave it unchanged)."
             )

@@ -39,10 +39,7 @@ def recurrent(kind: str, **options: Any) -> Network:
     def two_taps(x_t, earlier, h):
         return pt.tanh(x_t @ W + h @ U + b) + 0.5 * earlier
 
-    def deep(x_t, h):
-        return pt.tanh(pt.tanh(h @ U) @ U.T + x_t @ W + b)
-
-    step = {"plain": plain, "scaled": scaled, "two taps": two_taps, "deep": deep}[kind]
+    step = {"plain": plain, "scaled": scaled, "two taps": two_taps}[kind]
     info: Any = zeros
     if kind == "two taps":
         info = {"initial": pt.stack([zeros, zeros + 1.0]), "taps": [-2, -1]}
