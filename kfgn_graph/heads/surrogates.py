@@ -201,6 +201,10 @@ class PointHead(Head):
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         return self._now(self.inner.square_root(start, count))
 
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        rho, rest = self.inner.coordinates(gradient)
+        return self._now(rho), self._now(rest)
+
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         return self._now(self.inner.sampled(draws, samples))
 

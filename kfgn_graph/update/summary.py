@@ -9,11 +9,8 @@ from kfgn_graph.curvature.methods import Auto, KroneckerMethod, Method
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.functions_of_sums import FACTOR
 from kfgn_graph.layers.graph import Layer, LayerGraph
-<<<<<<< HEAD
-from kfgn_graph.notebook import html_table
-=======
 from kfgn_graph.layers.traversal import reads_batch
->>>>>>> e3658e5 (A loss may be a function of sums over the examples: its derivatives are held, and stated)
+from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
