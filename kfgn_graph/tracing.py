@@ -17,6 +17,7 @@ from kfgn_graph.heads import Surrogate, split_at_head, surrogate_of, with_curvat
 from kfgn_graph.layers.batch_inputs import inputs_without_examples
 from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.draws import Draw, without_draws
+from kfgn_graph.layers.functions_of_sums import at_current_values
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.recognition import recognise
 from kfgn_graph.layers.subsample import Leading, leading_examples
@@ -172,8 +173,10 @@ def trace_layers(
     """
     chosen = surrogate_of(surrogate)
     graph = recognise(loss, listed(params, "params", ParameterError), output, unmatched)
+    held, graph = graph.held, replace(graph, held={})
     for v in (graph.loss, *graph.example_axes):
         if v.owner is not None:
             marked(v)
     split = split_at_head(graph) if output is None else with_curvature(graph)
-    return replace(split, surrogate=chosen)
+    whole = at_current_values(split.loss, held)
+    return replace(split, loss=whole, surrogate=chosen, held=held)

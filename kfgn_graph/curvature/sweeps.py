@@ -14,6 +14,7 @@ from kfgn_graph.curvature.live_cut import LiveCut
 from kfgn_graph.jacobians import LocalJacobian, Segment, local_jacobian
 from kfgn_graph.jacobians.core import flatten_examples, product
 from kfgn_graph.layers.derivatives import grads
+from kfgn_graph.layers.functions_of_sums import at_current_values
 from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
 from kfgn_graph.layers.traversal import clients_of, dependents, nodes_between
 
@@ -244,7 +245,7 @@ def _left(jacobian: LocalJacobian, index: int) -> Callable[[TensorVariable], Ten
 def output_gradients(graph: LayerGraph) -> dict[Variable, TensorVariable]:
     """Return the gradient of the data loss at every segment's output, of shape (R, *event)."""
     outputs: Sequence[Variable] = [segment.output for segment in segments_of(graph)]
-    gradients = grads(graph.data_loss, outputs)
+    gradients = grads(at_current_values(graph.data_loss, graph.held), outputs)
     return {
         v: flatten_examples(g, graph.example_axes[v])
         for v, g in zip(outputs, gradients, strict=True)

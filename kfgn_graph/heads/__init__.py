@@ -21,6 +21,7 @@ from kfgn_graph.heads.surrogates import (
     AbsoluteCurvature,
     Majoriser,
     Surrogate,
+    at_values,
     is_flat,
     surrogate_of,
 )
@@ -84,7 +85,11 @@ def find_head(graph: LayerGraph) -> Head:
     It has the curvature of the graph's surrogate, if there is one.
     """
     head = _head_at(graph.data_loss, graph.output, graph.example_axes[graph.output])
-    return head if graph.surrogate is None else graph.surrogate.head(head, _head_at)
+    if graph.surrogate is not None:
+        head = graph.surrogate.head(head, _head_at)
+    if not graph.held:
+        return head
+    return at_values(head, graph.held)
 
 
 def _head_at(loss: TensorVariable, z: TensorVariable, example_axes: int) -> Head:

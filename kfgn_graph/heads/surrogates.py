@@ -6,9 +6,10 @@ A surrogate changes the curvature alone: loss and gradient stay those of the los
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
@@ -100,7 +101,9 @@ class Majoriser(Surrogate):
                 'surrogate out, or use surrogate="absolute" if the loss is not convex.'
             )
         inner = find(loss, z, head.example_axes)
-        return PointHead(z, head.example_axes, head.loss, inner=inner, point=point, name=head.name)
+        return replace(
+            at_values(inner, {point: z}), loss=head.loss, name=head.name, distribution=None
+        )
 
 
 @dataclass(frozen=True)
@@ -151,26 +154,40 @@ def is_flat(head: Head) -> bool:
     return type(head) in own and found is Dependence.PIECEWISE_LINEAR
 
 
+def at_values(head: Head, held: Mapping[Variable, TensorVariable]) -> PointHead:
+    """Return a head with variables of its loss at their current values."""
+    return PointHead(
+        head.output,
+        head.example_axes,
+        head.loss,
+        inner=head,
+        held=held,
+        name=head.name,
+        distribution=head.distribution,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class PointHead(Head):
-    """The head of a loss that depends on the current value of the output as on a constant.
+    """The head of a loss that depends on some current values as on constants.
 
     Attributes
     ----------
     inner : Head
         The head of that loss.
-    point : TensorVariable
-        The variable in it that stands for the current value of the output.
-    name : str
-        The name of the head of the loss itself.
+    held : mapping
+        The variables in it that stand for these values, with the values.
+    name, distribution
+        Those of the head of the loss itself.
     """
 
     inner: Head = field(kw_only=True)
-    point: TensorVariable = field(kw_only=True)
+    held: Mapping[Variable, TensorVariable] = field(kw_only=True)
     name: str = field(kw_only=True)  # type: ignore[misc]
+    distribution: str | None = field(kw_only=True)  # type: ignore[misc]
 
     def _now(self, value: TensorVariable) -> TensorVariable:
-        return graph_replace(value, {self.point: self.output}, strict=False)
+        return graph_replace(value, dict(self.held), strict=False)
 
     def hessians(self) -> TensorVariable:
         return self._now(self.inner.hessians())
@@ -183,6 +200,10 @@ class PointHead(Head):
 
     def square_root(self, start: TensorVariable | int, count: int) -> TensorVariable:
         return self._now(self.inner.square_root(start, count))
+
+    def coordinates(self, gradient: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
+        rho, rest = self.inner.coordinates(gradient)
+        return self._now(rho), self._now(rest)
 
     def sampled(self, draws: Draws, samples: int) -> TensorVariable:
         return self._now(self.inner.sampled(draws, samples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -147,6 +147,9 @@ class LayerGraph:
         How those parameters are treated; see :func:`trace_layers`.
     surrogate : Surrogate or None
         The matrix that takes the place of the loss's Hessian; see :func:`trace_layers`.
+    held : mapping
+        Variables of ``data_loss`` that its curvature holds constant, with their values: the
+        derivatives of a function of sums over the examples, such as a root mean squared error.
     """
 
     loss: TensorVariable
@@ -160,6 +163,7 @@ class LayerGraph:
     unmatched: Mapping[Variable, str]
     unmatched_treatment: str
     surrogate: Any = None
+    held: Mapping[Variable, TensorVariable] = field(default_factory=dict)
 
     @property
     def sides(self) -> tuple[Layer, ...]:

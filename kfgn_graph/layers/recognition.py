@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from pytensor.graph.basic import Apply, Variable
@@ -30,6 +31,7 @@ from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.entries import functions_of_parameters
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.exchange import with_opened_loops
+from kfgn_graph.layers.functions_of_sums import with_held_factors
 from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
 from kfgn_graph.layers.grouping import check_bias, layers_of
 from kfgn_graph.layers.ir import Affine, network_output
@@ -56,7 +58,8 @@ def recognise(
     """Recognise the layers of ``loss`` and verify that they cover every parameter.
 
     Without ``output``, the returned graph is split at the candidate nearest to the network.
-    See :func:`kfgn_graph.trace_layers` for the parameters and errors.
+    Its loss reads the variables ``held``. See :func:`kfgn_graph.trace_layers` for the parameters
+    and errors.
     """
     if unmatched not in UNMATCHED_TREATMENTS:
         raise SpecError(f"unmatched={unmatched!r} is not one of {UNMATCHED_TREATMENTS}.")
@@ -65,10 +68,12 @@ def recognise(
     check_gradients(loss, params)
     rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
     rewritten = with_opened_loops(rewritten, params, dtype, unmatched == "error")
-    copied = None
+    rewritten, held = with_held_factors(rewritten, params)
+    graph = None
     if unmatched == "error":
-        copied = _with_several_uses(rewritten, tuple(params), output)
-    return copied or _assemble(rewritten, tuple(params), output, unmatched)
+        graph = _with_several_uses(rewritten, tuple(params), output)
+    graph = graph or _assemble(rewritten, tuple(params), output, unmatched)
+    return replace(graph, held=held)
 
 
 def _with_several_uses(

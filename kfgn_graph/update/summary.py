@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from kfgn_graph.curvature.methods import Auto, KroneckerMethod, Method
 from kfgn_graph.heads import find_head
+from kfgn_graph.layers.functions_of_sums import FACTOR
 from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.traversal import reads_batch
 from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
 from kfgn_graph.step.preconditioners import preconditioner_of
@@ -88,6 +90,10 @@ def _remarks(graph: LayerGraph, first_updates: Sequence[tuple[str, float]]) -> l
     lines = []
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
+    if any(v.name.startswith(FACTOR) and reads_batch(c) for v, c in graph.held.items()):
+        lines.append(
+            "held: the derivatives of the loss in sums over the examples, in its curvature"
+        )
     if graph.penalty is not None:
         lines.append(
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"

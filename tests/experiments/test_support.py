@@ -50,6 +50,9 @@ FAST = frozenset(
 #: Networks that the compiler splits at other outputs than their authors, where the Gauss-Newton
 #: matrix is another one: only the loss can be compared.
 SPLIT_ELSEWHERE = frozenset({"global sigma", "negbin", "realnvp", "heat equation"})
+#: Networks with a function of sums over the examples: the curvature leaves out the term that
+#: couples the examples, which brute force includes.
+HELD = frozenset({"rmse", "sparse ae"})
 
 
 def rows() -> list[object]:
@@ -64,7 +67,7 @@ def test_a_network_is_read_exactly_or_refused(name: str) -> None:
     assert [f for f in result.failures.values() if not f.refused] == []
     if name in READ:
         assert result.layers
-    if name in SPLIT_ELSEWHERE:
+    if name in SPLIT_ELSEWHERE | HELD:
         assert result.layers and result.differences["loss"] <= TOLERANCE
     elif result.layers is not None:
         assert result.exact, result

@@ -19,6 +19,7 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.curvature.square_root_rows import COLUMNS, ROWS, LayerRows, gram_by
 from kfgn_graph.curvature.sweeps import sweep_square_root
 from kfgn_graph.layers.derivatives import grads
+from kfgn_graph.layers.functions_of_sums import at_current_values
 from kfgn_graph.layers.graph import Layer, LayerGraph
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.matrices import shifted_inverse
@@ -126,7 +127,7 @@ class KernelPreconditioner(Preconditioner):
     def _divided(self, gradient: Values) -> tuple[TensorVariable, Values]:
         """Return rho, of shape (K, R), and v: the gradient is S^T rho + v."""
         graph, head = self.context.graph, self.context.head
-        (by_output,) = grads(graph.data_loss, [graph.output])
+        (by_output,) = grads(at_current_values(graph.data_loss, graph.held), [graph.output])
         rho, outside = head.coordinates(by_output)
         product = self._transposed_times(rho)
         greatest = pt.max(pt.abs(by_output)) * self._number(ROUNDING * np.finfo(self._dtype).eps)
