@@ -51,10 +51,13 @@ class Backend(ABC):
         The name by which the backend is chosen.
     static_batch : bool
         Whether the batch size has to be known when a function is compiled.
+    stores_on_device : bool
+        Whether updated variables hold arrays that are not NumPy's.
     """
 
     name: str
     static_batch: bool
+    stores_on_device: bool = False
 
     @abstractmethod
     def mode(self) -> Mode:

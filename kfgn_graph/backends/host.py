@@ -11,6 +11,7 @@ from pytensor.compile.executor import Function
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.transactions import Storage, attempt
+from kfgn_graph.shared_values import is_foreign
 
 
 class HostBackend(Backend):
@@ -55,8 +56,3 @@ class HostBackend(Backend):
                     found[given.update is None].append(container.storage)
             self._storages[function] = found
         return self._storages[function]
-
-
-def is_foreign(value: Any) -> bool:
-    """Return whether a value is an array, but not one of NumPy."""
-    return hasattr(value, "shape") and not isinstance(value, np.ndarray)

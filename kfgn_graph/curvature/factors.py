@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pytensor.graph.basic import Variable
+
 from kfgn_graph.curvature.kronecker import ExactBlock
 from kfgn_graph.curvature.methods.base import KroneckerBlock, KroneckerMethod, Method
 from kfgn_graph.errors import SpecError
@@ -9,12 +13,29 @@ from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import Layer, LayerGraph, check_graph
 from kfgn_graph.linalg.random import Draws, self_advancing_counter
+from kfgn_graph.printing import name_of
+
+
+class LayerBlocks[Block](dict[Layer, Block]):
+    """Curvature blocks by layer, which are also found by a layer's name, weight or bias."""
+
+    def __missing__(self, key: object) -> Block:
+        if isinstance(key, str):
+            found = [layer for layer in self if layer.name == key]
+        else:
+            found = [layer for layer in self if key is layer.weight or key is layer.bias]
+        if len(found) != 1:
+            wanted = name_of(key) if isinstance(key, Variable) else repr(key)
+            problem = f"{len(found)} layers are" if found else "no layer is"
+            there = ", ".join(f"{layer.name!r}" for layer in self)
+            raise KeyError(f"{problem} known by {wanted}; the layers are {there}")
+        return self[found[0]]
 
 
 @defined_derivatives()
 def curvature_factors(
     graph: LayerGraph, method: Method, draws: Draws | None = None
-) -> dict[Layer, KroneckerBlock] | dict[Layer, ExactBlock]:
+) -> LayerBlocks[KroneckerBlock] | LayerBlocks[ExactBlock]:
     """Return the curvature block of every layer of a graph, symbolically.
 
     Parameters
@@ -30,11 +51,13 @@ def curvature_factors(
 
     Returns
     -------
-    dict
-        For each layer a :class:`KroneckerFactors`, or a :class:`KroneckerSum` if its weight is
-        read as W and as W^T and the method has ``tying='sum'``, or an :class:`ExactBlock` from an
-        exact method, over the user's own inputs. The block is in the units of the data loss: it
-        approximates the curvature of ``graph.data_loss``, without penalties.
+    LayerBlocks
+        A dictionary: for each layer a :class:`KroneckerFactors`, or a :class:`KroneckerSum` if its
+        weight is read as W and as W^T and the method has ``tying='sum'``, or an
+        :class:`ExactBlock` from an exact method, over the user's own inputs. The block is in the
+        units of the data loss: it approximates the curvature of ``graph.data_loss``, without
+        penalties. A block is also found by the layer's name, its weight or its bias:
+        ``factors["W0"]``.
 
     Raises
     ------
@@ -50,5 +73,6 @@ def curvature_factors(
     if method.random and draws is None:
         draws = Draws(self_advancing_counter())
     if isinstance(method, KroneckerMethod):
-        return method.factors(graph, draws)
-    return method.blocks(graph, find_head(graph), draws)
+        return LayerBlocks(method.factors(graph, draws))
+    blocks: dict[Layer, Any] = {**method.blocks(graph, find_head(graph), draws)}
+    return LayerBlocks(blocks)

@@ -20,6 +20,7 @@ from kfgn_graph.linalg.matrices import (
     scaled_product,
     shifted_diagonal_inverse,
 )
+from kfgn_graph.notebook import html_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,17 @@ class KroneckerFactors:
     def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
         """Return :func:`kfgn_graph.kronecker_solve` for this block."""
         return KroneckerFactors(*damped_inverses(self, gamma)).matmul(V)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the factors, for a notebook."""
+        rows = []
+        for symbol, factor in (("Q", self.Q), ("G", self.G)):
+            lengths = ("?" if n is None else str(n) for n in factor.type.shape)
+            form = "diagonal" if symbol == "G" and self.diagonal else "symmetric"
+            name = factor.name or ""
+            rows.append((symbol, name, " x ".join(lengths), factor.type.dtype, form))
+        head = ("factor", "name", "shape", "dtype", "form")
+        return html_table("KroneckerFactors, the block Q \u2297 G", head, rows)
 
 
 @dataclass(frozen=True, eq=False)

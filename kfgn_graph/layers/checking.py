@@ -14,6 +14,7 @@ from pytensor.tensor.type import TensorType
 from kfgn_graph.errors import CurvatureRuleNotFound, KfgnError, NotABatchLossError, ParameterError
 from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
+from kfgn_graph.shared_values import stored_value
 
 #: Ops that return their input unchanged but alter its gradient.
 GRADIENT_CHANGING = (DisconnectedGrad, GradClip, GradScale, UndefinedGrad, ZeroGrad)
@@ -94,7 +95,7 @@ def check_parameters(loss: Variable, params: Sequence[Variable]) -> str:
                 "inverted: keep parameters in float32 or float64. Data may have another dtype; "
                 "they are cast."
             )
-        if 0 in (shape := np.shape(p.container.storage[0])):
+        if 0 in (shape := np.shape(stored_value(p))):
             raise ParameterError(
                 f"parameter {describe(p)} has the shape {shape}, without entries: remove it, or "
                 "give its layer a width."

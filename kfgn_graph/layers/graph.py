@@ -19,6 +19,9 @@ from kfgn_graph.layers.copies import (
     is_copy,
 )
 from kfgn_graph.layers.views import replayed, shapes_of, steps_of, undone
+from kfgn_graph.notebook import html_table
+from kfgn_graph.printing import name_of
+from kfgn_graph.shared_values import stored_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +172,24 @@ def preactivations(layers: Sequence[Layer]) -> list[TensorVariable]:
     sides = [side for layer in layers for side in layer.sides]
     return [use.preactivation for side in sides for use in side.uses]
 
+    def _repr_html_(self) -> str:
+        """Return a table of the layers, for a notebook."""
+        rows = [
+            (
+                layer.name,
+                name_of(layer.weight),
+                "" if layer.bias is None else name_of(layer.bias),
+                f"{layer.shape[0]} to {layer.shape[1]}",
+            )
+            for layer in self.layers
+        ]
+        notes = [
+            f"{name_of(p)}: {self.unmatched_treatment}, since {reason}"
+            for p, reason in self.unmatched.items()
+        ]
+        title = f"LayerGraph: {name_of(self.loss)}, split at {name_of(self.output)}"
+        return html_table(title, ("layer", "weight", "bias", "widths"), rows, notes)
+
 
 def check_graph(graph: object) -> None:
     """Raise :class:`SpecError` unless ``graph`` is a :class:`LayerGraph`."""
@@ -180,4 +201,4 @@ def check_graph(graph: object) -> None:
 
 def value_shape(parameter: TensorSharedVariable) -> tuple[int, ...]:
     """Return the current shape of a shared variable's value, without copying it."""
-    return tuple(np.shape(parameter.get_value(borrow=True)))
+    return tuple(np.shape(stored_value(parameter)))

@@ -20,6 +20,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+import kfgn_graph as kfgn
 from kfgn_graph.errors import CheckpointError
 from kfgn_graph.program.keys import unique_keys
 from kfgn_graph.program.machine import physical_memory
@@ -107,12 +108,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Read the parameters from a checkpoint, or from a run's newest one.
+    """Read the parameters from a checkpoint, a run's newest one, or a saved update.
 
     Parameters
     ----------
     path : path
-        The file of a checkpoint, or the folder of a run.
+        The file of a checkpoint, the folder of a run, or a file of :meth:`Update.save`.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises
     ------
     CheckpointError
-        There is no checkpoint, or it is truncated or altered.
+        There is no such file, or it is truncated or altered.
 
     Examples
     --------
@@ -136,7 +137,7 @@ def load_parameters(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if newest is None:
             raise CheckpointError(f"{path} has no checkpoint: train it first.")
         path = newest
-    state = read_checkpoint(path).state
+    state = kfgn.Update.read_state(path) if _is_of_update(path) else read_checkpoint(path).state
     return {k.removeprefix(PARAMETERS): v for k, v in state.items() if k.startswith(PARAMETERS)}
 
 
@@ -184,6 +185,15 @@ def newest_checkpoint(run: Path) -> Path | None:
     """Return the path of a run's newest checkpoint, unverified; None if there is none."""
     found = files_by_update(run / CHECKPOINTS, SUFFIX)
     return found[-1][1] if found else None
+
+
+def _is_of_update(path: Path) -> bool:
+    """Return whether a file is a state that :meth:`Update.save` wrote."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return "format" in (file.metadata() or {})
+    except (OSError, SafetensorError, ValueError):  # read_checkpoint says what is wrong
+        return False
 
 
 def _read(path: Path) -> Checkpoint:

@@ -15,7 +15,7 @@ from kfgn_graph.curvature.methods.base import Method
 from kfgn_graph.errors import SpecError
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.solve import Inverse, strategy_of
-from kfgn_graph.step.damping import Damping, LevenbergMarquardt
+from kfgn_graph.step.damping import ConstantDamping, Damping, LevenbergMarquardt
 from kfgn_graph.step.kernel import KernelGaussNewton
 from kfgn_graph.step.step_rules import FixedStep, Rescaling, StepRule
 
@@ -38,9 +38,9 @@ class Settings:
     method : Method or {'auto', 'kfra', 'kflr', 'kfac', 'kernel'}
         The curvature: ``Auto()`` (default), ``KFRA()``, ``KFLR()``, ``KFAC()``,
         ``KernelGaussNewton()`` or ``HessianFree()``.
-    damping : Damping
+    damping : Damping or float
         :math:`\lambda`, which is added to the curvature before it is inverted, and how it adapts:
-        ``LevenbergMarquardt()`` or ``ConstantDamping(1e-3)``.
+        ``LevenbergMarquardt()``, or a number, which is a :class:`ConstantDamping`.
     step : float or StepRule
         The step length along the preconditioned gradient: ``Rescaling()`` takes it from the exact
         quadratic model of the loss, a number is a :class:`FixedStep`.
@@ -90,10 +90,13 @@ class Settings:
                 f"method={self.method!r} is not a curvature method such as KFRA(), KFLR(), KFAC() "
                 f"or HessianFree(), nor one of the names {', '.join(NAMED)}."
             )
+        given: Any = self.damping
+        if isinstance(given, int | float | np.number) and not isinstance(given, bool):
+            object.__setattr__(self, "damping", ConstantDamping(given))
         if not isinstance(self.damping, Damping):
             raise SpecError(
                 f"damping={self.damping!r} is not a damping rule such as LevenbergMarquardt() or "
-                "ConstantDamping(1e-3)."
+                "ConstantDamping(1e-3), nor a number."
             )
         if not 0 <= real("curvature_decay", self.curvature_decay, "in [0, 1)") < 1:
             raise SpecError(f"curvature_decay={self.curvature_decay} must be in [0, 1).")
@@ -164,7 +167,7 @@ class SettingNames(TypedDict, total=False):
     """The fields of :class:`Settings`, for the type of ``**settings``."""
 
     method: Method
-    damping: Damping
+    damping: float | Damping
     step: float | StepRule
     l2: float
     curvature_decay: float
@@ -197,7 +200,7 @@ def settings_from(options: SettingNames, function: Callable[..., Any]) -> Settin
         raise UnknownSettingError(
             f"{function.__name__}: unknown settings {unknown}; known are {known}."
         )
-    return Settings(**options)
+    return Settings(**options)  # type: ignore[arg-type]  # a number as damping is converted
 
 
 def takes_settings[**P, R](function: Callable[P, R]) -> Callable[P, R]:

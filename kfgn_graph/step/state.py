@@ -11,6 +11,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
 from kfgn_graph.layers.names import unique_names
 from kfgn_graph.printing import printable
+from kfgn_graph.shared_values import cell_of
 
 
 class State:
@@ -38,7 +39,7 @@ class State:
             for name, value in initial.items()
         }
         self._names = parameter_names(graph)
-        self._keys = {id(layer.weight.container): layer.key for layer in graph.layers}
+        self._keys = {_identity(layer): layer.key for layer in graph.layers}
 
     def __getitem__(self, name: str) -> TensorSharedVariable:
         """Return the variable of a name, which must be there."""
@@ -60,12 +61,17 @@ class State:
         A layer is known by its weight's storage, since a graph of static shapes has other
         variables with the same storage.
         """
-        prefix = f"{kind}/{self._keys[id(layer.weight.container)]}/"
+        prefix = f"{kind}/{self._keys[_identity(layer)]}/"
         return {
             name.removeprefix(prefix): v
             for name, v in self.variables.items()
             if name.startswith(prefix)
         }
+
+
+def _identity(layer: Layer) -> int:
+    """Return a number that layers have in common if their weights share a value."""
+    return id(cell_of(layer.weight.container.storage))
 
 
 def zero_vector(kind: str, graph: LayerGraph) -> dict[str, np.ndarray]:

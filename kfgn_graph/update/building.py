@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytensor
 from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.link.basic import Container
 from pytensor.tensor.random.variable import shared_rng
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
@@ -16,6 +17,7 @@ from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import value_shape
 from kfgn_graph.overlapping import Overlapping
 from kfgn_graph.printing import printable
+from kfgn_graph.shared_values import cell_of
 
 
 @contextmanager
@@ -39,13 +41,28 @@ fast_graph_construction = Overlapping(_fast)
 
 def static_alias(parameter: TensorSharedVariable) -> TensorSharedVariable:
     """Return a variable that shares the parameter's value, with the value's shape in its type."""
-    alias_type = TensorType(parameter.type.dtype, value_shape(parameter))
+    return stored_alias(parameter, TensorType(parameter.type.dtype, value_shape(parameter)))
+
+
+def stored_alias(
+    variable: TensorSharedVariable, alias_type: TensorType | None = None
+) -> TensorSharedVariable:
+    """Return a variable that shares another's value where it lies.
+
+    Parameters
+    ----------
+    variable : shared variable
+        The other variable.
+    alias_type : TensorType, optional
+        The type of the alias; by default the variable's.
+    """
+    alias_type = alias_type or variable.type
     return TensorSharedVariable(
         type=alias_type,
         value=None,
         strict=None,
-        container=parameter.container,
-        name=printable(parameter.name),
+        container=Container(alias_type, cell_of(variable.container.storage), name=variable.name),
+        name=printable(variable.name),
     )
 
 

@@ -19,11 +19,12 @@ from kfgn_graph.backends.base import Backend, mode_for
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.printing import describe, printable
+from kfgn_graph.shared_values import HostCell, stored_value
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State
 from kfgn_graph.step.updates import step_of
 from kfgn_graph.tracing import Source
-from kfgn_graph.update.building import fast_graph_construction, static_alias
+from kfgn_graph.update.building import fast_graph_construction, static_alias, stored_alias
 from kfgn_graph.update.fitting import check_broadcasting
 from kfgn_graph.update.stats import UpdateStats
 
@@ -119,7 +120,7 @@ class Functions:
     def check_parameters(self) -> None:
         """Raise :class:`ParameterError` if a parameter has been given another shape."""
         for parameter, shape in self._shapes.items():
-            now = np.shape(parameter.container.storage[0])
+            now = np.shape(stored_value(parameter))
             if now != shape:
                 raise ParameterError(
                     f"parameter {describe(parameter)} has been given the shape {now}, but had "
@@ -134,7 +135,9 @@ class Functions:
         static |= {p: static_alias(p) for p in self._shapes}
         if self._backend.static_batch:
             static |= {v: static_alias(v) for v in self.fixed}
-        if all((new.type, new.name) == (old.type, old.name) for old, new in static.items()):
+        read = (*graph_inputs(self._source.outputs), *self._source.updates)
+        static |= {v: stored_alias(v) for v in read if v not in static and is_read_on_host(v)}
+        if all(interchangeable(old, new) for old, new in static.items()):
             inputs, step = list(self._inputs), self._step
         else:
             # recognised again, since canonicalisation leaves less where shapes are known
@@ -171,6 +174,18 @@ def fixed_variables(
         for v in graph_inputs([loss])
         if isinstance(v, TensorSharedVariable) and v not in changing and None in v.type.shape
     )
+
+
+def is_read_on_host(variable: Variable) -> bool:
+    """Return whether a variable is shared and has a cell that copies values to the host."""
+    return isinstance(variable, SharedVariable) and isinstance(
+        variable.container.storage, HostCell
+    )
+
+
+def interchangeable(old: Variable, new: Variable) -> bool:
+    """Return whether a function over one variable is the same as over the other."""
+    return (new.type, new.name) == (old.type, old.name) and not is_read_on_host(old)
 
 
 def shapes_of(arrays: Sequence[Any]) -> tuple[tuple[int, ...], ...]:

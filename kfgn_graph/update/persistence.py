@@ -12,6 +12,7 @@ from kfgn_graph.errors import CheckpointError
 from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.names import unique_names
+from kfgn_graph.shared_values import cell_of, stored_value
 from kfgn_graph.step.reduction_ratio import watch_state
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State, parameter_names
@@ -122,7 +123,7 @@ class Persistent:
                 "settings."
             )
         return [
-            (v.container.storage, _value(name, v, arrays[name]))
+            (cell_of(v.container.storage), _value(name, v, arrays[name]))
             for name, v in self.variables.items()
         ]
 
@@ -197,13 +198,13 @@ class Persistent:
 
 def stored(v: SharedVariable) -> np.ndarray:
     """Return a copy of a variable's value; the state of a random generator as integers."""
-    value = v.get_value(borrow=True)
+    value = stored_value(v)
     return packed(value) if is_generator(v) else np.array(value)
 
 
 def _internal(v: SharedVariable) -> Any:
     """Return a value to read dtype and shape from, which a deleted JAX array has as well."""
-    value = v.get_value(borrow=True, return_internal_type=True)
+    value = stored_value(v)
     return packed(value) if is_generator(v) else value
 
 

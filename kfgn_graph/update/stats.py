@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kfgn_graph.notebook import html_table
+
 
 class Fetched[T: (bool, float)]:
     """A field that is given an array on any device and reads as a Python value.
@@ -85,9 +87,24 @@ class UpdateStats:
         """Return all statistics by name: Python numbers or, of several updates, arrays."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    #: The name that :mod:`dataclasses` uses, for loggers that expect it.
+    asdict = as_dict
+
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook; of several updates, the first, last and least values."""
+        values = self.as_dict()
+        if all(np.ndim(value) == 0 for value in values.values()):
+            return html_table("UpdateStats", (), [(k, shown(v)) for k, v in values.items()])
+        count = max(np.size(value) for value in values.values())
+        rows = [(k, shown(v[0]), shown(v[-1]), shown(np.min(v))) for k, v in values.items()]
+        head = ("statistic", "first", "last", "least")
+        return html_table(f"UpdateStats of {count} updates", head, rows)
+
     def __repr__(self) -> str:
-        body = ", ".join(
-            f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in self.as_dict().items()
-        )
+        body = ", ".join(f"{name}={shown(value)}" for name, value in self.as_dict().items())
         return f"UpdateStats({body})"
+
+
+def shown(value: Any) -> str:
+    """Return a statistic as text: floats with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

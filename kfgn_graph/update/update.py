@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from html import escape
 from threading import RLock
 from time import perf_counter
 from typing import Any
@@ -19,7 +20,9 @@ from kfgn_graph.backends.interruptions import uninterrupted
 from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 from kfgn_graph.layers.checking import listed
+from kfgn_graph.layers.draws import is_generator
 from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.shared_values import read_on_host, stored_value
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
@@ -81,6 +84,9 @@ class Update:
         self._reader = BatchReader(self.graph, inputs, minibatches, backend, draws, most)
         self._state = new_state(self.graph, settings)
         self._persistent = Persistent(self.graph, settings, self._state, self._source.updates)
+        if backend.stores_on_device:
+            own = (v for v in self._arguments[0].updates if not is_generator(v))
+            read_on_host((*self.graph.parameters, *own), source.loss)
         self._lock = RLock()
         self._seen: set[tuple[Any, ...]] = set()
         self._functions = Functions(
@@ -99,10 +105,23 @@ class Update:
     def mode(self) -> Mode:
         """The PyTensor mode of the backend, for other functions of the trained parameters.
 
-        After an update with JAX the parameters hold JAX arrays, which functions of other modes
-        do not accept.
+        Functions of this mode read the parameters where they lie; those of other modes read a
+        copy on the host.
         """
         return self._backend.mode()
+
+    def device_parameters(self) -> dict[str, Any]:
+        """Return the parameters as the backend stores them, without a copy.
+
+        Returns
+        -------
+        dict
+            Arrays by the parameters' names: on JAX, after an update, arrays of JAX on their
+            device. The next update deletes or overwrites them.
+        """
+        with self._lock:
+            values = [stored_value(p) for p in self.graph.parameters]
+        return dict(zip(parameter_names(self.graph), values, strict=True))
 
     def __call__(self, *batch: Any) -> UpdateStats:
         """Take one step on a batch.
@@ -313,6 +332,22 @@ class Update:
         """
         self.load_state(read_state(path))
 
+    @staticmethod
+    def read_state(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+        """Read what :meth:`save` wrote, without an update.
+
+        Returns
+        -------
+        dict
+            The arrays of :meth:`state` by name.
+
+        Raises
+        ------
+        CheckpointError
+            If the file cannot be read or is altered.
+        """
+        return read_state(path)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Update:
         """Return an update of its own parameters, ``graph.parameters``, in the same state."""
         source, inputs = self._arguments
@@ -341,3 +376,7 @@ class Update:
         """
         first_updates = list(self._first_updates.values())
         return explain(self.graph, self._settings, self._backend.name, first_updates, self._choice)
+
+    def _repr_html_(self) -> str:
+        """Return what :meth:`explain` does, for a notebook."""
+        return f"<pre>{escape(self.explain())}</pre>"

@@ -215,7 +215,7 @@ def test_jax_donates_the_buffers_it_updates(rng: np.random.Generator) -> None:
     update = compile_case(problem, backend="jax")
     batches = [case.batch(rng, 4) for _ in range(4)]
     update(*batches[0])
-    held = [v.get_value(borrow=True, return_internal_type=True) for v in problem.params]
+    held = update.device_parameters().values()
     update(*batches[1])
     assert all(buffer.is_deleted() for buffer in held)
     for batch in batches[2:]:

@@ -23,6 +23,7 @@ from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
 from kfgn_graph.backends.transactions import Storage, attempt
 from kfgn_graph.errors import BackendError, BatchError
+from kfgn_graph.shared_values import cell_of
 
 #: JAX does not copy NumPy's arrays that are aligned to this number of bytes.
 SHARED_ALIGNMENT = 64
@@ -45,6 +46,7 @@ class JAXBackend(Backend):
 
     name = "jax"
     static_batch = True
+    stores_on_device = True
 
     def __init__(self, devices: int | None = None) -> None:
         import jax
@@ -104,8 +106,8 @@ class JAXBackend(Backend):
         import jax
 
         for v in variables:
-            value = v.get_value(borrow=True, return_internal_type=True)
-            v.container.storage[0] = jax.device_put(value, self._replicated)
+            cell = cell_of(v.container.storage)
+            cell[0] = jax.device_put(cell[0], self._replicated)
 
     def generators(
         self, values: Sequence[TensorVariable], updates: Mapping[SharedVariable, Variable]

@@ -10,6 +10,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.linker import JAXLinker
 
 from kfgn_graph.linalg.matrices import RefreshedInverse
+from kfgn_graph.shared_values import cell_of
 
 Options = dict[str, str | bool]
 
@@ -28,6 +29,12 @@ ON_GPU: Options = {
 
 class DonatingJAXLinker(JAXLinker):
     """A JAX linker whose functions reuse the buffers of the variables that they update."""
+
+    def create_thunk_inputs(self, storage_map: Any) -> list[list[Any]]:
+        """Return the cells that the function reads: where a value lies, not where users read."""
+        return super().create_thunk_inputs(
+            {v: cell_of(storage_map[v]) for v in self.fgraph.inputs}
+        )
 
     def jit_compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Compile ``fn``; each input that an output replaces is donated."""

@@ -29,7 +29,7 @@ def trained(devices):
     return update, W
 
 (one, _), (two, W) = trained(None), trained(2)
-assert len(W.get_value(borrow=True).sharding.device_set) == 2
+assert len(two.device_parameters()["W"].sharding.device_set) == 2
 other = two.state()
 for name, value in one.state().items():
     np.testing.assert_allclose(other[name], value, rtol=1e-9, atol=1e-12)
