@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from kfgn_graph.program.datasets.files import DataCorrupt, DataNotFound
     from kfgn_graph.program.explanation.prediction import predict_update
     from kfgn_graph.program.launching import resume_run, train_run
+    from kfgn_graph.program.loop import History, LoopState, fit
     from kfgn_graph.program.machine import machine_record
     from kfgn_graph.program.networks import Network, perceptron
     from kfgn_graph.program.rules import compile_first_order
@@ -86,6 +87,7 @@ __all__ = [
     "GraphSpec",
     "HessianFree",
     "KernelGaussNewton",
+    "History",
     "KfgnError",
     "KroneckerFactors",
     "KroneckerSum",
@@ -93,6 +95,7 @@ __all__ = [
     "LayerGraph",
     "LevenbergMarquardt",
     "Majoriser",
+    "LoopState",
     "Network",
     "NewtonSchulz",
     "NotABatchLossError",
@@ -111,6 +114,7 @@ __all__ = [
     "compile_first_order",
     "compile_update",
     "curvature_factors",
+    "fit",
     "gauss_newton_product",
     "kfgn_updates",
     "kronecker_solve",
@@ -137,10 +141,13 @@ _PROGRAM = {
     "DataNotFound": "datasets.files",
     "Dataset": "datasets.dataset",
     "GraphSpec": "spec.models",
+    "History": "loop",
+    "LoopState": "loop",
     "Network": "networks",
     "RunRecord": "runs",
     "assign_parameters": "checkpoints",
     "compile_first_order": "rules",
+    "fit": "loop",
     "load_data": "catalogue",
     "load_parameters": "checkpoints",
     "machine_record": "machine",

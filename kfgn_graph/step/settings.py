@@ -92,7 +92,7 @@ class Settings:
             )
         given: Any = self.damping
         if isinstance(given, int | float | np.number) and not isinstance(given, bool):
-            object.__setattr__(self, "damping", ConstantDamping(given))
+            object.__setattr__(self, "damping", ConstantDamping(float(given)))
         if not isinstance(self.damping, Damping):
             raise SpecError(
                 f"damping={self.damping!r} is not a damping rule such as LevenbergMarquardt() or "

@@ -130,13 +130,7 @@ class Functions:
 
     def _compile(self, batch: Sequence[Any]) -> Function:
         """Compile over variables of static shape, which share the user's own values."""
-        inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
-        static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
-        static |= {p: static_alias(p) for p in self._shapes}
-        if self._backend.static_batch:
-            static |= {v: static_alias(v) for v in self.fixed}
-        read = (*graph_inputs(self._source.outputs), *self._source.updates)
-        static |= {v: stored_alias(v) for v in read if v not in static and is_read_on_host(v)}
+        inputs, static = self._static(batch)
         if all(interchangeable(old, new) for old, new in static.items()):
             inputs, step = list(self._inputs), self._step
         else:
@@ -154,6 +148,45 @@ class Functions:
         )
         function.trust_input = True
         return function
+
+    def loss_of(self, batch: Sequence[Any]) -> Function:
+        """Return a function that computes the loss of batches of this size, and changes nothing.
+
+        Parameters
+        ----------
+        batch : sequence of arrays
+            The values of the inputs.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter has been given another shape.
+        """
+        self.check_parameters()
+        key = ("loss", *self.key(batch))
+        if key not in self._functions:
+            inputs, static = self._static(batch)
+            with fast_graph_construction():
+                self._functions[key] = pytensor.function(
+                    inputs,
+                    self._source.replaced(static).loss,
+                    mode=mode_for(self._backend, self._source.loss),
+                    on_unused_input="ignore",
+                    name="kfgn_loss",
+                )
+            self._functions[key].trust_input = True
+        return self._functions[key]
+
+    def _static(self, batch: Sequence[Any]) -> tuple[list[Variable], dict[Variable, Variable]]:
+        """Return inputs of static shape, and the variables that stand for those of the graph."""
+        inputs = [self._static_input(v, a) for v, a in zip(self._inputs, batch, strict=True)]
+        static: dict[Variable, Variable] = dict(zip(self._inputs, inputs, strict=True))
+        static |= {p: static_alias(p) for p in self._shapes}
+        if self._backend.static_batch:
+            static |= {v: static_alias(v) for v in self.fixed}
+        read = (*graph_inputs(self._source.outputs), *self._source.updates)
+        static |= {v: stored_alias(v) for v in read if v not in static and is_read_on_host(v)}
+        return inputs, static
 
     def _static_input(self, variable: Variable, array: Any) -> Variable:
         shape = array.shape

@@ -74,6 +74,7 @@ class Update:
             self._source = self._source.replaced(minibatches)
             self.graph = self._source.graph()
         draws = self._source.draws
+        self._draws = bool(draws)
         self._source = self._source.with_generators(backend.generators)
         self._inputs = (*inputs, *minibatches.values())
         settings, self._choice = chosen_for(self.graph, settings)
@@ -201,6 +202,35 @@ class Update:
         """
         with self._lock:
             self._reader.check(self._reader.read(batch), in_full=True)
+
+    def evaluate(self, *batch: Any) -> float:
+        """Return the loss of a batch at the current parameters, without an update.
+
+        A function is compiled at the first call, and on JAX for each number of examples.
+
+        Parameters
+        ----------
+        *batch : arrays
+            A batch, as the update is called with, of any size.
+
+        Raises
+        ------
+        BatchError
+            If the batch does not fit the inputs, or an index in it is out of range.
+        SpecError
+            If the loss draws random numbers, so that it has no single value.
+        """
+        if self._draws:
+            raise SpecError(
+                "the loss draws random numbers, as dropout does, so that one value of it says "
+                "little: build the loss without draws, and compile it by pytensor.function."
+            )
+        arrays = self._reader.read(batch)
+        with self._lock:
+            self._reader.check(arrays, in_full=True)
+            placed = self._backend.place(arrays)
+            with self._fitting(arrays, new=True):
+                return float(self._functions.loss_of(arrays)(*placed))
 
     def many(self, data: Sequence[Any], batches: Any) -> UpdateStats:
         """Take one step for each batch, drawn from data by index.
