@@ -210,6 +210,11 @@ def _targets(spec: GraphSpec, source: Source) -> np.ndarray | None:
         )
     if spec.loss == "softmax":
         return labels_of(given, source.origin)
+    if source.classes:
+        raise SpecError(
+            f"data.target: {spec.data.target!r} has the classes {', '.join(source.classes[:10])}"
+            f'{", ..." if len(source.classes) > 10 else ""}, which need loss = "softmax".'
+        )
     if spec.data.name is not None and (
         spec.loss == "bernoulli" or given is None or given.dtype.kind != "f"
     ):

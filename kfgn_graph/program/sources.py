@@ -12,10 +12,12 @@ from kfgn_graph.errors import SpecError
 from kfgn_graph.program.archives import Archive, Unreadable
 from kfgn_graph.program.catalogue import load_data
 from kfgn_graph.program.datasets import DataCorrupt, DataNotFound
+from kfgn_graph.program.datasets.mnist import read_idx
 from kfgn_graph.program.naming import NETWORK, check_order, order_of
 from kfgn_graph.program.scaling import Scaling, standardised
 from kfgn_graph.program.spec.complaints import did_you_mean
-from kfgn_graph.program.spec.models import DataSpec
+from kfgn_graph.program.spec.models import DataSpec, kind_of
+from kfgn_graph.program.tables import read_table
 
 BUILT_IN = ("the inputs", "the targets")
 """Names of the arrays of a built-in data set, for messages."""
@@ -35,12 +37,15 @@ class Source:
         Names of the arrays of a file; empty for a built-in data set.
     scalings : tuple of Scaling or None
         Mean and deviation with which each array was standardised; None for an array that was not.
+    classes : tuple of str
+        The texts that the targets number, where a table has text there.
     """
 
     arrays: tuple[np.ndarray, ...]
     origin: str
     names: tuple[str, ...] = ()
     scalings: tuple[Scaling | None, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def load_source(
@@ -71,7 +76,7 @@ def load_source(
     DataError
         The data are not found or damaged.
     """
-    source = _read(folder / data.file, data.arrays) if data.file else _known(data)
+    source = _from_file(data, folder) if data.file else _known(data)
     if data.file and inputs is not None:
         source = _ordered(source, data.arrays, inputs, folder / data.file)
     count = len(source.arrays[0])
@@ -82,7 +87,7 @@ def load_source(
     if data.standardise:
         names = source.names or BUILT_IN[: len(arrays)]
         arrays, scalings = standardised(arrays, names, numbers if data.file else ())
-    return Source(arrays, source.origin, source.names, scalings)
+    return Source(arrays, source.origin, source.names, scalings, source.classes)
 
 
 def _ordered(
@@ -96,7 +101,10 @@ def _ordered(
         return source  # refused where the network is built
     names = order_of(source.names, inputs, str(path))
     arrays = tuple(source.arrays[source.names.index(name)] for name in names)
-    return Source(arrays, f"{path}, arrays {', '.join(names)}", tuple(names))
+    origin = source.origin
+    if kind_of(path.name) == "arrays":
+        origin = f"{path}, arrays {', '.join(names)}"
+    return Source(arrays, origin, tuple(names), classes=source.classes)
 
 
 def _known(data: DataSpec) -> Source:
@@ -108,14 +116,60 @@ def _known(data: DataSpec) -> Source:
     return Source(arrays, found.source)
 
 
-def _read(path: Path, names: list[str]) -> Source:
-    """Read arrays of numbers from an .npz file."""
+def _from_file(data: DataSpec, folder: Path) -> Source:
+    """Read the arrays of a file, by its kind."""
+    path = folder / str(data.file)
+    _check_file(path, "file")
+    kind = kind_of(path.name)
+    if kind == "arrays":
+        return _read(path, data.arrays)
+    if kind == "table":
+        return _from_table(path, data)
+    arrays = {"inputs": _one_array(path)}
+    origin = str(path)
+    if data.targets is not None:
+        other = folder / data.targets
+        _check_file(other, "targets")
+        arrays["targets"] = _one_array(other)
+        origin += f", {other}"
+    _check(path, arrays)
+    return Source(tuple(arrays.values()), origin, tuple(arrays))
+
+
+def _check_file(path: Path, key: str) -> None:
     try:
         there = path.is_file()
     except (OSError, ValueError) as error:  # a name that is too long, or a folder without access
         raise DataNotFound(f"{path} cannot be read ({error}).") from error
     if not there:
-        raise DataNotFound(f"{path} is not a file; data.file is relative to the spec's folder.")
+        raise DataNotFound(f"{path} is not a file; data.{key} is relative to the spec's folder.")
+
+
+def _one_array(path: Path) -> np.ndarray:
+    """Return the array of a .npy file, mapped into memory, or of an idx file."""
+    if kind_of(path.name) == "idx":
+        return read_idx(path)
+    if kind_of(path.name) != "array":
+        raise SpecError(f"data.targets: {path} must be a .npy or an idx file.")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataCorrupt(f"{path} is not a readable .npy file of numbers ({error}).") from error
+
+
+def _from_table(path: Path, data: DataSpec) -> Source:
+    """Return examples and targets of a table."""
+    table = read_table(path, data.target, data.columns, data.categorical)
+    arrays = {"inputs": table.inputs}
+    origin = f"{path}, columns {', '.join(table.names)}"
+    if table.targets is not None:
+        arrays["targets"] = table.targets
+        origin += f"; target {data.target}"
+    return Source(tuple(arrays.values()), origin, tuple(arrays), classes=table.classes)
+
+
+def _read(path: Path, names: list[str]) -> Source:
+    """Read arrays of numbers from an .npz file."""
     try:
         with Archive(path) as content:
             held = content.names

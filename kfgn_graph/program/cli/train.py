@@ -52,6 +52,14 @@ Epochs = Annotated[
 Seconds = Annotated[
     float | None, typer.Option("--seconds", help="Replace the budget: total seconds of training.")
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a key of the spec, such as method.name=kflr; may be repeated.",
+    ),
+]
 From = Annotated[
     str | None,
     typer.Option(
@@ -74,6 +82,7 @@ def train(
     updates: Updates = None,
     epochs: Epochs = None,
     seconds: Seconds = None,
+    overrides: Set = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,7 +91,7 @@ def train(
     Ctrl-C stops after the current update and writes a checkpoint, from which `kfgn resume`
     continues. A second Ctrl-C leaves out the evaluation, a third stops at once.
     """
-    wanted, folder = load_spec(spec)
+    wanted, folder = load_spec(spec, overrides or [])
     budget = _budget(updates, epochs, seconds)
     if budget is not None:
         wanted = wanted.model_copy(update={"budget": budget})

@@ -7,6 +7,7 @@ under CC BY-SA 3.0. The hashes belong to the four original ``.gz`` files.
 import gzip
 import os
 import struct
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,10 @@ import numpy as np
 from kfgn_graph.program.datasets.dataset import Dataset
 from kfgn_graph.program.datasets.files import DataCorrupt, DataFile, find
 
+GZIP = b"\x1f\x8b"
+"""The first bytes of a gzipped file."""
+IDX_KINDS = {8: ">u1", 9: ">i1", 0xB: ">i2", 0xC: ">i4", 0xD: ">f4", 0xE: ">f8"}
+"""The types of the elements by the third byte of an idx file."""
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -90,20 +95,24 @@ def load_mnist(
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a gzipped idx file of unsigned bytes.
+    """Read an idx file, gzipped or not.
 
     Raises
     ------
     DataCorrupt
-        The file is not gzip, not idx, of another element type, or shorter than its header states.
+        The file is not idx, or shorter or longer than its header states.
     """
     try:
-        with gzip.open(path) as stream:
+        with path.open("rb") as plain:
+            zipped = plain.read(2) == GZIP
+        with gzip.open(path) if zipped else path.open("rb") as stream:
             content = stream.read()
         zeros, kind, rank = struct.unpack_from(">HBB", content)
         shape = struct.unpack_from(f">{rank}I", content, 4)
-        if (zeros, kind) != (0, 8):
-            raise ValueError("the header does not declare an idx file of unsigned bytes")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    except (OSError, EOFError, ValueError, struct.error) as error:
-        raise DataCorrupt(f"{path} is not a readable idx.gz file: {error}") from error
+        if zeros or kind not in IDX_KINDS:
+            raise ValueError("the header does not declare an idx file")
+        dtype = np.dtype(IDX_KINDS[kind])
+        values = np.frombuffer(content, dtype, offset=4 + 4 * rank).reshape(shape)
+        return values.astype(dtype.newbyteorder("="), copy=False)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise DataCorrupt(f"{path} is not a readable idx file: {error}") from error

@@ -6,6 +6,7 @@ key that is left out of a spec takes the package's default.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
@@ -33,6 +34,32 @@ from kfgn_graph.program.spec.limits import (
     Share,
 )
 from kfgn_graph.program.spec.section import Misfit, Section
+
+FileKind = Literal["arrays", "array", "idx", "table"]
+FILE_KINDS: dict[FileKind, str] = {
+    "arrays": "file, an .npz file",
+    "array": "file, a .npy or idx file",
+    "table": "file, a table (.csv or .tsv)",
+}
+"""Words for the kinds of files."""
+KEYS_OF_KINDS: dict[str, tuple[FileKind, ...]] = {
+    "arrays": ("arrays",),
+    "targets": ("array", "idx"),
+    "target": ("table",),
+    "columns": ("table",),
+    "categorical": ("table",),
+}
+"""The keys that belong to some kinds of files only."""
+
+
+def kind_of(file: str) -> FileKind:
+    """Return the kind of a file by its name; ``arrays`` unless the suffix is another's."""
+    name = file.lower().removesuffix(".gz")
+    if name.endswith((".csv", ".tsv")) and not file.lower().endswith(".gz"):
+        return "table"
+    if name.endswith((".idx", "-ubyte")) or re.search(r"\bidx\d\b", name):
+        return "idx"
+    return "array" if name.endswith(".npy") and not file.lower().endswith(".gz") else "arrays"
 
 
 def _named(value: object) -> object:
@@ -78,18 +105,29 @@ class NetworkSpec(Section):
 
 
 class DataSpec(Section):
-    """The training data: a built-in data set or a NumPy file."""
+    """The training data: a built-in data set or a file."""
 
     name: DataName | None = None
     """Name of a built-in data set; ``kfgn data list`` lists them."""
     table: TableName | None = None
     """For ``uci``: the table, for example ``concrete``."""
     file: str | None = None
-    """Alternative to ``name``: the path of a NumPy file (.npz) without pickled objects, relative
-    to the spec."""
+    """Alternative to ``name``: the path of a file, relative to the spec. Arrays of NumPy (.npz, or
+    one array as .npy) without pickled objects, idx files (.idx, also with .gz), or a table (.csv
+    or .tsv) whose first line names the columns."""
     arrays: list[str] = Field([])
     """For ``file``: names of the arrays to use, in the order of the loss's inputs; by default the
     arrays named as the inputs."""
+    targets: str | None = None
+    """For a .npy or idx file: the path of the file with the targets."""
+    target: str | None = None
+    """For a table: name of the column with the targets. Text is numbered as the classes of
+    ``softmax``, in alphabetical order."""
+    columns: list[str] = Field([])
+    """For a table: names of the columns with the examples; by default all but the target."""
+    categorical: list[str] = Field([])
+    """For a table: columns of categories that are written as numbers. A column whose first entry
+    is no number has categories in any case. Each category becomes a column of zeros and ones."""
     examples: Count | None = None
     """Number of training examples, taken from the start of the data; all by default."""
     standardise: bool = False
@@ -103,8 +141,10 @@ class DataSpec(Section):
             raise ValueError("give either name or file")
         if (self.table is not None) != (self.name == "uci"):
             raise Misfit("table", 'belongs to name = "uci", which needs it')
-        if self.arrays and self.file is None:
-            raise Misfit("arrays", "belongs to file")
+        kind = None if self.file is None else kind_of(self.file)
+        for key, kinds in KEYS_OF_KINDS.items():
+            if getattr(self, key) and kind not in kinds:
+                raise Misfit(key, f"belongs to {FILE_KINDS[kinds[0]]}")
         return self
 
 

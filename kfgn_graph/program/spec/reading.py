@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -27,8 +28,15 @@ _LONG_KEY = re.compile(rf"(?<![\w-])(?:{_PART}){{{MOST_PARTS - 1}}}")
 _AT_LINE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 
 
-def read_spec(path: str | Path) -> GraphSpec:
+def read_spec(path: str | Path, overrides: Sequence[str] = ()) -> GraphSpec:
     """Read a spec from a file. The suffix, ``.toml`` or ``.json``, determines its language.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    overrides : sequence of str
+        Keys to set, as in ``"method.rate=0.1"``; see :func:`parse_spec`.
 
     Raises
     ------
@@ -50,10 +58,13 @@ def read_spec(path: str | Path) -> GraphSpec:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SpecError(f"{path}: cannot be read ({reason}).") from error
-    return parse_spec(_decoded(content, str(path)), SUFFIXES[path.suffix.lower()], str(path))
+    text = _decoded(content, str(path))
+    return parse_spec(text, SUFFIXES[path.suffix.lower()], str(path), overrides)
 
 
-def parse_spec(text: str, kind: Kind, where: str = "the spec") -> GraphSpec:
+def parse_spec(
+    text: str, kind: Kind, where: str = "the spec", overrides: Sequence[str] = ()
+) -> GraphSpec:
     """Read a spec from text.
 
     Parameters
@@ -64,6 +75,9 @@ def parse_spec(text: str, kind: Kind, where: str = "the spec") -> GraphSpec:
         Language of the document.
     where : str
         Name of the document in error messages, usually the file's path.
+    overrides : sequence of str
+        Keys to set, as in ``"method.rate=0.1"``: a dotted key, and a value in TOML's notation. A
+        value that is not TOML is text.
 
     Raises
     ------
@@ -71,13 +85,44 @@ def parse_spec(text: str, kind: Kind, where: str = "the spec") -> GraphSpec:
         The text is not a valid spec; see :func:`read_spec`.
     """
     content = _toml(text, where) if kind == "toml" else _json(text, where)
+    paths = [_override(content, text) for text in overrides]
     try:
         return GraphSpec.model_validate(content, strict=True)
     except ValidationError as error:
-        raise SpecError(complaints(error, where, key_lines(text, kind))) from None
+        lines = key_lines(text, kind)
+        for path in paths:
+            lines = {key: line for key, line in lines.items() if key[: len(path)] != path}
+        where += ", with --set" if paths else ""
+        raise SpecError(complaints(error, where, lines)) from None
 
 
-def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
+def _override(content: dict[str, Any], text: str) -> tuple[str, ...]:
+    """Set a key of a spec's content, and return the key's path."""
+    key, equals, value = text.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise SpecError(
+            f"--set: found {shown(text)}; write KEY=VALUE, such as method.name=kflr or batch=500."
+        )
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+        found = parsed["value"] if len(parsed) == 1 else value
+    except (ValueError, RecursionError):
+        found = value.strip()
+    table = content
+    for part in path[:-1]:
+        inner = table.get(part, {})
+        if part == "method" and isinstance(inner, str):
+            inner = {"name": inner}
+        if not isinstance(inner, dict):
+            raise SpecError(f"--set {key.strip()}: {shown(part)} is {shown(inner)}, not a table.")
+        table[part] = inner
+        table = inner
+    table[path[-1]] = found
+    return path
+
+
+def load_spec(argument: str | Path, overrides: Sequence[str] = ()) -> tuple[GraphSpec, Path]:
     """Return the spec that a command's argument names, and the base folder of its paths.
 
     Parameters
@@ -85,6 +130,8 @@ def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
     argument : str or path
         A file, or the name of a preset. Paths in a file are relative to the file's folder, paths
         in a preset to the working folder.
+    overrides : sequence of str
+        Keys to set; see :func:`parse_spec`.
 
     Raises
     ------
@@ -93,9 +140,9 @@ def load_spec(argument: str | Path) -> tuple[GraphSpec, Path]:
     """
     path = Path(argument)
     if str(argument) in presets():
-        return preset(str(argument)), Path.cwd()
+        return preset(str(argument), overrides), Path.cwd()
     if path.suffix.lower() in SUFFIXES or _exists(path):
-        return read_spec(path), path.resolve().parent
+        return read_spec(path, overrides), path.resolve().parent
     raise SpecError(
         f"{argument}: neither a file nor a preset{did_you_mean(argument, presets()) or '.'} "
         f"Presets: {', '.join(presets())}."
@@ -116,15 +163,22 @@ def presets() -> dict[str, str]:
     return {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
 
 
-def preset(name: str) -> GraphSpec:
+def preset(name: str, overrides: Sequence[str] = ()) -> GraphSpec:
     """Return a spec that ships with the package.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    overrides : sequence of str
+        Keys to set; see :func:`parse_spec`.
 
     Raises
     ------
     SpecError
         No preset has this name.
     """
-    return parse_spec(preset_text(name), "toml", f"the preset {name}")
+    return parse_spec(preset_text(name), "toml", f"the preset {name}", overrides)
 
 
 def preset_text(name: str) -> str:
