@@ -147,6 +147,9 @@ class LayerGraph:
         How those parameters are treated; see :func:`trace_layers`.
     surrogate : Surrogate or None
         The matrix that takes the place of the loss's Hessian; see :func:`trace_layers`.
+    held : tuple of TensorVariable
+        The statistics of the batch that the curvature holds constant. No derivative flows through
+        them in ``data_loss`` and ``output``; the gradient of ``loss`` includes them.
     """
 
     loss: TensorVariable
@@ -160,6 +163,7 @@ class LayerGraph:
     unmatched: Mapping[Variable, str]
     unmatched_treatment: str
     surrogate: Any = None
+    held: tuple[TensorVariable, ...] = ()
 
     @property
     def sides(self) -> tuple[Layer, ...]:

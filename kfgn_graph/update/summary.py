@@ -88,6 +88,11 @@ def _remarks(graph: LayerGraph, first_updates: Sequence[tuple[str, float]]) -> l
     lines = []
     for parameter, reason in graph.unmatched.items():
         lines.append(f"{name_of(parameter)}: {graph.unmatched_treatment}, since {reason}")
+    if graph.held:
+        lines.append(
+            f"batch_statistics='hold': {len(graph.held)} statistics of the batch are constant in "
+            "the curvature; the gradient differentiates through them"
+        )
     if graph.penalty is not None:
         lines.append(
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"
