@@ -67,6 +67,12 @@ def own_graph(folder: Path) -> Outputs:
     yield from zip(names, (table.partition("\n\n part of")[0] for table in tables), strict=True)
 
 
+def convolution(folder: Path) -> Outputs:
+    """A convolutional net on the digits."""
+    script = DOCS / "how-to" / "train_a_convolutional_net.py"
+    yield "convolution.txt", piped(f"python {script}", folder)
+
+
 def digits(folder: Path) -> Outputs:
     """Three runs on the digits, compared, and a checkpoint that is damaged."""
     yield "train.txt", piped("kfgn train digits", folder)
@@ -120,6 +126,7 @@ SESSIONS: dict[str, Callable[[Path], Outputs]] = {
     "presets": presets,
     "errors": errors,
     "own-graph": own_graph,
+    "convolution": convolution,
     "digits": digits,
     "explain": explain,
     "bench": bench,

@@ -28,6 +28,7 @@ def compile_update(
     output: TensorVariable | None = None,
     unmatched: str = "error",
     surrogate: str | Surrogate | None = None,
+    batch_statistics: str = "error",
     backend: str = "auto",
     devices: int | None = None,
     **settings: Unpack[SettingNames],
@@ -51,6 +52,9 @@ def compile_update(
         The treatment of a parameter that no layer explains: see :func:`trace_layers`.
     surrogate : {'majoriser', 'absolute'} or Surrogate, optional
         The curvature of a loss that has none, or an indefinite one: see :func:`trace_layers`.
+    batch_statistics : {'error', 'hold'}
+        The treatment of statistics of the batch, as in batch normalisation: see
+        :func:`trace_layers`.
     backend : {'auto', 'jax', 'numba', 'c'}
         The compiler; ``auto`` takes JAX where it is installed, else Numba.
     devices : int, optional
@@ -82,9 +86,8 @@ def compile_update(
     preconditioner_of(chosen.method)  # refuses a method that cannot train
     compiler = resolve_backend(backend, devices)
     with fast_graph_construction():
-        update = Update(
-            Source(loss, params, output, unmatched, surrogate), inputs, chosen, compiler
-        )
+        source = Source(loss, params, output, unmatched, surrogate, batch_statistics)
+        update = Update(source, inputs, chosen, compiler)
     check_dtypes(loss, compiler.name)
     warn_if_flat(update.graph)
     return update

@@ -20,6 +20,7 @@ from kfgn_graph.layers.draws import Draw, without_draws
 from kfgn_graph.layers.functions_of_sums import at_current_values
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.recognition import recognise
+from kfgn_graph.layers.statistics import differentiated, held_within
 from kfgn_graph.layers.subsample import Leading, leading_examples
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.printing import printable
@@ -46,6 +47,7 @@ class Source:
     output: TensorVariable | None
     unmatched: str
     surrogate: str | Surrogate | None = None
+    batch_statistics: str = "error"
     draws: Mapping[TensorVariable, Draw] = field(default_factory=dict)
     updates: Updates = field(default_factory=dict)
 
@@ -54,7 +56,14 @@ class Source:
 
     def graph(self) -> LayerGraph:
         """Return the recognised graph."""
-        return trace_layers(self.loss, self.params, self.output, self.unmatched, self.surrogate)
+        return trace_layers(
+            self.loss,
+            self.params,
+            self.output,
+            self.unmatched,
+            self.surrogate,
+            self.batch_statistics,
+        )
 
     @property
     def _targets(self) -> list[TensorVariable]:
@@ -125,6 +134,7 @@ def trace_layers(
     output: TensorVariable | None = None,
     unmatched: str = "error",
     surrogate: str | Surrogate | None = None,
+    batch_statistics: str = "error",
 ) -> LayerGraph:
     """Recognise the affine layers of a loss and verify that they cover every parameter.
 
@@ -144,7 +154,10 @@ def trace_layers(
     unmatched : {'error', 'gradient', 'freeze'}
         What to do with a parameter that is not the weight or bias of exactly one affine map:
         raise an error, train it by plain gradient steps, or leave it unchanged.
-
+    batch_statistics : {'error', 'hold'}
+        What to do with statistics of the batch that the network reads, such as the mean and the
+        variance of batch normalisation: raise an error, or hold them constant in the curvature.
+        The loss and its gradient, which differentiates through them, are the same for both.
     surrogate : {'majoriser', 'absolute'} or Surrogate, optional
         A positive semi-definite matrix in place of the Hessian of the loss in its output: that of
         a quadratic majoriser, for a loss with kinks such as an absolute error
@@ -172,11 +185,19 @@ def trace_layers(
         If an option has a value that is not allowed, or the loss has no kink to majorise.
     """
     chosen = surrogate_of(surrogate)
-    graph = recognise(loss, listed(params, "params", ParameterError), output, unmatched)
+    params = listed(params, "params", ParameterError)
+    graph = recognise(loss, params, output, unmatched, batch_statistics)
     held, graph = graph.held, replace(graph, held={})
     for v in (graph.loss, *graph.example_axes):
         if v.owner is not None:
             marked(v)
     split = split_at_head(graph) if output is None else with_curvature(graph)
+    split = _differentiated(split)
     whole = at_current_values(split.loss, held)
     return replace(split, loss=whole, surrogate=chosen, held=held)
+
+
+def _differentiated(graph: LayerGraph) -> LayerGraph:
+    """Return the graph with the loss whose gradient flows through statistics that are held."""
+    found = tuple(held_within([graph.data_loss]))
+    return replace(graph, loss=differentiated(graph.loss), statistics=found) if found else graph

@@ -42,6 +42,10 @@ normalised = (h - h.mean(axis=0)) / h.std(axis=0)
 mixed = pt.sqr(normalised - y).sum(axis=1).mean()
 show(kfgn.NotABatchLossError, lambda: kfgn.trace_layers(mixed, [W]))
 
+# --- held: the same loss, its statistics of the batch constant in the curvature
+graph = kfgn.trace_layers(mixed, [W], batch_statistics="hold")
+assert [layer.name for layer in graph.layers] == ["W"] and graph.statistics
+
 # --- structure: an Op whose Jacobian KFRA does not know
 V = pytensor.shared(np.ones((2, 2)), name="V", shape=(2, 2))
 gated = pt.special.softmax(x @ W, axis=1) @ V

@@ -18,6 +18,7 @@ from experiments.support.catalogue import Entry, Network
 from experiments.support.evaluation import evaluated
 from experiments.support.judge import Judge, NotLocated
 from experiments.support.messages import first_sentence
+from experiments.support.opening import opened
 from experiments.support.training import Training, train
 from experiments.support.unrolling import factors, has_loop, unrolled
 
@@ -128,7 +129,7 @@ class Comparison:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.judge = Judge(network)
+        self.judge = Judge(opened(network))
         self._unrolled: Network | None = None
         self.graph = kfgn.trace_layers(network.loss, list(network.parameters), **network.options)
 

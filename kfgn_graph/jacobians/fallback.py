@@ -8,6 +8,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.jacobians.core import LocalJacobian, Segment, register_local_jacobian
 from kfgn_graph.layers.derivatives import grads
+from kfgn_graph.layers.examples import acts_row_by_row
 
 
 class PullbackJacobian(LocalJacobian):
@@ -34,7 +35,27 @@ class PullbackJacobian(LocalJacobian):
         ]
 
 
+class RowwiseJacobian(PullbackJacobian):
+    """The Jacobian of a linear Op of its first input that acts on each row by itself.
+
+    All columns are pulled back by one call, as more rows.
+    """
+
+    def transpose_apply(self, C: TensorVariable) -> list[TensorVariable]:
+        v, (u,) = self.segment.output, self.segment.inputs
+        image = u.type()
+        copy = self.segment.node.clone_with_new_inputs([image, *self.segment.node.inputs[1:]])
+        lengths = [v.shape[k] for k in range(1, v.type.ndim)]
+        g = C.reshape((-1, *lengths))
+        (pulled,) = grads(None, [image], known_grads={copy.outputs[0]: g})
+        pulled = clone_replace(pulled, {image: u})
+        return [pulled.reshape((C.shape[0], C.shape[1], *self.segment.event(0)))]
+
+
 @register_local_jacobian(Op)
 def local_jacobian_fallback(op: Op, segment: Segment) -> LocalJacobian:
     """Return the local Jacobian of an Op that has no rule: a more specific type comes first."""
+    rowwise = acts_row_by_row(op) and segment.inputs == (segment.node.inputs[0],)
+    if rowwise and segment.example_axes == (1, 1):
+        return RowwiseJacobian(segment)
     return PullbackJacobian(segment)

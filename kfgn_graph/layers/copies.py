@@ -19,6 +19,7 @@ from pytensor.graph.replace import vectorize_graph
 from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.tensor.basic import Alloc
 from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
@@ -27,6 +28,7 @@ from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.entries import Entry, entries, functions_of_parameters, has_rows
 from kfgn_graph.layers.ir import Affine, affine
 from kfgn_graph.layers.rows import ONE_ROW_EACH, keeps_rows
+from kfgn_graph.layers.statistics import held_within
 from kfgn_graph.layers.traversal import value_roots
 from kfgn_graph.printing import describe
 
@@ -110,12 +112,11 @@ def with_copies(
     """
     own = clone_get_equiv([], [loss], copy_inputs=False, copy_orphans=False)[loss]
     found = _checked_entries(own, parameters, trained)
-    examples = [u for entry in found for u in entry.examples if has_axes(u)]
-    sizes = [_length(examples, axis) for axis in range(lead)]
+    sizes = [_length(found, axis) for axis in range(lead)]
     copies = {p: copy_of(p, sizes) for p in parameters}
     fgraph = FunctionGraph([*graph_inputs([own])], [own], clone=False)
     for entry in found:
-        new = over_copies(entry.node, entry.functions, copies, lead)
+        new = over_copies(entry.node, entry.functions, copies | _kept(entry.functions), lead)
         if new is None:
             raise NotCopied(
                 _roots(entry.functions, parameters),
@@ -154,10 +155,19 @@ def is_copy(preactivation: Variable) -> bool:
     return isinstance(value, Constant) and value.type.ndim == 0 and bool(value.data == 1)
 
 
-def _length(examples: Sequence[Variable], axis: int) -> TensorVariable | int:
-    along = next(u for u in examples if u.type.ndim > axis and not u.type.broadcastable[axis])
-    static = along.type.shape[axis]
-    return along.shape[axis] if static is None else static
+def _kept(functions: Sequence[Variable]) -> dict[Variable, Variable]:
+    """Return the held statistics and the sizes that functions read: all copies share them."""
+    sizes = [n for n in toposort(functions) if isinstance(n.op, Shape | Shape_i)]
+    kept = [*held_within(functions), *(n.outputs[0] for n in sizes)]
+    return dict(zip(kept, kept, strict=True))
+
+
+def _length(found: Sequence[Entry], axis: int) -> TensorVariable | int:
+    """Return the length of an example axis, from the examples that functions meet."""
+    for u in (u for entry in found for u in entry.examples if has_axes(u)):
+        if u.type.ndim > axis and not u.type.broadcastable[axis]:
+            return u.shape[axis] if u.type.shape[axis] is None else u.type.shape[axis]
+    return next(entry.node.inputs[1] for entry in found if not entry.examples)
 
 
 def copy_of(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]) -> Variable:
@@ -183,7 +193,20 @@ def over_copies(
         stacked = dict(zip(functions, vectorize_graph(list(functions), copies), strict=True))
         inputs = [_without_axes(stacked[v], lead) if v in stacked else v for v in node.inputs]
         return node.op(*inputs)
+    if isinstance(node.op, Alloc):
+        return _repeated(node, copies)
     return _one_by_one(node, functions, copies)
+
+
+def _repeated(node: Apply, copies: dict[Variable, Variable]) -> Variable | None:
+    """Return the output of a node that repeats a function along other axes than the examples."""
+    function, *lengths = node.inputs
+    missing = node.outputs[0].type.ndim - 1 - function.type.ndim
+    if missing < 0 and not function.type.broadcastable[0]:
+        return None
+    stacked = vectorize_graph(function, copies)
+    kept = range(2 if missing < 0 else 1, stacked.type.ndim)
+    return pt.alloc(stacked.dimshuffle(0, *["x"] * max(missing, 0), *kept), *lengths)
 
 
 def _without_axes(stacked: Variable, lead: int) -> Variable:

@@ -95,6 +95,7 @@ def without_draws(
         If the next state of a generator is ambiguous.
     """
     updates = default_updates(targets, parameters)
+    updates = {**declared_updates(targets, parameters), **updates}
     roots = graph_inputs([*targets, *updates.values()])
     if not any(is_generator(v) for v in roots):
         return WithoutDraws(list(targets), {}, updates)
@@ -134,6 +135,41 @@ def default_updates(
         found |= new
         pending = list(new.values())
     return found
+
+
+def declared_updates(
+    outputs: Sequence[Variable], parameters: Sequence[Variable]
+) -> dict[SharedVariable, Variable]:
+    """Return the next values that Ops declare for shared variables, as of running averages.
+
+    The Ops of a library declare them by a method ``update_map``, from the index of an output to
+    the index of the input that it succeeds. Where a layer is applied more than once, each
+    application reads what the previous one returned, and the last value counts. Generators are
+    left to :func:`next_state`.
+    """
+    found: dict[SharedVariable, Variable] = {}
+    for node in toposort(outputs):
+        for after, before in _update_map(node).items():
+            root = _updated_root(node.inputs[before])
+            kept = root in parameters or is_generator(root)
+            if isinstance(root, SharedVariable) and not kept:
+                found[root] = node.outputs[after]
+    return found
+
+
+def _update_map(node: Apply) -> Mapping[int, int]:
+    declared = getattr(node.op, "update_map", None)
+    return declared() if callable(declared) else {}
+
+
+def _updated_root(v: Variable) -> Variable:
+    """Return the variable whose successive values lead to v."""
+    while v.owner is not None:
+        before = _update_map(v.owner).get(v.owner.outputs.index(v))
+        if before is None:
+            break
+        v = v.owner.inputs[before]
+    return v
 
 
 def next_state(

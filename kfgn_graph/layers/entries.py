@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pytensor.gradient import DisconnectedGrad
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import explicit_graph_inputs, graph_inputs, toposort
 from pytensor.tensor.basic import Alloc
@@ -13,7 +14,8 @@ from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.ir import Affine
-from kfgn_graph.layers.traversal import dependents
+from kfgn_graph.layers.lengths import are_equal
+from kfgn_graph.layers.traversal import dependents, value_nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Entry:
     functions : tuple of Variable
         Its inputs that are functions of parameters, among them one to copy.
     examples : tuple of Variable
-        Its other inputs.
+        Its other inputs; none if it repeats a function for each example.
     """
 
     node: Apply
@@ -66,16 +68,23 @@ def entries(
     fixed = functions_of_parameters(loss, trained)
     reading = dependents([loss], parameters)
     found = []
-    for node in toposort([loss]):
+    for node in value_nodes([loss]):
         if isinstance(node.op, Shape | Shape_i) or node.outputs[0] in fixed:
             continue
         functions = tuple(dict.fromkeys(v for v in node.inputs if v in fixed and v in reading))
         others = tuple(dict.fromkeys(v for v in node.inputs if v not in fixed))
         if not others:  # data in a shared variable or in a constant
             others = tuple(v for v in node.inputs if v not in functions and has_rows(v))
-        if functions and others:
+        if functions and (others or repeats_by_example(node, loss, trained)):
             found.append(Entry(node, functions, others))
     return found
+
+
+def repeats_by_example(node: Apply, loss: Variable, trained: Collection[Variable]) -> bool:
+    """Return whether a node repeats a value for each example, such as a learned token."""
+    if not isinstance(node.op, Alloc) or node.outputs[0].type.ndim == 0:
+        return False
+    return any(are_equal(node.inputs[1], v.shape[0]) for v in data_of(loss, trained))
 
 
 def functions_of_parameters(
@@ -93,24 +102,26 @@ def functions_of_parameters(
         The inputs of copies, of which only the number of rows depends on the examples.
     """
     nodes = list(toposort([loss]))
-    varying = _data(loss, trained)
+    varying = data_of(loss, trained)
     reading = dependents([loss], trained)
     sizes: set[Variable] = set()
     for node in nodes:
-        if node.outputs[0] in units:
-            continue
+        if node.outputs[0] in units or isinstance(node.op, DisconnectedGrad):
+            continue  # a held statistic is the same for all examples
         a = node.inputs[0] if isinstance(node.op, Affine) else None
         if a is not None and a not in {*reading, *units} and not a.type.broadcastable[0]:
             varying.update(node.outputs)  # its input may be data in a shared variable
         if not sizes.isdisjoint(node.inputs) or isinstance(node.op, Shape | Shape_i):
             # an array of as many rows as there are examples, such as a first hidden state
             (varying if isinstance(node.op, Alloc) else sizes).update(node.outputs)
+        if node.outputs[0] in reading and repeats_by_example(node, loss, trained):
+            varying.update(node.outputs)
         if not isinstance(node.op, Shape | Shape_i) and not varying.isdisjoint(node.inputs):
             varying.update(node.outputs)
     return {v for node in nodes for v in (*node.inputs, *node.outputs)} - varying
 
 
-def _data(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
+def data_of(loss: Variable, trained: Collection[Variable]) -> set[Variable]:
     """Return the batch inputs; if there are none, the arrays that may be data in their place."""
     batch = {v for v in explicit_graph_inputs([loss]) if has_axes(v)}
     arrays = {v for v in graph_inputs([loss]) if has_axes(v) and v.type.ndim > 1}

@@ -28,6 +28,7 @@ from pytensor.tensor.subtensor import (
 )
 
 from kfgn_graph.layers.examples import FLATTENED, SUMMED, Axes, Mixes, example_axes, unmixed_state
+from kfgn_graph.layers.lengths import are_equal, known_length, lengths_of
 from kfgn_graph.layers.rows import have_same_rows, rows_are_examples
 from kfgn_graph.printing import describe
 
@@ -154,6 +155,8 @@ def _target_sizes(node: Apply) -> list[int | Variable | None]:
             symbolic = list(target.inputs)
         elif isinstance(node.inputs[1], Constant):
             symbolic = [constant(size) for size in node.inputs[1].data]
+        elif target is not None and isinstance(target.op, Shape):
+            symbolic = [target.outputs[0][k] for k in range(y.type.ndim)]
     elif isinstance(node.op, JoinDims):
         op, x = node.op, node.inputs[0]
         lengths = [x.shape[k] for k in range(x.type.ndim)]
@@ -200,6 +203,11 @@ def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: 
     """Return whether ``size`` is the length of example axis ``axis`` of x, by any variable."""
     if not isinstance(size, Variable):
         return size is not None and size == x.type.shape[axis]
+    return _is_inherited_size(size, axis, x, axes) or are_equal(size, lengths_of(x)[axis])
+
+
+def _is_inherited_size(size: Variable, axis: int, x: Variable, axes: Axes) -> bool:
+    """Return whether ``size`` is the length of an axis that x inherits, Op by Op."""
     found = _length_of(size)
     if found is None:
         return False
@@ -214,8 +222,11 @@ def _is_example_size(size: int | Variable | None, axis: int, x: Variable, axes: 
 
 def _infers_example_axis(sizes: list[int | Variable | None], x: Variable) -> bool:
     """Return whether the target shape is (-1, ...), where ... holds exactly one example of x."""
-    event, first = x.type.shape[1:], sizes[0]
-    if not isinstance(first, Constant) or int(first.data) != -1 or None in event:
+    first = sizes[0]
+    if not isinstance(first, Constant) or int(first.data) != -1:
+        return False
+    event = list(map(known_length, lengths_of(x)[1:]))
+    if None in event:
         return False
     known = [int(s.data) if isinstance(s, Constant) else s for s in sizes[1:]]
     after = [s for s in known if isinstance(s, int)]

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
 
+from pytensor.gradient import DisconnectedGrad
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 from pytensor.graph.traversal import toposort
@@ -38,8 +39,13 @@ Axes = Mapping[Variable, int]
 Rule = Callable[..., int]
 
 
-#: Ops of libraries that act on each entry of the first axis by itself.
+#: Linear Ops of libraries that act on each entry of the first axis by itself.
 ROW_BY_ROW = {("pytensor_ml.layers.conv", name) for name in ("Im2Col", "Col2Im")}
+
+
+def acts_row_by_row(op: Op) -> bool:
+    """Return whether a library's linear Op acts on each entry of the first axis by itself."""
+    return (type(op).__module__, type(op).__name__) in ROW_BY_ROW
 
 
 class Mixes(Exception):
@@ -73,8 +79,9 @@ def count_example_axes(loss: Variable, affine_nodes: Sequence[Apply]) -> dict[Va
     raise NotABatchLossError(
         f"the loss {describe(loss)} cannot be shown to be a sum (or mean) over examples along "
         f"the leading axis: {reason}. Curvature is defined per example: keep examples on the "
-        "leading axis, remove batch statistics (such as batch normalisation) that depend on a "
-        "parameter, or register a rule for the Op with kfgn_graph.register_example_axes."
+        "leading axis; for batch normalisation pass batch_statistics='hold', which holds the "
+        "statistics of the batch constant in the curvature; remove other terms that combine "
+        "examples; or register a rule for the Op with kfgn_graph.register_example_axes."
     )
 
 
@@ -84,7 +91,7 @@ def _propagate(loss: Variable, affine_nodes: Sequence[Apply], n_axes: int) -> di
     axes: dict[Variable, int] = {}
     for node in affine_nodes:
         axes.setdefault(node.inputs[0], min(n_axes, node.inputs[0].type.ndim - 1))
-    for node in toposort([loss]):
+    for node in _outside_statistics(loss):
         outputs = [v for v in node.outputs if v in varying]
         if outputs:
             found = example_axes(node.op, node, axes)
@@ -92,6 +99,12 @@ def _propagate(loss: Variable, affine_nodes: Sequence[Apply], n_axes: int) -> di
     if axes[loss] != SUMMED:
         raise Mixes("it is not summed over the examples")
     return axes
+
+
+def _outside_statistics(loss: Variable) -> list[Apply]:
+    """Return the nodes, in forward order, except those that only a held statistic reads."""
+    held = [n for n in toposort([loss]) if isinstance(n.op, DisconnectedGrad)]
+    return list(toposort([loss], blockers=[n.outputs[0] for n in held]))
 
 
 def common_state(node: Apply, axes: Axes) -> int:
@@ -140,7 +153,7 @@ def example_axes(op: Op, node: Apply, axes: Axes) -> int:
     Mixes
         If the Op may mix examples.
     """
-    if (type(op).__module__, type(op).__name__) in ROW_BY_ROW and unmixed_state(node, axes) == 1:
+    if acts_row_by_row(op) and unmixed_state(node, axes) == 1:
         return 1
     raise Mixes(f"no rule shows that {op} keeps examples apart, in {describe(node.outputs[0])}")
 

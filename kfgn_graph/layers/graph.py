@@ -150,6 +150,9 @@ class LayerGraph:
     held : mapping
         Variables of ``data_loss`` that its curvature holds constant, with their values: the
         derivatives of a function of sums over the examples, such as a root mean squared error.
+    statistics : tuple of TensorVariable
+        The statistics of the batch that the curvature holds constant. No derivative flows through
+        them in ``data_loss`` and ``output``; the gradient of ``loss`` includes them.
     """
 
     loss: TensorVariable
@@ -164,6 +167,7 @@ class LayerGraph:
     unmatched_treatment: str
     surrogate: Any = None
     held: Mapping[Variable, TensorVariable] = field(default_factory=dict)
+    statistics: tuple[TensorVariable, ...] = ()
 
     @property
     def sides(self) -> tuple[Layer, ...]:

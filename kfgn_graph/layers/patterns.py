@@ -24,6 +24,7 @@ from pytensor.tensor.shape import Reshape
 from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
+from kfgn_graph.layers.padding import gathered_padding
 from kfgn_graph.layers.views import underlying_parameter
 
 #: Ops that are not inlined, because loss heads and rules match them.
@@ -46,7 +47,8 @@ def inline_layers(fgraph: FunctionGraph, node: Apply) -> list[Variable] | None:
     """Inline an Op that wraps a graph, such as the linear layer of a library."""
     if isinstance(node.op, NOT_INLINED):
         return None
-    results = inline_ofg_node(node)
+    padded = gathered_padding(node)
+    results = inline_ofg_node(node) if padded is None else [padded]
     for old, new in zip(node.outputs, results, strict=True):
         new.name = new.name or old.name
     return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.errors import (
     CurvatureRuleNotFound,
+    KfgnError,
     NotABatchLossError,
     SpecError,
     UnmatchedParameterError,
@@ -31,6 +33,7 @@ from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.entries import functions_of_parameters
 from kfgn_graph.layers.examples import count_example_axes
 from kfgn_graph.layers.exchange import with_opened_loops
+from kfgn_graph.layers.flattening import with_unflattened_rows
 from kfgn_graph.layers.functions_of_sums import with_held_factors
 from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
 from kfgn_graph.layers.grouping import check_bias, layers_of
@@ -40,9 +43,14 @@ from kfgn_graph.layers.order import in_forward_order
 from kfgn_graph.layers.penalty_terms import split_penalty
 from kfgn_graph.layers.rewriting import rewrite_to_layers
 from kfgn_graph.layers.rows import rows_are_examples
+from kfgn_graph.layers.statistics import (
+    check_treatment,
+    refuse_statistics,
+    with_held_statistics,
+)
 from kfgn_graph.layers.term_outputs import term_outputs
 from kfgn_graph.layers.tied import covered, find_tied, with_separate_biases
-from kfgn_graph.layers.traversal import dependents, value_roots
+from kfgn_graph.layers.traversal import dependents, value_nodes, value_roots
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
 from kfgn_graph.printing import describe, names
 
@@ -54,6 +62,7 @@ def recognise(
     params: Sequence[TensorSharedVariable],
     output: TensorVariable | None = None,
     unmatched: str = "error",
+    batch_statistics: str = "error",
 ) -> LayerGraph:
     """Recognise the layers of ``loss`` and verify that they cover every parameter.
 
@@ -63,17 +72,52 @@ def recognise(
     """
     if unmatched not in UNMATCHED_TREATMENTS:
         raise SpecError(f"unmatched={unmatched!r} is not one of {UNMATCHED_TREATMENTS}.")
+    check_treatment(batch_statistics)
     check_loss(loss)
     dtype = check_parameters(loss, params)
     check_gradients(loss, params)
     rewritten = rewrite_to_layers([_marked(loss, output)], params, dtype)[0]
     rewritten = with_opened_loops(rewritten, params, dtype, unmatched == "error")
+    if batch_statistics == "hold":
+        rewritten = with_held_statistics(rewritten, params)
     rewritten, held = with_held_factors(rewritten, params)
+    try:
+        graph = _recognised_by_rows(rewritten, params, output, unmatched)
+        return replace(graph, held=held)
+    except UnmatchedParameterError:
+        if batch_statistics == "error":
+            refuse_statistics(rewritten, params)
+        raise
+
+
+def _recognised_by_rows(
+    rewritten: TensorVariable,
+    params: Sequence[TensorSharedVariable],
+    output: TensorVariable | None,
+    unmatched: str,
+) -> LayerGraph:
+    """Recognise a loss; if its rows are not shown to be examples, with flattened axes restored."""
+    try:
+        return _recognised(rewritten, params, output, unmatched)
+    except NotABatchLossError:
+        restored = with_unflattened_rows(rewritten, params)
+        if restored is None:
+            raise
+        with suppress(KfgnError):
+            return _recognised(restored, params, output, unmatched)
+        raise
+
+
+def _recognised(
+    rewritten: TensorVariable,
+    params: Sequence[TensorSharedVariable],
+    output: TensorVariable | None,
+    unmatched: str,
+) -> LayerGraph:
     graph = None
     if unmatched == "error":
         graph = _with_several_uses(rewritten, tuple(params), output)
-    graph = graph or _assemble(rewritten, tuple(params), output, unmatched)
-    return replace(graph, held=held)
+    return graph or _assemble(rewritten, tuple(params), output, unmatched)
 
 
 def _with_several_uses(
@@ -107,7 +151,7 @@ def _with_several_uses(
 
 
 def _affine_nodes(loss: TensorVariable) -> list[Apply]:
-    return [n for n in toposort([loss]) if isinstance(n.op, Affine)]
+    return [n for n in value_nodes([loss]) if isinstance(n.op, Affine)]
 
 
 def _with_copies(

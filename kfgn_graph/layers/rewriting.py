@@ -76,7 +76,7 @@ EXCLUDED = (
 def _layer_patterns(rules: Sequence[Callable[..., Any]]) -> EquilibriumDB:
     db = EquilibriumDB(ignore_newtrees=False, eq_rewriter_class=StrictEquilibriumRewriter)
     for rule in rules:
-        db.register(rule.__name__, rule, "layers", "inline")
+        db.register(rule.__name__, rule, "layers", "inline", "patterns")
     return db
 
 
@@ -91,7 +91,9 @@ layer_ir_db = SequenceDB(failure_callback=None)
 layer_ir_db.register("inline_layers", _layer_patterns((inline_layers,)), "inline", position=0)
 layer_ir_db.register("find_products", _layer_patterns(PRODUCT_RULES), "layers", position=1)
 layer_ir_db.register("canonicalize", _pytensor_canonical(), "layers", position=2)
-layer_ir_db.register("find_layers", _layer_patterns(PATTERN_RULES), "layers", position=3)
+layer_ir_db.register(
+    "find_layers", _layer_patterns(PATTERN_RULES), "layers", "patterns", position=3
+)
 
 
 def _rewritten(
@@ -114,6 +116,11 @@ def in_layers(outputs: Sequence[Variable], parameters: Sequence[Variable]) -> li
     """Return a copy of ``outputs`` of one dtype in the intermediate representation."""
     copies = clone_get_equiv([], outputs, copy_inputs=False, copy_orphans=False)
     return _rewritten([copies[v] for v in outputs], parameters, "layers")
+
+
+def with_patterns(loss: Variable, parameters: Sequence[Variable]) -> Variable:
+    """Return a loss of the intermediate representation in which all patterns are found again."""
+    return _rewritten([loss], parameters, "patterns")[0]
 
 
 def rewrite_to_layers(

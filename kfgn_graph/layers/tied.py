@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from pytensor.graph.basic import Apply, Variable, equal_computations
 from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.traversal import graph_inputs, toposort
+from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.layers.ir import affine
 from kfgn_graph.layers.patterns import replaced
-from kfgn_graph.layers.traversal import clients_of
+from kfgn_graph.layers.traversal import clients_of, value_nodes
 from kfgn_graph.layers.verification import Clients, affine_uses, unmatched_path
 from kfgn_graph.layers.views import underlying_parameter
 
@@ -56,7 +56,7 @@ def find_tied(loss: Variable, parameters: Sequence[Variable]) -> dict[Variable, 
     parameters : sequence of shared variables
         The parameters to train.
     """
-    clients = clients_of(toposort([loss]))
+    clients = clients_of(value_nodes([loss]))
     found = {}
     for p in parameters:
         uses = affine_uses(p, clients)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from pytensor.gradient import DisconnectedGrad
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import explicit_graph_inputs, toposort
 from pytensor.tensor.shape import Shape, Shape_i
@@ -16,11 +17,12 @@ def dependents(outputs: Sequence[Variable], sources: Collection[Variable]) -> di
     """Return, in forward order, the real-valued variables that depend on ``sources``.
 
     A path ends at integers and booleans (sizes, labels, comparisons), which have no derivative,
-    and at held values. The sources are included.
+    and at values or statistics of the batch that are held. The sources are included.
     """
     found: dict[Variable, None] = dict.fromkeys(sources)
     for node in toposort(outputs):
-        if any(v in found for v in node.inputs) and not isinstance(node.op, Held):
+        stops = isinstance(node.op, Held | DisconnectedGrad)
+        if any(v in found for v in node.inputs) and not stops:
             found.update(dict.fromkeys(v for v in node.outputs if is_float(v)))
     return found
 
@@ -43,6 +45,19 @@ def value_roots(outputs: Sequence[Variable], stop: Collection[Variable] = ()) ->
         elif not isinstance(v.owner.op, Shape | Shape_i):
             pending.extend(v.owner.inputs)
     return found
+
+
+def value_nodes(outputs: Sequence[Variable]) -> list[Apply]:
+    """Return, in forward order, the nodes that ``outputs`` depend on by value, not by shape."""
+    reached: set[Variable] = set()
+    pending = list(outputs)
+    while pending:
+        v = pending.pop()
+        if v not in reached:
+            reached.add(v)
+            if v.owner is not None and not isinstance(v.owner.op, Shape | Shape_i):
+                pending.extend(v.owner.inputs)
+    return [node for node in toposort(outputs) if not reached.isdisjoint(node.outputs)]
 
 
 def reads_batch(v: Variable, stop: Collection[Variable] = ()) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.traversal import toposort
 from pytensor.tensor.shape import Shape, Shape_i
 
 from kfgn_graph.errors import UnmatchedParameterError
 from kfgn_graph.layers.ir import Affine, Held
-from kfgn_graph.layers.traversal import clients_of, differentiable_in
+from kfgn_graph.layers.traversal import clients_of, differentiable_in, value_nodes
 from kfgn_graph.layers.views import is_view
 from kfgn_graph.printing import describe, describe_path
 
@@ -57,7 +56,7 @@ def find_unmatched(
     tied : collection of shared variables
         The weights and biases that may be read by several affine maps.
     """
-    clients = clients_of([] if loss is None else toposort([loss]))
+    clients = clients_of([] if loss is None else value_nodes([loss]))
     reasons = {}
     for parameter in parameters:
         uses = affine_uses(parameter, clients)

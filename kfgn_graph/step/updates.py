@@ -31,6 +31,7 @@ def kfgn_updates(
     output: TensorVariable | None = None,
     unmatched: str = "error",
     surrogate: str | Surrogate | None = None,
+    batch_statistics: str = "error",
     **settings: Unpack[SettingNames],
 ) -> dict[SharedVariable, TensorVariable]:
     r"""Return one update as a PyTensor updates dictionary.
@@ -41,7 +42,7 @@ def kfgn_updates(
         See :func:`trace_layers`.
     params : sequence of shared variables
         The parameters to train. The sizes of the factors are those of their current values.
-    output, unmatched, surrogate
+    output, unmatched, surrogate, batch_statistics
         See :func:`trace_layers`.
     **settings
 
@@ -64,7 +65,7 @@ def kfgn_updates(
     """
     chosen = settings_from(settings, kfgn_updates)
     preconditioner_of(chosen.method)  # refuses a method that cannot train
-    source = Source(loss, params, output, unmatched, surrogate).without_draws()
+    source = Source(loss, params, output, unmatched, surrogate, batch_statistics).without_draws()
     graph = source.graph()
     chosen = chosen.for_graph(graph)
     state = new_state(graph, chosen)

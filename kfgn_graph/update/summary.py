@@ -94,6 +94,11 @@ def _remarks(graph: LayerGraph, first_updates: Sequence[tuple[str, float]]) -> l
         lines.append(
             "held: the derivatives of the loss in sums over the examples, in its curvature"
         )
+    if graph.statistics:
+        lines.append(
+            f"batch_statistics='hold': {len(graph.statistics)} statistics of the batch are "
+            "constant in the curvature; the gradient differentiates through them"
+        )
     if graph.penalty is not None:
         lines.append(
             "penalty: terms in parameters alone count in loss and gradient; quadratic ones damp"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from html import escape
 from threading import RLock
 from time import perf_counter
 from typing import Any

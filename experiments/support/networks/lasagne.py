@@ -54,7 +54,8 @@ def batchnorm(rng: Generator) -> Network:
     logits = pt.dot(pt.tanh(normalised), V) + c
     batch = [rng.normal(size=(8, 3)), labels(rng, 8, 3)]
     loss = negative_log_likelihood(logits, y)
-    return Network(loss, [W, gamma, beta, V, c], [x, y], batch, [logits])
+    options = {"batch_statistics": "hold"}
+    return Network(loss, [W, gamma, beta, V, c], [x, y], batch, [logits], options)
 
 
 @network("scale layer", 'ScaleLayer and BiasLayer (also the "frozen batch norm")')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytensor.tensor as pt
@@ -75,6 +76,11 @@ def classifier(rng: Generator, *layers: Layer, width: int = 4) -> Network:
     return trained_on(rng, logits, CrossEntropy(expect_logits=True), [X], batch)
 
 
+def held(network: Network) -> Network:
+    """Return the network to be read with the statistics of its batches held constant."""
+    return replace(network, options={"batch_statistics": "hold"})
+
+
 def one_hot(rng: Generator) -> np.ndarray:
     """Return one-hot labels of 8 examples and 3 classes."""
     return np.eye(3)[labels(rng, 8, 3)]
@@ -136,7 +142,7 @@ def notebook(rng: Generator, normed: bool) -> Network:
 
 @network("notebook batchnorm dropout", "the gallery's mnist_feed_forward, narrower")
 def notebook_batchnorm_dropout(rng: Generator) -> Network:
-    return notebook(rng, normed=True)
+    return held(notebook(rng, normed=True))
 
 
 @network("notebook without batchnorm", "the same with dropout alone")
@@ -146,7 +152,7 @@ def notebook_without_batchnorm(rng: Generator) -> Network:
 
 @network("batchnorm no affine", "BatchNorm(affine=False)")
 def batchnorm_no_affine(rng: Generator) -> Network:
-    return classifier(rng, BatchNorm("bn", n_in=4, affine=False), Tanh())
+    return held(classifier(rng, BatchNorm("bn", n_in=4, affine=False), Tanh()))
 
 
 @network("layernorm", "LayerNorm")

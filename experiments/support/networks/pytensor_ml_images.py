@@ -53,10 +53,10 @@ def conv2d(rng: Generator) -> Network:
 @network("conv2d lenet", "two convolutions with ReLU and MaxPool2D")
 def conv2d_lenet(rng: Generator) -> Network:
     layers = [
-        Conv2D("conv1", in_channels=1, out_channels=2, kernel_size=3, padding="same"),
+        Conv2D("conv1", in_channels=1, out_channels=3, kernel_size=3, padding="same"),
         ReLU(),
         MaxPool2D(),
-        Conv2D("conv2", in_channels=2, out_channels=3, kernel_size=2),
+        Conv2D("conv2", in_channels=3, out_channels=3, kernel_size=2),
         ReLU(),
     ]
     return image_classifier(rng, *layers, shape=(6, 6, 1), features=12)

@@ -37,6 +37,13 @@ class DonatingJAXLinker(JAXLinker):
             {v: cell_of(storage_map[v]) for v in self.fgraph.inputs}
         )
 
+    def fgraph_convert(self, fgraph: FunctionGraph, *args: Any, **kwargs: Any) -> Any:
+        """Convert a graph to a function of JAX arrays."""
+        from kfgn_graph.backends.jax.patches import register_patches
+
+        register_patches()
+        return super().fgraph_convert(fgraph, *args, **kwargs)
+
     def jit_compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Compile ``fn``; each input that an output replaces is donated."""
         import jax
