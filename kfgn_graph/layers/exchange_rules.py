@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import singledispatch
 from typing import Protocol
 
@@ -26,8 +27,13 @@ Found = tuple[Variable, bool]
 class Values(Protocol):
     """The values of a state of a loop: ``depth`` initial values, and those after the steps."""
 
-    after: Variable
-    depth: int
+    @property
+    def after(self) -> Variable:
+        """The values after each step, of shape (N, T, ...)."""
+
+    @property
+    def depth(self) -> int:
+        """The number of initial values."""
 
 
 class Graph(Protocol):
@@ -46,7 +52,7 @@ class Graph(Protocol):
         """Return the values of a state, if v holds them."""
 
 
-def swapped(axes: object) -> tuple[int, ...]:
+def swapped(axes: Iterable[int]) -> tuple[int, ...]:
     """Return axes with 0 and 1 exchanged."""
     return tuple(SWAPPED.get(axis, axis) for axis in axes)
 

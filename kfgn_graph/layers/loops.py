@@ -186,14 +186,15 @@ def _states(
     reads = [*op.inner_mitsot_grouped(inner), *([v] for v in op.inner_sitsot(inner))]
     buffers = [*op.outer_mitsot(outer), *op.outer_sitsot(outer)]
     found = [*op.outer_mitsot_outs(results), *op.outer_sitsot_outs(results)]
-    states, traces = [], []
+    states: list[list[State]] = []
+    traces: list[Trace] = []
     for own, read, buffer, result in zip(taps, reads, buffers, found, strict=True):
         depth = -min(own)
         initial = _initial_values(buffer, depth)
         by_tap = dict(zip(own, read, strict=True))
         lags = range(-1, -depth - 1, -1)
         earlier = [by_tap[k] if k in by_tap else read[0].type() for k in lags]
-        traces.append(Trace(result, initial, depth, sum(map(len, states))))
+        traces.append(Trace(result, initial, depth, sum(len(group) for group in states)))
         states.append([State(v, _entry(initial, depth - 1 - k)) for k, v in enumerate(earlier)])
     return states, traces
 

@@ -204,6 +204,8 @@ class _Step:
         """Return the shape of a view of a parameter, from the parameter's value."""
         outer = clone_replace(view, self._parameters, rebuild_strict=False)
         p = underlying_parameter(outer, self._trained)
+        if p is None:
+            raise NotOpened(f"{describe(view)} is no view of a parameter")
         return shapes_of(steps_of(outer, p), np.shape(p.get_value(borrow=True)))[-1]
 
     def _separate_biases(self, copied: list[Variable]) -> None:

@@ -147,7 +147,9 @@ def _like(new: Variable, state: Variable) -> Variable:
     return new if new.type == state.type else pt.specify_shape(new, state.type.shape)
 
 
-def _read_again(step: Step, inputs: Sequence[Variable], outputs: Sequence[Variable]):
+def _read_again(
+    step: Step, inputs: Sequence[Variable], outputs: Sequence[Variable]
+) -> tuple[dict[Variable, Variable], dict[Variable, Variable]]:
     """Return what the steps read: the variables of the step and the values, by kind.
 
     The states before each step become a sequence.
@@ -180,11 +182,11 @@ def backwards(
     columns : int
         1 if the cotangents have an axis of columns before the others, of shape (K, N, T, ...).
     """
-    given = [k for k, c in enumerate(cotangents) if c is not None]
+    given = {k: c for k, c in enumerate(cotangents) if c is not None}
     states, wrt = step.numbers("initial"), step.differentiable
     collected = [k for k in wrt if step.kinds[k] == "constant"]
     sequences = [k for k in wrt if step.kinds[k] == "sequence"]
-    size = [cotangents[given[0]].shape[0]] if columns else []
+    size = [next(iter(given.values())).shape[0]] if columns else []
     arrived = {k: _with_columns(step.outputs[k], columns) for k in given}
     later = [_with_columns(step.outputs[j], columns) for j in range(step.n_states)]
     sums = {k: _with_columns(step.reads[k], columns) for k in collected}
@@ -198,7 +200,7 @@ def backwards(
     results = _scan(
         [*read, *arrived.values(), *later, *sums.values(), *others],
         new,
-        [*read.values(), *(in_time(cotangents[k], columns) for k in given)],
+        [*read.values(), *(in_time(c, columns) for c in given.values())],
         [_zeros(inputs[k], size) for k in (*states, *collected)],
         list(others.values()),
         step.steps(inputs),
