@@ -19,6 +19,7 @@ from kfgn_graph.backends.base import Backend
 from kfgn_graph.backends.jax.linker import DonatingJAXLinker, options_of
 from kfgn_graph.backends.rewrites.accumulation import MARKED, OWN_DTYPE
 from kfgn_graph.backends.rewrites.leading_rows import COPY_SHARED_ROWS
+from kfgn_graph.backends.rewrites.like_shapes import GROUP_LIKE_SHAPES
 from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
 from kfgn_graph.backends.transactions import Storage, attempt
@@ -51,7 +52,7 @@ class JAXBackend(Backend):
     def __init__(self, devices: int | None = None) -> None:
         import jax
 
-        import kfgn_graph.backends.jax.dispatch  # noqa: F401  for its registration
+        import kfgn_graph.backends.jax.groups  # noqa: F401  for its registration
 
         self._devices = devices
         #: The loop of each function, by its graph. It ends with the function.
@@ -70,6 +71,7 @@ class JAXBackend(Backend):
 
         mode = Mode(DonatingJAXLinker(), JAX._optimizer)
         mode = mode.excluding(MARKED).including(OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS)
+        mode = mode.including(GROUP_LIKE_SHAPES)
         # on a CPU, whole updates take 6 % longer with strided diagonals
         return mode if jax.default_backend() == "cpu" else mode.including(STRIDED_DIAGONALS)
 

@@ -9,6 +9,7 @@ from typing import Any
 from pytensor.graph.fg import FunctionGraph
 from pytensor.link.jax.linker import JAXLinker
 
+from kfgn_graph.backends.rewrites.like_shapes import RefreshedInverses
 from kfgn_graph.linalg.matrices import RefreshedInverse
 from kfgn_graph.shared_values import cell_of
 
@@ -57,7 +58,7 @@ def options_of(fgraph: FunctionGraph) -> Options:
 
     if jax.default_backend() != "cpu":
         return known(ON_GPU)
-    keeps = any(isinstance(node.op, RefreshedInverse) for node in fgraph.apply_nodes)
+    keeps = any(isinstance(node.op, RefreshedInverse | RefreshedInverses) for node in fgraph.apply_nodes)
     return known(LOW_MEMORY) if keeps else {}
 
 
