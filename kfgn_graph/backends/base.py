@@ -16,8 +16,18 @@ from pytensor.graph.traversal import toposort
 from pytensor.tensor.basic import AllocDiag, Eye
 from pytensor.tensor.variable import TensorVariable
 
-#: PyTensor's rewrites of products with matrices that are diagonal, or that select rows.
-STRUCTURED_PRODUCTS = ("dot_diag_to_elemwise", "selection_dot_to_indexing")
+from kfgn_graph.backends.rewrites.declared import DROP_DECLARED
+from kfgn_graph.backends.rewrites.linear_imports import LINEAR_IMPORTS
+
+#: PyTensor's rewrites of products with matrices that are diagonal, or that select rows, and of
+#: products and transposes of matrices that are orthogonal or symmetric. They search everything
+#: that a matrix depends on.
+STRUCTURED_PRODUCTS = (
+    "dot_diag_to_elemwise",
+    "selection_dot_to_indexing",
+    "orthogonal_dot_transpose_to_eye",
+    "useless_symmetric_transpose",
+)
 #: Ops whose results PyTensor knows to be such matrices.
 STRUCTURED = (AllocDiag, Eye, SpecifyAssumptions)
 #: PyTensor's rewrite of draws that overwrite their generator, which an interrupted update would
@@ -28,9 +38,10 @@ RANDOM_IN_PLACE = "random_make_inplace"
 def mode_for(backend: Backend, loss: Variable) -> Mode:
     """Return the mode for an update of a loss, without rewrites that find nothing in it.
 
-    PyTensor asks of both operands of every product whether they are diagonal or select rows, which
-    takes a fifth of the time of rewriting. An update has no such products of its own, so that this
-    is left out unless the loss has structured or constant matrices.
+    PyTensor asks of both operands of every product whether they are diagonal or select rows, and
+    of every transposed matrix whether it is symmetric, in a time that grows with the square of the
+    depth. An update has no such products of its own, so that this is left out unless the loss has
+    structured or constant matrices.
     """
     nodes = toposort([loss])
     structured = any(
@@ -38,8 +49,10 @@ def mode_for(backend: Backend, loss: Variable) -> Mode:
         or any(isinstance(v, Constant) and getattr(v.type, "ndim", 0) > 1 for v in node.inputs)
         for node in nodes
     )
-    mode = backend.mode().excluding(RANDOM_IN_PLACE)
-    return mode if structured else mode.excluding(*STRUCTURED_PRODUCTS)
+    mode = backend.mode().excluding(RANDOM_IN_PLACE).including(LINEAR_IMPORTS)
+    if structured:
+        return mode
+    return mode.excluding(*STRUCTURED_PRODUCTS).including(DROP_DECLARED)
 
 
 class Backend(ABC):

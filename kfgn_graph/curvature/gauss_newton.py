@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pytensor.tensor as pt
 from pytensor.gradient import pullback, pushforward
 from pytensor.graph.basic import Variable
-from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, applys_between
 from pytensor.tensor.variable import TensorVariable
 
@@ -17,6 +16,7 @@ from kfgn_graph.heads import Head, find_head
 from kfgn_graph.layers.derivatives import defined_derivatives
 from kfgn_graph.layers.graph import LayerGraph, check_graph
 from kfgn_graph.layers.subsample import Leading
+from kfgn_graph.layers.substitution import substituted
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.vectors import Values
 from kfgn_graph.printing import describe
@@ -96,7 +96,7 @@ class SampledGaussNewton(GaussNewton):
         image = super().image(tangents)
         replaced = self._computed | self._recomputed(image)
         replaced |= {tangents[p]: t for p, t in v.items()}
-        return graph_replace(image, replaced, strict=False)
+        return substituted(image, replaced)
 
     def _recomputed(self, image: TensorVariable) -> dict[Variable, TensorVariable]:
         """Map each node of J v that repeats a forward computation to the known value.

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
-from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
@@ -18,6 +17,7 @@ from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import grads
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
+from kfgn_graph.layers.substitution import substituted
 from kfgn_graph.linalg.averages import iterate_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
@@ -253,7 +253,7 @@ class StepBuilder:
         moved = {p: p + d for p, d in move.update.items()}
         losses = (
             self._objective(self.graph.loss, {}),
-            self._objective(graph_replace(self.graph.loss, moved), moved),
+            self._objective(substituted(self.graph.loss, moved), moved),
         )
         due, watch, last = self._adapting(), self.state.get("watch"), self.state.get("length")
         if watch is not None and last is not None:
