@@ -6,6 +6,7 @@ For row-major flattening of V, of shape (d_in, d_out), and symmetric Q and G,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +123,36 @@ def factor_shifts(
     pi = damping_split(factors)
     gamma = pt.as_tensor(gamma).astype(factors.Q.type.dtype)
     return pi * gamma, gamma / pi
+
+
+#: The number of layers from which the shifts of all layers are computed as one vector: compilers
+#: take a time for each node, however small.
+MANY_LAYERS = 16
+
+
+def all_factor_shifts(
+    blocks: Sequence[KroneckerFactors], gammas: Sequence[TensorVariable]
+) -> list[tuple[TensorVariable, TensorVariable]]:
+    """Return :func:`factor_shifts` of every layer.
+
+    Parameters
+    ----------
+    blocks : sequence of KroneckerFactors
+        The factors of each layer.
+    gammas : sequence of scalar TensorVariable
+        Their dampings.
+    """
+    if len(blocks) < MANY_LAYERS:
+        return [factor_shifts(*pair) for pair in zip(blocks, gammas, strict=True)]
+    dtype, count = blocks[0].Q.type.dtype, len(blocks)
+    q, g = (
+        pt.stack([pt.trace(A) for A in factors])
+        / pt.stack([A.shape[0].astype(dtype) for A in factors])
+        for factors in ([block.Q for block in blocks], [block.G for block in blocks])
+    )
+    pi, gamma = damping_split_of_means(q, g), pt.stack([v.astype(dtype) for v in gammas])
+    of_Q, of_G = pi * gamma, gamma / pi
+    return [(of_Q[i], of_G[i]) for i in range(count)]
 
 
 def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:

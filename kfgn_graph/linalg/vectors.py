@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 import pytensor.tensor as pt
@@ -40,17 +41,29 @@ def inner(a: Values, b: Values, scales: Scalars | None = None) -> TensorVariable
     return total(parts)
 
 
+#: Small matrices are joined as vectors are if there are at least so many of at most this size.
+MANY_SMALL, SMALL_SIZE = 16, 4096
+
+
 def parts_of_inner(a: Values, b: Values, over: Sequence[SharedVariable]) -> list[TensorVariable]:
     """Return the terms of an inner product: one for each matrix, and one for all vectors.
 
     Vectors are concatenated because they are short: compiling and calling one kernel for each
-    would cost more than the arithmetic.
+    would cost more than the arithmetic. So are the small matrices of a deep network.
     """
-    vectors = [p for p in over if a[p].type.ndim == 1]
-    if len(vectors) < 2:
+    short = [p for p in over if a[p].type.ndim == 1]
+    small = [p for p in over if a[p].type.ndim > 1 and is_small(a[p]) and is_small(b[p])]
+    short += small if len(small) >= MANY_SMALL else []
+    if len(short) < 2:
         return [dot(a[p], b[p]) for p in over]
-    joined = [pt.concatenate([values[p] for p in vectors]) for values in (a, b)]
-    return [*(dot(a[p], b[p]) for p in over if p not in vectors), dot(*joined)]
+    joined = [pt.concatenate([values[p].flatten() for p in short]) for values in (a, b)]
+    known = set(short)
+    return [*(dot(a[p], b[p]) for p in over if p not in known), dot(*joined)]
+
+
+def is_small(v: TensorVariable) -> bool:
+    """Return whether a tensor has at most :data:`SMALL_SIZE` entries, by its static shape."""
+    return None not in v.type.shape and prod(v.type.shape) <= SMALL_SIZE
 
 
 def norm(a: Values) -> TensorVariable:

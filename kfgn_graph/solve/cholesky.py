@@ -10,8 +10,8 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
+    all_factor_shifts,
     damped_inverses,
-    factor_shifts,
 )
 from kfgn_graph.linalg.matrices import RefreshedInverse, declared_diagonal
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
@@ -35,8 +35,8 @@ class Cholesky(PairOfInverses):
     ) -> tuple[list[Parts], TensorVariable]:
         # each inverse is refreshed in place; one choice for all would hold both sets in memory
         inverse, parts, finite = RefreshedInverse(RETRY_GROWTH), [], []
-        for block in blocks:
-            q, g = factor_shifts(block.factors, block.gamma)
+        shifts = all_factor_shifts([b.factors for b in blocks], [b.gamma for b in blocks])
+        for block, (q, g) in zip(blocks, shifts, strict=True):
             Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
             G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
             G = declared_diagonal(G) if block.factors.diagonal else G

@@ -29,18 +29,7 @@ def _fast() -> Iterator[None]:
             yield
     finally:
         if enabled:
-            _make_old()
             gc.enable()
-
-
-def _make_old() -> None:
-    """Move all objects to the oldest generation, which is collected least often.
-
-    The collector would otherwise visit all new objects as soon as it is enabled.
-    """
-    if gc.get_freeze_count() == 0:
-        gc.freeze()
-        gc.unfreeze()
 
 
 #: Disables the garbage collector and PyTensor's creation traces while graphs are built. Cyclic

@@ -113,7 +113,7 @@ class GroupLikeShapes(GraphRewriter):
             left = [v for v in flags.inputs if v not in grouped_flags]
             pairs.append((all_flags.outputs[0], all_flags.op(flags.op(*left, finite))))
             fgraph.replace_all(pairs, reason=GROUP_LIKE_SHAPES)
-        for chain in chains_of_averages(fgraph, nodes):
+        for chain in list(chains_of_averages(fgraph, nodes)):
             rows = [node.inputs for node in chain]
             inputs = [row[k] for k in range(2) for row in rows]
             grouped = FactorAverages()(*inputs, *rows[0][2:], return_list=True)
