@@ -21,7 +21,6 @@ from kfgn_graph.backends.rewrites.accumulation import MARKED, OWN_DTYPE
 from kfgn_graph.backends.rewrites.leading_rows import COPY_SHARED_ROWS
 from kfgn_graph.backends.rewrites.like_shapes import GROUP_LIKE_SHAPES
 from kfgn_graph.backends.rewrites.rematerialise import REMATERIALISE
-from kfgn_graph.backends.rewrites.shared_scalars import MATERIALISE_SHARED
 from kfgn_graph.backends.rewrites.strided_diagonal import STRIDED_DIAGONALS
 from kfgn_graph.backends.transactions import Storage, attempt
 from kfgn_graph.errors import BackendError, BatchError
@@ -72,7 +71,7 @@ class JAXBackend(Backend):
 
         mode = Mode(DonatingJAXLinker(), JAX._optimizer)
         mode = mode.excluding(MARKED).including(OWN_DTYPE, REMATERIALISE, COPY_SHARED_ROWS)
-        mode = mode.including(GROUP_LIKE_SHAPES, MATERIALISE_SHARED)
+        mode = mode.including(GROUP_LIKE_SHAPES)
         # on a CPU, whole updates take 6 % longer with strided diagonals
         return mode if jax.default_backend() == "cpu" else mode.including(STRIDED_DIAGONALS)
 

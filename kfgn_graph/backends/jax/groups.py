@@ -31,7 +31,9 @@ def jax_funcify_inverses(op: RefreshedInverses, **kwargs: Any) -> Callable[..., 
         old, matrices, shifts = (rest[k * n : (k + 1) * n] for k in range(3))
 
         def renewed(old: Sequence[Any]) -> tuple[list[Any], Any]:
-            _, (new, finite) = jax.lax.scan(one, None, tuple(map(jnp.stack, (old, matrices, shifts))))
+            _, (new, finite) = jax.lax.scan(
+                one, None, tuple(map(jnp.stack, (old, matrices, shifts)))
+            )
             return [new[i] for i in range(n)], finite.all()
 
         def kept(old: Sequence[Any]) -> tuple[list[Any], Any]:

@@ -58,7 +58,9 @@ def options_of(fgraph: FunctionGraph) -> Options:
 
     if jax.default_backend() != "cpu":
         return known(ON_GPU)
-    keeps = any(isinstance(node.op, RefreshedInverse | RefreshedInverses) for node in fgraph.apply_nodes)
+    keeps = any(
+        isinstance(node.op, RefreshedInverse | RefreshedInverses) for node in fgraph.apply_nodes
+    )
     return known(LOW_MEMORY) if keeps else {}
 
 

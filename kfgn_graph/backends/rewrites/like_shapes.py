@@ -30,7 +30,7 @@ from kfgn_graph.linalg.matrices import RefreshedInverse
 GROUP_LIKE_SHAPES = "kfgn_group_like_shapes"
 
 #: The least number of nodes that are grouped.
-LEAST = 4
+LEAST = 8
 
 #: The largest width of a matrix that is grouped: a group holds copies of all its matrices.
 WIDEST = 256
@@ -90,9 +90,7 @@ class FactorAverages(Op):
         *rest, weight, sound = inputs
         n = len(rest) // 2
         for i in range(n):
-            FactorAverage().perform(
-                node, [*rest[i::n], weight, sound], [outputs[i], outputs[n]]
-            )
+            FactorAverage().perform(node, [*rest[i::n], weight, sound], [outputs[i], outputs[n]])
             sound = outputs[n][0]
 
 
