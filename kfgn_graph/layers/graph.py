@@ -166,12 +166,6 @@ class LayerGraph:
         """The sides of all layers; see :attr:`Layer.sides`."""
         return tuple(side for layer in self.layers for side in layer.sides)
 
-
-def preactivations(layers: Sequence[Layer]) -> list[TensorVariable]:
-    """Return the pre-activations of all affine maps of some layers."""
-    sides = [side for layer in layers for side in layer.sides]
-    return [use.preactivation for side in sides for use in side.uses]
-
     def _repr_html_(self) -> str:
         """Return a table of the layers, for a notebook."""
         rows = [
@@ -189,6 +183,12 @@ def preactivations(layers: Sequence[Layer]) -> list[TensorVariable]:
         ]
         title = f"LayerGraph: {name_of(self.loss)}, split at {name_of(self.output)}"
         return html_table(title, ("layer", "weight", "bias", "widths"), rows, notes)
+
+
+def preactivations(layers: Sequence[Layer]) -> list[TensorVariable]:
+    """Return the pre-activations of all affine maps of some layers."""
+    sides = [side for layer in layers for side in layer.sides]
+    return [use.preactivation for side in sides for use in side.uses]
 
 
 def check_graph(graph: object) -> None:

@@ -111,6 +111,11 @@ class Update:
         """
         return self._backend.mode()
 
+    @property
+    def by_row(self) -> tuple[bool, ...]:
+        """Whether each input has an example in each row; any other is the same for all batches."""
+        return tuple(self._reader.by_row[: len(self._arguments[1])])
+
     def device_parameters(self) -> dict[str, Any]:
         """Return the parameters as the backend stores them, without a copy.
 
@@ -228,7 +233,7 @@ class Update:
         arrays = self._reader.read(batch)
         with self._lock:
             self._reader.check(arrays, in_full=True)
-            placed = self._backend.place(arrays)
+            placed = self._backend.place(arrays, self._reader.by_row)
             with self._fitting(arrays, new=True):
                 return float(self._functions.loss_of(arrays)(*placed))
 
