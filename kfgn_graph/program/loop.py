@@ -126,8 +126,8 @@ def fit(
     update : Update
         From :func:`compile_update`.
     data : sequence of arrays
-        One for each input of the update, examples along the leading axis. Scalars are passed to
-        every update unchanged.
+        One for each input of the update, examples along the leading axis. An input that is no
+        batch, such as a scalar or a table of class weights, is passed to every update unchanged.
     batch_size : int
         The number of examples of a batch, from 2 to all of them.
     epochs : float, optional
@@ -178,14 +178,21 @@ def fit(
     are then those of the last update. So are they after Ctrl-C.
     """
     arrays = _arrays(data)
-    counts = {len(a) for a in arrays if np.ndim(a)}
-    if len(counts) != 1:
+    by_row = update.by_row
+    if len(arrays) != len(by_row):
+        raise BatchError(
+            f"the data have {len(arrays)} arrays, but the update takes {len(by_row)}: pass "
+            "one for each input."
+        )
+    drawn = [a for a, rows in zip(arrays, by_row, strict=True) if rows]
+    counts = {len(a) if np.ndim(a) else 0 for a in drawn}
+    count = max(counts, default=0)
+    if not count:
+        raise BatchError("the data have no array with examples along its leading axis.")
+    if len(counts) > 1:
         raise BatchError(
             f"the arrays of the data have {sorted(counts)} examples: pass one number of examples."
-            if counts
-            else "the data have no array with examples along its leading axis."
         )
-    (count,) = counts
     _check(count, batch_size, epochs, updates, seconds, validate_every, last)
     batches = _batches(count, batch_size, shuffle, last, seed)
     per_epoch = count // batch_size * batch_size if last == "drop" else count
@@ -199,7 +206,8 @@ def fit(
     with _bar(progress, limit, seconds) as bar:
         while not stopped:
             rows = next(batches)
-            stats = update(*(a[rows] if np.ndim(a) else a for a in arrays))
+            pairs = zip(arrays, by_row, strict=True)
+            stats = update(*(a[rows] if with_rows else a for a, with_rows in pairs))
             done, seen = done + 1, seen + len(rows)
             recorded.finish()  # the update before, which is done while this one is computed
             elapsed = perf_counter() - start

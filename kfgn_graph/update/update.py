@@ -110,6 +110,11 @@ class Update:
         """
         return self._backend.mode()
 
+    @property
+    def by_row(self) -> tuple[bool, ...]:
+        """Whether each input has an example in each row; any other is the same for all batches."""
+        return tuple(self._reader.by_row[: len(self._arguments[1])])
+
     def device_parameters(self) -> dict[str, Any]:
         """Return the parameters as the backend stores them, without a copy.
 

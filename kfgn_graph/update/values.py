@@ -19,6 +19,8 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph.layers.graph import value_shape
+
 
 class Values:
     """Variables as a function of the inputs, evaluated Op by Op in Python.
@@ -75,7 +77,7 @@ def size_for(variable: TensorVariable, arrays: Mapping[Variable, Any]) -> int | 
     }
     for v in graph_inputs([variable]):
         if isinstance(v, TensorSharedVariable):
-            known[v] = TensorType(v.type.dtype, np.shape(v.container.storage[0]))()
+            known[v] = TensorType(v.type.dtype, value_shape(v))()
     (static,) = clone_replace([variable], known, rebuild_strict=False)
     if None not in static.type.shape:
         return int(np.prod(static.type.shape))

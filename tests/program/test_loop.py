@@ -15,12 +15,13 @@ from kfgn_graph.program import loop_bar
 class Recorded:
     """An update that records its batches, with the interface that the loop uses."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrays: int = 1) -> None:
         self.batches: list[np.ndarray] = []
+        self.by_row = (True,) * arrays
 
     def __call__(self, rows: np.ndarray, *others: object) -> kfgn.UpdateStats:
         self.batches.append(np.asarray(rows))
-        values = [1.0 / len(self.batches)] * 8 + [False] * 3
+        values = [1.0 / len(self.batches)] * 8 + [False] * 4
         return kfgn.UpdateStats(*map(np.asarray, values))
 
     def evaluate(self, rows: np.ndarray) -> float:
@@ -132,11 +133,12 @@ def test_settings_that_are_not_allowed(options: dict[str, object], message: str)
         (np.ones((4, 2)), "data is one array"),
         ([np.ones(4), np.ones(5)], r"have \[4, 5\] examples"),
         ([1.0], "no array with examples"),
+        ([np.ones(4)] * 3, "have 3 arrays, but the update takes"),
     ],
 )
 def test_data_that_do_not_fit(data: object, message: str) -> None:
     with pytest.raises(kfgn.BatchError, match=message):
-        kfgn.fit(Recorded(), data, 2, updates=1)
+        kfgn.fit(Recorded(1 if len(data) == 1 else 2), data, 2, updates=1)
 
 
 def test_a_bar_shows_the_loss_and_the_validation(monkeypatch: pytest.MonkeyPatch) -> None:
