@@ -225,8 +225,9 @@ def _infers_example_axis(sizes: list[int | Variable | None], x: Variable) -> boo
     first = sizes[0]
     if not isinstance(first, Constant) or int(first.data) != -1:
         return False
-    event = list(map(known_length, lengths_of(x)[1:]))
-    if None in event:
+    lengths = list(map(known_length, lengths_of(x)[1:]))
+    event = [length for length in lengths if length is not None]
+    if len(event) < len(lengths):
         return False
     known = [int(s.data) if isinstance(s, Constant) else s for s in sizes[1:]]
     after = [s for s in known if isinstance(s, int)]

@@ -94,7 +94,7 @@ def with_unflattened_rows(
             for old, fresh in zip(node.outputs, copy.outputs, strict=True):
                 fresh.name = old.name
                 new[old] = fresh
-    return with_patterns(new[loss], trained) if rows else None
+    return with_patterns(new[loss], list(trained)) if rows else None
 
 
 def _flattening(node: Apply, x: Variable) -> Unflattened | None:
@@ -140,7 +140,7 @@ def _moved_past(
     """Return the output of a node that reads rows: with their axes, or reshaped from them."""
     op, y = node.op, node.outputs[0]
     first = rows.get(node.inputs[0])
-    if isinstance(op, Shape):
+    if isinstance(op, Shape) and first is not None:
         lengths = lengths_of(first.value)
         return stack([_product(lengths[: first.axes]), *lengths[first.axes :]])
     if isinstance(op, RESHAPES):

@@ -198,24 +198,6 @@ def preactivations(layers: Sequence[Layer]) -> list[TensorVariable]:
     sides = [side for layer in layers for side in layer.sides]
     return [use.preactivation for side in sides for use in side.uses]
 
-    def _repr_html_(self) -> str:
-        """Return a table of the layers, for a notebook."""
-        rows = [
-            (
-                layer.name,
-                name_of(layer.weight),
-                "" if layer.bias is None else name_of(layer.bias),
-                f"{layer.shape[0]} to {layer.shape[1]}",
-            )
-            for layer in self.layers
-        ]
-        notes = [
-            f"{name_of(p)}: {self.unmatched_treatment}, since {reason}"
-            for p, reason in self.unmatched.items()
-        ]
-        title = f"LayerGraph: {name_of(self.loss)}, split at {name_of(self.output)}"
-        return html_table(title, ("layer", "weight", "bias", "widths"), rows, notes)
-
 
 def check_graph(graph: object) -> None:
     """Raise :class:`SpecError` unless ``graph`` is a :class:`LayerGraph`."""

@@ -19,7 +19,7 @@ from kfgn_graph.linalg.averages import moving_average
 def jax_funcify_inverses(op: RefreshedInverses, **kwargs: Any) -> Callable[..., Any]:
     """Return a function that inverts in a loop over the matrices, if it is due."""
 
-    def one(_: None, matrix: tuple[Any, Any, Any]) -> tuple[None, tuple[Any, Any]]:
+    def one(_: None, matrix: tuple[Any, ...]) -> tuple[None, tuple[Any, Any]]:
         old, A, shift = matrix
         fresh = inverse(A, shift, op.retry)
         finite = jnp.isfinite(fresh.sum())

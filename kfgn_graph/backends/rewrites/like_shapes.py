@@ -107,7 +107,9 @@ class GroupLikeShapes(GraphRewriter):
             *grouped, finite = op(*inputs, rows[0][3], return_list=True)
             pairs = [(node.outputs[0], new) for node, new in zip(alike, grouped, strict=True)]
             all_flags = conjunction_of(fgraph, alike[0].outputs[1])
+            assert all_flags is not None  # by like_inverses
             flags, grouped_flags = all_flags.inputs[0].owner, {n.outputs[1] for n in alike}
+            assert flags is not None
             left = [v for v in flags.inputs if v not in grouped_flags]
             pairs.append((all_flags.outputs[0], all_flags.op(flags.op(*left, finite))))
             fgraph.replace_all(pairs, reason=GROUP_LIKE_SHAPES)
