@@ -106,20 +106,23 @@ def _flattening(node: Apply, x: Variable) -> Unflattened | None:
     if not isinstance(node.op, Reshape) or y.type.ndim < 2:
         return None
     first, *rest = target_sizes(y)
-    lengths = lengths_of(x)
-    lead = x.type.ndim - len(rest)
-    if lead > 1 and all(map(are_equal, rest, lengths[lead:])):
-        return Unflattened(x, lead)
-    if lead > 1 and len(rest) == 1 and are_equal(first, _product(lengths[:lead])):
-        return Unflattened(x, lead)
-    if not all(isinstance(n, int) for n in rest):
-        return None
     for lead in range(x.type.ndim - 1, 1, -1):
-        features = x.type.shape[lead:]
-        if None not in features and prod(features) == prod(rest):
-            joined = x.reshape((*(x.shape[k] for k in range(lead)), *rest))
-            return Unflattened(joined, lead)
-    return None
+        if _same_number(x.type.shape[lead:], rest):
+            same = x.type.shape[lead:] == tuple(rest)
+            lengths = (*(x.shape[k] for k in range(lead)), *rest)
+            return Unflattened(x if same else x.reshape(lengths), lead)
+    lengths, lead = lengths_of(x), x.type.ndim - len(rest)
+    if lead < 2:
+        return None
+    kept = len(rest) == 1 and are_equal(first, _product(lengths[:lead]))
+    kept = kept or all(map(are_equal, rest, lengths[lead:]))
+    return Unflattened(x, lead) if kept else None
+
+
+def _same_number(features: Sequence[int | None], rest: Sequence[Variable | int]) -> bool:
+    """Return whether the features of a row are known to be as many before and after."""
+    known = None not in features and all(isinstance(n, int) for n in rest)
+    return known and prod(features) == prod(rest)
 
 
 def _specified(v: TensorVariable, like: Variable) -> TensorVariable:
