@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfgn_graph._version import __version__
 from kfgn_graph.compile import compile_update
+from kfgn_graph.curvature.diagonal import DiagonalBlock
 from kfgn_graph.curvature.factors import curvature_factors
 from kfgn_graph.curvature.gauss_newton import gauss_newton_product
 from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
@@ -35,7 +36,7 @@ from kfgn_graph.heads import register_loss_head
 from kfgn_graph.heads.surrogates import AbsoluteCurvature, Majoriser
 from kfgn_graph.jacobians import register_local_jacobian
 from kfgn_graph.layers.examples import register_example_axes
-from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph
 from kfgn_graph.solve.cholesky import Cholesky
 from kfgn_graph.solve.eigenbasis import Eigenbasis
 from kfgn_graph.solve.newton_schulz import NewtonSchulz
@@ -81,6 +82,8 @@ __all__ = [
     "DataCorrupt",
     "DataNotFound",
     "Dataset",
+    "DiagonalBlock",
+    "DiagonalParameter",
     "Eigenbasis",
     "ExactBlock",
     "FixedStep",

@@ -152,8 +152,12 @@ def trace_layers(
         in which the loss is nonlinear, or else the concatenation of all affine maps that the loss
         reads.
     unmatched : {'error', 'gradient', 'freeze'}
-        What to do with a parameter that is not the weight or bias of exactly one affine map:
-        raise an error, train it by plain gradient steps, or leave it unchanged.
+        What to do with a parameter that is not the weight or bias of exactly one affine map.
+        With 'error' each example reads a copy of it, which gives its exact block; if it has more
+        than 2,048 entries or cannot be copied, the diagonal of the Gauss-Newton matrix is
+        estimated (``LayerGraph.diagonal``); a parameter that meets no value of the examples
+        raises an error. 'gradient' trains all such parameters by plain gradient steps, and
+        'freeze' leaves them unchanged.
     batch_statistics : {'error', 'hold'}
         What to do with statistics of the batch that the network reads, such as the mean and the
         variance of batch normalisation: raise an error, or hold them constant in the curvature.
@@ -175,7 +179,7 @@ def trace_layers(
     ParameterError
         If a parameter is not a shared real tensor variable, or not in the graph of the loss.
     UnmatchedParameterError
-        If a use of a parameter is not recognised and ``unmatched`` is 'error'.
+        If no curvature of a parameter can be computed and ``unmatched`` is 'error'.
     NotABatchLossError
         If the loss is not a scalar, or may mix examples.
     CurvatureRuleNotFound

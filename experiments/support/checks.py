@@ -191,6 +191,7 @@ class Comparison:
             except NotLocated:
                 unlocated += 1
                 continue
+            Q = np.diag(Q) if Q.ndim == 1 else Q
             for key, found, wanted in zip("QG", (Q, G), right, strict=True):
                 differences[key] = max(differences[key], _difference(found, wanted))
         return differences, unlocated
@@ -214,21 +215,26 @@ class Comparison:
         return np.ones((1, 1)), self.judge.gauss_newton[np.ix_(places, places)]
 
     def _blocks(self) -> tuple[dict[str, float], int]:
-        """Compare the exact block of each layer, which has no factors."""
+        """Compare the exact block of each layer, and the diagonals of other parameters."""
         blocks = kfgn.curvature_factors(self.graph, kfgn.BlockGaussNewton())
         values = self._values([block.to_dense() for block in blocks.values()])
         whole, worst = self.judge.gauss_newton, 0.0
         for layer, found in zip(blocks, values, strict=True):
             places = self._places(layer)
-            worst = max(
-                worst,
-                _difference(found, whole[np.ix_(places, places)], float(np.abs(whole).max())),
-            )
+            wanted = whole[np.ix_(places, places)]
+            if layer in self.graph.diagonal:
+                wanted = np.diag(np.diag(wanted))
+            worst = max(worst, _difference(found, wanted, float(np.abs(whole).max())))
         return {"block": worst}, 0
 
     def _kfra(self) -> None:
         factors = kfgn.curvature_factors(self.graph, kfgn.KFRA())
-        for value in self._values([v for f in factors.values() for v in (f.Q, f.G)]):
+        values = [
+            v
+            for key, f in factors.items()
+            for v in ([f.values] if key in self.graph.diagonal else [f.Q, f.G])
+        ]
+        for value in self._values(values):
             if not np.isfinite(value).all():
                 raise FloatingPointError("KFRA's factors are not finite")
 
@@ -238,6 +244,8 @@ class Comparison:
         starts = np.cumsum([0, *sizes])[:-1]
         start = dict(zip(self.network.parameters, starts, strict=True))
         shape = layer.weight.get_value().shape
+        if layer in self.graph.diagonal:
+            return start[layer.weight] + np.arange(layer.weight.get_value().size)
         numbers = start[layer.weight] + np.arange(float(np.prod(shape))).reshape(shape)
         matrix = graph_replace(layer.matrix, {layer.weight: pt.constant(numbers)}, strict=False)
         rows = self._values([matrix])

@@ -14,13 +14,9 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.linalg import diagonals
 from kfgn_graph.linalg.accumulation import marked
-from kfgn_graph.linalg.matrices import (
-    ShiftedInverse,
-    identity_like,
-    scaled_product,
-    shifted_diagonal_inverse,
-)
+from kfgn_graph.linalg.matrices import ShiftedInverse, shifted_diagonal_inverse
 from kfgn_graph.notebook import html_table
 
 
@@ -32,11 +28,13 @@ class KroneckerFactors:
     ----------
     Q : TensorVariable
         The mean over the batch of a a^T, of shape (d_in, d_in). With a bias it is
-        (d_in + 1, d_in + 1), and the bias is the last coordinate.
+        (d_in + 1, d_in + 1), and the bias is the last coordinate. The diagonal Q of a lookup is
+        its diagonal, of shape (d_in,).
     G : TensorVariable
-        The pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out).
+        The pre-activation curvature of the loss, summed over the batch, of shape (d_out, d_out);
+        or its diagonal, of shape (d_out,).
     diagonal : bool
-        Whether G is diagonal, as it is at the output of a loss with a ``DiagonalHead``.
+        Whether a matrix G is diagonal, as it is at the output of a loss with a ``DiagonalHead``.
     """
 
     Q: TensorVariable
@@ -49,15 +47,16 @@ class KroneckerFactors:
 
     def matmul(self, V: TensorVariable) -> TensorVariable:
         """Return Q V G, of the shape of V, (d_in[+1], d_out)."""
-        return scaled_product(self.Q @ V, self.G)
+        return diagonals.right_product(diagonals.left_product(self.Q, V), self.G)
 
     def trace(self) -> TensorVariable:
         """Return the trace of the block, tr(Q) tr(G)."""
-        return pt.trace(self.Q) * pt.trace(self.G)
+        return diagonals.trace(self.Q) * diagonals.trace(self.G)
 
     def to_dense(self) -> TensorVariable:
         """Return Q (x) G as a square matrix over row-major vec([W; b]): for small networks."""
-        return equations.kronecker_block(self.Q, self.G)
+        Q, G = diagonals.as_matrix(self.Q), diagonals.as_matrix(self.G)
+        return equations.kronecker_block(Q, G)
 
     def solve(self, V: TensorVariable, gamma: TensorVariable | float) -> TensorVariable:
         """Return :func:`kfgn_graph.kronecker_solve` for this block."""
@@ -104,8 +103,8 @@ def damping_split(factors: KroneckerFactors) -> TensorVariable:
     """
     dtype = factors.Q.type.dtype
     return damping_split_of_means(
-        pt.trace(factors.Q) / factors.Q.shape[0].astype(dtype),
-        pt.trace(factors.G) / factors.G.shape[0].astype(dtype),
+        diagonals.trace(factors.Q) / factors.Q.shape[0].astype(dtype),
+        diagonals.trace(factors.G) / factors.G.shape[0].astype(dtype),
     )
 
 
@@ -146,7 +145,7 @@ def all_factor_shifts(
         return [factor_shifts(*pair) for pair in zip(blocks, gammas, strict=True)]
     dtype, count = blocks[0].Q.type.dtype, len(blocks)
     q, g = (
-        pt.stack([pt.trace(A) for A in factors])
+        pt.stack([diagonals.trace(A) for A in factors])
         / pt.stack([A.shape[0].astype(dtype) for A in factors])
         for factors in ([block.Q for block in blocks], [block.G for block in blocks])
     )
@@ -158,8 +157,7 @@ def all_factor_shifts(
 def damped(factors: KroneckerFactors, gamma: TensorVariable | float) -> KroneckerFactors:
     r"""Return the damped factors, :math:`Q + \pi\gamma I` and :math:`G + (\gamma / \pi) I`."""
     q, g = factor_shifts(factors, gamma)
-    Q, G = factors.Q, factors.G
-    return KroneckerFactors(Q + q * identity_like(Q), G + g * identity_like(G))
+    return KroneckerFactors(diagonals.shifted(factors.Q, q), diagonals.shifted(factors.G, g))
 
 
 def damped_inverses(
@@ -171,10 +169,16 @@ def damped_inverses(
     of such a factor is first multiplied by it for a second attempt.
     """
     q, g = factor_shifts(factors, gamma)
-    inverse = ShiftedInverse(retry)
     if factors.diagonal:
-        return inverse(factors.Q, q), shifted_diagonal_inverse(factors.G, g, retry)
-    return inverse(factors.Q, q), inverse(factors.G, g)
+        return _inverse(factors.Q, q, retry), shifted_diagonal_inverse(factors.G, g, retry)
+    return _inverse(factors.Q, q, retry), _inverse(factors.G, g, retry)
+
+
+def _inverse(A: TensorVariable, shift: TensorVariable, retry: float) -> TensorVariable:
+    """Return (A + shift I)^-1, of the shape of A."""
+    if diagonals.is_vector(A):
+        return diagonals.inverse_of_vector(A, shift, retry)
+    return ShiftedInverse(retry)(A, shift)
 
 
 def corrected_eigenvalues(

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytensor.graph.basic import Variable
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
 from pytensor.scalar import Second
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.shape import Shape, Shape_i
+from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.heads.terms import elementwise_terms
 from kfgn_graph.layers.derivatives import grad
-from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.vectors import total
 
 
-def penalty_curvature(graph: LayerGraph, layer: Layer) -> TensorVariable | None:
-    r"""Return :math:`\eta`, the mean second derivative of the penalty over a layer's parameters.
+def penalty_curvature(
+    graph: LayerGraph, parameters: Sequence[TensorSharedVariable]
+) -> TensorVariable | None:
+    r"""Return :math:`\eta`, the penalty's mean second derivative in the parameters of a block.
 
-    A penalty :math:`\frac{\eta}{2} \sum w^2` adds :math:`\eta I` to the block of the layer. This
+    A penalty :math:`\frac{\eta}{2} \sum w^2` adds :math:`\eta I` to the block. This
     is not Kronecker-factored and is therefore added to the damping. Only quadratic elementwise
     terms contribute to :math:`\eta`; other terms contribute to the loss and the gradient only.
 
     Returns
     -------
     scalar TensorVariable or None
-        None if no quadratic term depends on the layer's parameters.
+        None if no quadratic term depends on the parameters.
     """
-    parameters = [p for p in (layer.weight, layer.bias) if p is not None]
     diagonals = [_quadratic_diagonal(graph.penalty, p) for p in parameters]
     if graph.penalty is None or all(d is None for d in diagonals):
         return None

@@ -24,9 +24,8 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.layers.dtypes import has_axes
 from kfgn_graph.layers.entries import Entry, entries, functions_of_parameters, has_rows
-from kfgn_graph.layers.ir import Affine, affine
+from kfgn_graph.layers.ir import Affine, Lookup, affine
 from kfgn_graph.layers.rows import ONE_ROW_EACH, keeps_rows
 from kfgn_graph.layers.statistics import held_within
 from kfgn_graph.layers.traversal import value_roots
@@ -43,6 +42,9 @@ class NotCopied(Exception):
         super().__init__(why)
         self.parameters = frozenset(parameters)
 
+    def __contains__(self, parameter: Variable) -> bool:
+        return parameter in self.parameters
+
 
 def _checked_entries(
     loss: Variable,
@@ -50,10 +52,6 @@ def _checked_entries(
     trained: Collection[Variable],
 ) -> list[Entry]:
     """Return the entries of parameters; raise :class:`NotCopied` for one that cannot be copied."""
-    for p in parameters:
-        size = np.size(p.get_value(borrow=True))
-        if size > LARGEST:
-            raise NotCopied([p], f"it has {size:,} entries, and a dense block at most {LARGEST:,}")
     found = entries(loss, parameters, trained)
     for entry in found:
         if entry.lead < 1:
@@ -67,6 +65,12 @@ def _checked_entries(
         if p not in read:
             raise NotCopied([p], "no value of an example meets it")
     return found
+
+
+def too_large(parameter: TensorSharedVariable) -> str:
+    """Return that a parameter has too many entries for a dense block."""
+    size = np.size(parameter.get_value(borrow=True))
+    return f"it has {size:,} entries, and a dense block at most {LARGEST:,}"
 
 
 def _roots(functions: Sequence[Variable], parameters: Collection[Variable]) -> set[Variable]:
@@ -112,7 +116,7 @@ def with_copies(
     """
     own = clone_get_equiv([], [loss], copy_inputs=False, copy_orphans=False)[loss]
     found = _checked_entries(own, parameters, trained)
-    sizes = [_length(found, axis) for axis in range(lead)]
+    sizes = [length_along(found, axis) for axis in range(lead)]
     copies = {p: copy_of(p, sizes) for p in parameters}
     fgraph = FunctionGraph([*graph_inputs([own])], [own], clone=False)
     for entry in found:
@@ -149,7 +153,9 @@ def with_plain_products(loss: TensorVariable, trained: Collection[Variable]) -> 
 def is_copy(preactivation: Variable) -> bool:
     """Return whether an affine map makes copies of a parameter: whether its input is a unit."""
     a = preactivation.owner.inputs[0]
-    if a.owner is None or not isinstance(a.owner.op, Alloc) or a.type.shape[-1] != 1:
+    if isinstance(preactivation.owner.op, Lookup) or a.owner is None:
+        return False
+    if not isinstance(a.owner.op, Alloc) or a.type.shape[-1] != 1:
         return False
     value = a.owner.inputs[0]
     return isinstance(value, Constant) and value.type.ndim == 0 and bool(value.data == 1)
@@ -162,12 +168,9 @@ def _kept(functions: Sequence[Variable]) -> dict[Variable, Variable]:
     return dict(zip(kept, kept, strict=True))
 
 
-def _length(found: Sequence[Entry], axis: int) -> TensorVariable | int:
-    """Return the length of an example axis, from the examples that functions meet."""
-    for u in (u for entry in found for u in entry.examples if has_axes(u)):
-        if u.type.ndim > axis and not u.type.broadcastable[axis]:
-            return u.shape[axis] if u.type.shape[axis] is None else u.type.shape[axis]
-    return next(entry.node.inputs[1] for entry in found if not entry.examples)
+def length_along(found: Sequence[Entry], axis: int) -> TensorVariable | int:
+    """Return the length of a leading axis of the examples that entries meet."""
+    return next(n for entry in found if (n := entry.length(axis)) is not None)
 
 
 def copy_of(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]) -> Variable:
@@ -189,24 +192,23 @@ def over_copies(
     node: Apply, functions: Sequence[Variable], copies: dict[Variable, Variable], lead: int
 ) -> Variable | None:
     """Return the output of a node that reads copies, or None if its axes cannot be shown."""
+    if isinstance(node.op, Alloc):
+        (stacked_value,) = vectorize_graph(list(functions), copies)
+        return _repeated(node, stacked_value, lead)
     if isinstance(node.op, Elemwise):
         stacked = dict(zip(functions, vectorize_graph(list(functions), copies), strict=True))
         inputs = [_without_axes(stacked[v], lead) if v in stacked else v for v in node.inputs]
         return node.op(*inputs)
-    if isinstance(node.op, Alloc):
-        return _repeated(node, copies)
     return _one_by_one(node, functions, copies)
 
 
-def _repeated(node: Apply, copies: dict[Variable, Variable]) -> Variable | None:
-    """Return the output of a node that repeats a function along other axes than the examples."""
-    function, *lengths = node.inputs
-    missing = node.outputs[0].type.ndim - 1 - function.type.ndim
-    if missing < 0 and not function.type.broadcastable[0]:
-        return None
-    stacked = vectorize_graph(function, copies)
-    kept = range(2 if missing < 0 else 1, stacked.type.ndim)
-    return pt.alloc(stacked.dimshuffle(0, *["x"] * max(missing, 0), *kept), *lengths)
+def _repeated(node: Apply, stacked: Variable, lead: int) -> Variable:
+    """Return the output of a node that repeats a value, from a copy of it for each example."""
+    ndim = node.inputs[0].type.ndim
+    added = node.outputs[0].type.ndim - ndim
+    own = [lead + k for k in range(ndim) if added + k >= lead]
+    order = [*range(lead), *["x"] * max(0, added - lead), *own]
+    return node.op(stacked.dimshuffle(*order), *node.inputs[1:])
 
 
 def _without_axes(stacked: Variable, lead: int) -> Variable:

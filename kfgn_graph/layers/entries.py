@@ -29,7 +29,8 @@ class Entry:
     functions : tuple of Variable
         Its inputs that are functions of parameters, among them one to copy.
     examples : tuple of Variable
-        Its other inputs; none if it repeats a function for each example.
+        Its other inputs; none if the node repeats a function, such as a class token, for as many
+        rows as there are examples.
     """
 
     node: Apply
@@ -39,9 +40,34 @@ class Entry:
     @property
     def lead(self) -> int:
         """The number of leading axes along which all the functions are broadcast."""
+        if self.repeats:
+            return _repeated_axes(self.node)
         if not isinstance(self.node.op, Elemwise):
             return 1
         return min(self._broadcast_axes(f) for f in self.functions)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the node repeats a function for each example."""
+        return isinstance(self.node.op, Alloc)
+
+    def length(self, axis: int) -> Variable | int | None:
+        """Return the length of a leading axis of the examples; None if it is not known here."""
+        if self.repeats:
+            return self.node.inputs[1 + axis]
+        for v in self.examples:
+            if v.type.ndim > axis and not v.type.broadcastable[axis]:
+                static = v.type.shape[axis]
+                return v.shape[axis] if static is None else static
+        return None
+
+    def lead_of(self, examples: Variable) -> int:
+        """Return the largest number of example axes that an input can have."""
+        if isinstance(self.node.op, Elemwise) and self.lead > 0:
+            return self.lead
+        if isinstance(self.node.op, Affine):
+            return self.node.outputs[0].type.ndim - 1
+        return max(1, examples.type.ndim - 1)
 
     def _broadcast_axes(self, function: Variable) -> int:
         for axis in range(function.type.ndim):
@@ -78,6 +104,13 @@ def entries(
         if functions and (others or repeats_by_example(node, loss, trained)):
             found.append(Entry(node, functions, others))
     return found
+
+
+def _repeated_axes(node: Apply) -> int:
+    """Return the number of leading axes along which a node repeats its first input."""
+    value, added = node.inputs[0].type, node.outputs[0].type.ndim - node.inputs[0].type.ndim
+    own = next((k for k, one in enumerate(value.broadcastable) if not one), value.ndim)
+    return added + own
 
 
 def repeats_by_example(node: Apply, loss: Variable, trained: Collection[Variable]) -> bool:

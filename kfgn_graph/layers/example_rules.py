@@ -22,7 +22,7 @@ from kfgn_graph.layers.examples import (
     example_axes,
     unmixed_state,
 )
-from kfgn_graph.layers.ir import Affine, NetworkOutput
+from kfgn_graph.layers.ir import Affine, Lookup, NetworkOutput
 from kfgn_graph.printing import describe
 
 LINEAR = (Add, Sub, Neg, Cast, Identity, Second)
@@ -36,6 +36,12 @@ def example_axes_affine(op: Affine, node: Apply, axes: Axes) -> int:
     if state >= a.type.ndim:
         raise Mixes(f"{op} contracts the examples of {describe(a)}")
     return state
+
+
+@example_axes.register(Lookup)
+def example_axes_lookup(op: Lookup, node: Apply, axes: Axes) -> int:
+    """Return the example axes of the index."""
+    return unmixed_state(node, {v: axes[v] for v in node.inputs[:1]})
 
 
 @example_axes.register(NetworkOutput)

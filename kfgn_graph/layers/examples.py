@@ -22,6 +22,7 @@ from pytensor.graph.traversal import toposort
 from pytensor.scalar.basic import ScalarOp
 
 from kfgn_graph.errors import NotABatchLossError, SpecError
+from kfgn_graph.layers.entries import Entry
 from kfgn_graph.layers.traversal import dependents
 from kfgn_graph.printing import describe
 
@@ -52,7 +53,9 @@ class Mixes(Exception):
     """The error of a rule that cannot prove that its Op keeps the examples apart."""
 
 
-def count_example_axes(loss: Variable, affine_nodes: Sequence[Apply]) -> dict[Variable, int]:
+def count_example_axes(
+    loss: Variable, affine_nodes: Sequence[Apply], met: Sequence[Entry] = ()
+) -> dict[Variable, int]:
     """Return the number of example axes of every variable that depends on the layers.
 
     The result has the largest number of leading axes that no Op mixes. For inputs of shape
@@ -64,16 +67,19 @@ def count_example_axes(loss: Variable, affine_nodes: Sequence[Apply]) -> dict[Va
         The scalar data loss, in the intermediate representation.
     affine_nodes
         The nodes of the layers.
+    met
+        The other nodes at which parameters meet values of the examples.
 
     Raises
     ------
     NotABatchLossError
         If not even the first axis can be shown to enumerate examples.
     """
-    most = max(node.inputs[0].type.ndim - 1 for node in affine_nodes)
+    nodes = [*affine_nodes, *(entry.node for entry in met)]
+    most = max(1, *(node.outputs[0].type.ndim - 1 for node in nodes))
     for n_axes in range(most, 0, -1):
         try:
-            return _propagate(loss, affine_nodes, n_axes)
+            return _propagate(loss, affine_nodes, met, n_axes)
         except Mixes as failure:
             reason = failure
     raise NotABatchLossError(
@@ -85,14 +91,22 @@ def count_example_axes(loss: Variable, affine_nodes: Sequence[Apply]) -> dict[Va
     )
 
 
-def _propagate(loss: Variable, affine_nodes: Sequence[Apply], n_axes: int) -> dict[Variable, int]:
+def _propagate(
+    loss: Variable, affine_nodes: Sequence[Apply], met: Sequence[Entry], n_axes: int
+) -> dict[Variable, int]:
     """Apply the rules in forward order, given inputs of the layers with ``n_axes`` axes."""
-    varying = dependents([loss], [node.outputs[0] for node in affine_nodes])
-    axes: dict[Variable, int] = {}
+    sources = [*affine_nodes, *(entry.node for entry in met)]
+    varying = dependents([loss], [node.outputs[0] for node in sources])
+    repeated = {e.node.outputs[0]: min(n_axes, e.lead) for e in met if e.repeats}
+    axes: dict[Variable, int] = dict(repeated)
     for node in affine_nodes:
-        axes.setdefault(node.inputs[0], min(n_axes, node.inputs[0].type.ndim - 1))
+        axes.setdefault(node.inputs[0], min(n_axes, node.outputs[0].type.ndim - 1))
+    for entry in met:
+        for v in entry.examples:
+            if v not in varying and v.type.ndim > 0:
+                axes.setdefault(v, min(n_axes, entry.lead_of(v)))
     for node in _outside_statistics(loss):
-        outputs = [v for v in node.outputs if v in varying]
+        outputs = [v for v in node.outputs if v in varying and v not in repeated]
         if outputs:
             found = example_axes(node.op, node, axes)
             axes.update(dict.fromkeys(outputs, found))

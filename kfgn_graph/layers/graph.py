@@ -18,6 +18,7 @@ from kfgn_graph.errors import (
 from kfgn_graph.layers.copies import (
     is_copy,
 )
+from kfgn_graph.layers.ir import Lookup
 from kfgn_graph.layers.views import replayed, shapes_of, steps_of, undone
 from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
@@ -51,7 +52,8 @@ class Layer:
     weight, bias : shared variable
         The user's own parameters; ``bias`` is None if the layer has none.
     input : TensorVariable
-        The activations a that the layer reads, of shape (N, ..., d_in).
+        The activations a that the layer reads, of shape (N, ..., d_in). The one-hot rows of a
+        lookup are those of :attr:`index`; no update computes them.
     preactivation : TensorVariable
         The pre-activation h, of shape (N, ..., d_out).
     key : str
@@ -89,6 +91,17 @@ class Layer:
         return self.preactivation.owner.inputs[1]
 
     @property
+    def read(self) -> TensorVariable:
+        """The variable that the affine map reads: the input, or the index of a lookup."""
+        return self.preactivation.owner.inputs[0]
+
+    @property
+    def index(self) -> TensorVariable | None:
+        """The integer index, (N, ...), of a lookup in rows of the weight; None if it is none."""
+        node = self.preactivation.owner
+        return node.inputs[0] if isinstance(node.op, Lookup) else None
+
+    @property
     def copies(self) -> bool:
         """Whether the layer is a parameter of which every example reads its own copy."""
         return is_copy(self.preactivation)
@@ -116,6 +129,34 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalParameter:
+    """A parameter outside the layers, of which the diagonal of the curvature is kept.
+
+    Attributes
+    ----------
+    name : str
+        The parameter's name, or ``parameter<k>``.
+    weight : shared variable
+        The user's own parameter.
+    key : str
+        The name by which its state is stored, ``factors/<key>/diagonal``.
+    reason : str
+        Why no layer and no copies hold it.
+    readers : tuple of TensorVariable
+        The variables in which it first meets values of the examples.
+    """
+
+    name: str
+    weight: TensorSharedVariable
+    key: str
+    reason: str
+    readers: tuple[TensorVariable, ...]
+
+    def __repr__(self) -> str:
+        return f"DiagonalParameter({self.name!r})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +194,9 @@ class LayerGraph:
     statistics : tuple of TensorVariable
         The statistics of the batch that the curvature holds constant. No derivative flows through
         them in ``data_loss`` and ``output``; the gradient of ``loss`` includes them.
+    diagonal : tuple of DiagonalParameter
+        The parameters that belong to no layer and have the diagonal of the Gauss-Newton matrix as
+        their curvature.
     """
 
     loss: TensorVariable
@@ -168,6 +212,12 @@ class LayerGraph:
     surrogate: Any = None
     held: Mapping[Variable, TensorVariable] = field(default_factory=dict)
     statistics: tuple[TensorVariable, ...] = ()
+    diagonal: tuple[DiagonalParameter, ...] = ()
+
+    @property
+    def sources(self) -> list[TensorVariable]:
+        """The variables in which parameters first meet values of the examples."""
+        return [*preactivations(self.layers), *(v for each in self.diagonal for v in each.readers)]
 
     @property
     def sides(self) -> tuple[Layer, ...]:

@@ -10,6 +10,8 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 
 from kfgn_graph.errors import ParameterError
 from kfgn_graph.layers.graph import Layer, Use, value_shape
+from kfgn_graph.layers.ir import Lookup
+from kfgn_graph.layers.lookups import one_hot
 from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.tied import Tied
 from kfgn_graph.layers.views import underlying_parameter
@@ -48,6 +50,8 @@ def layers_of(
         first, *further = [Use(node.inputs[0], node.outputs[0]) for node in main]
         reverse = _reverse(name, weight, key, [node for node in own if node in backwards])
         a, h = first.input, first.preactivation
+        if isinstance(h.owner.op, Lookup):
+            a = one_hot(a, h.owner.inputs[1])
         layers.append(Layer(name, weight, bias, a, h, key, tuple(further), reverse))
     return tuple(layers)
 

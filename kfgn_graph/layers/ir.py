@@ -53,6 +53,47 @@ class Affine(SymbolicOp):
         return "Affine"
 
 
+class Lookup(Affine):
+    """The affine map h = e W of one layer, with the unit row e of an index: h is a row of W.
+
+    The inputs are an integer ``index`` (...), which may count from the end, and ``W``
+    (d_in, d_out). The output is ``h`` (..., d_out). No unit rows are formed: the rows are
+    gathered, and the gradient of W is scattered.
+    """
+
+    inline = True
+
+    def build_inner_graph(
+        self, a: Variable, W: Variable, b: Variable | None = None
+    ) -> list[Variable]:
+        """Return ``[h]``, the rows of ``W`` at the index ``a``."""
+        return [W[a]]
+
+    def pullback(
+        self, inputs: list[Variable], outputs: list[Variable], output_grads: list[Variable]
+    ) -> list[Variable]:
+        """Return the gradient with respect to ``W``; the index has none."""
+        index, W = inputs
+        (g,) = output_grads
+        return [disconnected_type(), pt.inc_subtensor(pt.zeros_like(W)[index], g)]
+
+    def pushforward(
+        self,
+        inputs: list[Variable],
+        outputs: list[Variable],
+        eval_points: list[Variable | None],
+    ) -> list[Variable]:
+        """Return the rows of the tangent of ``W``."""
+        return [lookup(inputs[0], eval_points[1])]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Return that the output depends on ``W`` along a differentiable path."""
+        return [[False], [True]]
+
+    def __str__(self) -> str:
+        return "Lookup"
+
+
 class NetworkOutput(SymbolicOp):
     """The identity at the variable where the user splits the loss from the network.
 
@@ -129,4 +170,5 @@ class Perturbation(SymbolicOp):
 affine = Affine()
 held = Held()
 perturbation = Perturbation()
+lookup = Lookup()
 network_output = NetworkOutput()

@@ -17,7 +17,7 @@ from pytensor.graph.traversal import graph_inputs
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.layers.ir import affine
+from kfgn_graph.layers.ir import Lookup, affine
 from kfgn_graph.layers.patterns import replaced
 from kfgn_graph.layers.traversal import clients_of, value_nodes
 from kfgn_graph.layers.verification import Clients, affine_uses, unmatched_path
@@ -61,6 +61,7 @@ def find_tied(loss: Variable, parameters: Sequence[Variable]) -> dict[Variable, 
     for p in parameters:
         uses = affine_uses(p, clients)
         several = len(uses) > 1 and all(index == 1 for _, index in uses)
+        several &= not any(isinstance(node.op, Lookup) for node, _ in uses)
         if several and unmatched_path(p, clients) is None:
             sides = _sides([node for node, _ in uses])
             if sides is not None:

@@ -12,6 +12,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.kronecker import KroneckerFactors
+from kfgn_graph.errors import SpecError
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import all_finite
 
@@ -76,6 +77,19 @@ class Inverse(ABC):
         dtype : str
             The dtype of the parameters.
         """
+
+    def initial_with_vector(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
+        """Return the initial parts of a layer with a diagonal Q, which is given by a vector.
+
+        Raises
+        ------
+        SpecError
+            If the strategy has no such parts.
+        """
+        raise SpecError(
+            f"{type(self).__name__} has no inverse of a diagonal factor, which a lookup in a "
+            f"large table has: use inverse='cholesky', or implement initial_with_vector."
+        )
 
     @abstractmethod
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
@@ -153,6 +167,9 @@ class PairOfInverses(Inverse):
 
     def initial(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
         return {"Q": np.eye(q, dtype=dtype), "G": np.eye(g, dtype=dtype)}
+
+    def initial_with_vector(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
+        return {"Q": np.ones(q, dtype), "G": np.eye(g, dtype=dtype)}
 
     def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
         return KroneckerFactors(parts["Q"], parts["G"]).matmul(V)

@@ -13,6 +13,7 @@ from kfgn_graph.curvature.kronecker import (
     all_factor_shifts,
     damped_inverses,
 )
+from kfgn_graph.linalg.diagonals import is_vector, refreshed_inverse_of_vector
 from kfgn_graph.linalg.matrices import RefreshedInverse, declared_diagonal
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
 
@@ -37,7 +38,11 @@ class Cholesky(PairOfInverses):
         inverse, parts, finite = RefreshedInverse(RETRY_GROWTH), [], []
         shifts = all_factor_shifts([b.factors for b in blocks], [b.gamma for b in blocks])
         for block, (q, g) in zip(blocks, shifts, strict=True):
-            Q, Q_finite = inverse(block.old["Q"], block.factors.Q, q, due)
+            old, factor = block.old["Q"], block.factors.Q
+            if is_vector(factor):
+                Q, Q_finite = refreshed_inverse_of_vector(old, factor, q, due, RETRY_GROWTH)
+            else:
+                Q, Q_finite = inverse(old, factor, q, due)
             G, G_finite = inverse(block.old["G"], block.factors.G, g, due)
             G = declared_diagonal(G) if block.factors.diagonal else G
             parts.append({"Q": Q, "G": G})

@@ -12,6 +12,7 @@ from kfgn_graph.curvature.kronecker import (
     KroneckerFactors,
     damping_split_of_means,
 )
+from kfgn_graph.linalg.diagonals import is_vector
 from kfgn_graph.solve.base import BlockDamping, Inverse, Parts
 
 
@@ -45,21 +46,37 @@ class Eigenbasis(Inverse):
             parts["corrected"] = np.zeros((q, g), dtype)
         return parts
 
+    def initial_with_vector(self, q: int, g: int, dtype: str) -> dict[str, np.ndarray]:
+        parts = self.initial(1, g, dtype)
+        del parts["Q/vectors"]  # the identity
+        parts["Q/values"] = np.ones(q, dtype)
+        if self.corrected:
+            parts["corrected"] = np.zeros((q, g), dtype)
+        return parts
+
     def refresh(self, factors: KroneckerFactors, gamma: TensorVariable, old: Parts) -> Parts:
         parts: Parts = {}
         for factor, matrix in (("Q", factors.Q), ("G", factors.G)):
+            zero = np.asarray(0, matrix.type.dtype)
+            if is_vector(matrix):
+                parts[f"{factor}/values"] = pt.maximum(matrix, zero)
+                continue
             values, vectors = pt.linalg.eigh(matrix)
             parts[f"{factor}/vectors"] = pt.specify_shape(vectors, matrix.type.shape)
             parts[f"{factor}/values"] = pt.specify_shape(
-                pt.maximum(values, np.asarray(0, matrix.type.dtype)), matrix.type.shape[:1]
+                pt.maximum(values, zero), matrix.type.shape[:1]
             )
         if "corrected" in old:
-            left, right = (parts[f"{f}/vectors"].T @ old[f"{f}/vectors"] for f in "QG")
-            parts["corrected"] = left**2 @ old["corrected"] @ (right**2).T
+            kept = old["corrected"]
+            if "Q/vectors" in parts:
+                kept = (parts["Q/vectors"].T @ old["Q/vectors"]) ** 2 @ kept
+            parts["corrected"] = kept @ ((parts["G/vectors"].T @ old["G/vectors"]) ** 2).T
         return parts
 
     def apply(self, parts: Parts, V: TensorVariable, damping: BlockDamping) -> TensorVariable:
-        U, W = parts["Q/vectors"], parts["G/vectors"]
+        U, W = parts.get("Q/vectors"), parts["G/vectors"]
+        if U is None:
+            return ((V @ W) / self.eigenvalues(parts, damping)) @ W.T
         return U @ ((U.T @ V @ W) / self.eigenvalues(parts, damping)) @ W.T
 
     def eigenvalues(self, parts: Parts, damping: BlockDamping) -> TensorVariable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import batched
 
 import numpy as np
 from pytensor.tensor.variable import TensorVariable
@@ -15,6 +14,7 @@ from kfgn_graph.curvature.kronecker import (
     damped,
     factor_shifts,
 )
+from kfgn_graph.linalg.diagonals import inverse_of_vector, is_vector
 from kfgn_graph.linalg.newton_schulz import IteratedInverses
 from kfgn_graph.solve.base import KeptBlock, PairOfInverses, Parts
 
@@ -59,11 +59,20 @@ class NewtonSchulz(PairOfInverses):
             shifted = damped(block.factors, block.gamma)
             # X V takes a right inverse X of Q; V Y takes a left inverse Y of G, so that Y^T is a
             # right inverse of it
-            starts += [block.old["Q"], block.old["G"].T]
-            matrices += [shifted.Q, shifted.G]
-            least += factor_shifts(block.factors, block.gamma)
-        found = self.inverses(starts, matrices, least)
-        return [{"Q": Q, "G": G.T} for Q, G in batched(found, 2)]
+            q, g = factor_shifts(block.factors, block.gamma)
+            if not is_vector(shifted.Q):
+                starts.append(block.old["Q"])
+                matrices.append(shifted.Q)
+                least.append(q)
+            starts.append(block.old["G"].T)
+            matrices.append(shifted.G)
+            least.append(g)
+        found = iter(self.inverses(starts, matrices, least))
+        parts = []
+        for block in blocks:
+            Q = _inverse_of_vector(block) if is_vector(block.factors.Q) else next(found)
+            parts.append({"Q": Q, "G": next(found).T})
+        return parts
 
     def inverses(
         self,
@@ -75,3 +84,9 @@ class NewtonSchulz(PairOfInverses):
         tolerance = self.tolerance or float(np.sqrt(np.finfo(matrices[0].type.dtype).eps))
         op = IteratedInverses(self.iterations, tolerance)
         return op(*starts, *matrices, *least, return_list=True)
+
+
+def _inverse_of_vector(block: KeptBlock) -> TensorVariable:
+    """Return the inverse of a damped diagonal Q, of shape (d,)."""
+    shift, _ = factor_shifts(block.factors, block.gamma)
+    return inverse_of_vector(block.factors.Q, shift)

@@ -15,7 +15,7 @@ from kfgn_graph.curvature.penalty import penalty_curvature
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import grads
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import LayerGraph, value_shape
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.layers.substitution import substituted
 from kfgn_graph.linalg.averages import iterate_average
@@ -28,7 +28,7 @@ from kfgn_graph.step.quadratic_model import QuadraticModel, quadratic_model
 from kfgn_graph.step.reduction_ratio import Outcome, doubtful, outcome
 from kfgn_graph.step.schedule import search_due
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import State, factor_sizes
+from kfgn_graph.step.state import State, factor_sizes, largest_matrix
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class StepBuilder:
         """Return the step: direction, step length, adaptation, and the guard around them."""
         gradient = self.gradient
         preconditioner = self.preconditioner()
-        size = max(max(factor_sizes(layer)) for layer in self.graph.layers)
+        size = largest_matrix(self.graph.layers)
         damping, clamped = self.damping.value(
             self._first_damping(preconditioner), preconditioner, size
         )
@@ -184,15 +184,19 @@ class StepBuilder:
     def _whole(self, preconditioner: Preconditioner) -> TensorVariable:
         """Return the trace of the curvature of all parameters in layers."""
         sizes = [int(np.prod(factor_sizes(layer))) for layer in self.graph.layers]
+        sizes += [int(np.prod(value_shape(each.weight))) for each in self.graph.diagonal]
         return preconditioner.mean_curvature * self._number(sum(sizes))
 
     def _shifts(self, damping: TensorVariable) -> Scalars:
         """Return lambda + eta of each parameter; eta from ``l2`` and from the loss's penalties."""
         shifts = dict.fromkeys(self.graph.parameters, damping + self._number(self.settings.l2))
-        for layer in self.graph.layers:
-            penalty = penalty_curvature(self.graph, layer)
-            for p in (layer.weight, layer.bias):
-                if p is not None and penalty is not None:
+        groups = [
+            [p for p in (layer.weight, layer.bias) if p is not None] for layer in self.graph.layers
+        ]
+        for parameters in [*groups, *([each.weight] for each in self.graph.diagonal)]:
+            penalty = penalty_curvature(self.graph, parameters)
+            for p in parameters:
+                if penalty is not None:
                     shifts[p] = shifts[p] + penalty
         return shifts
 

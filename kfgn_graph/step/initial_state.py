@@ -17,15 +17,15 @@ def new_state(graph: LayerGraph, settings: Settings) -> State:
     ``count`` is the number of accepted updates. ``failed`` is 1 after a batch that is not finite,
     2 after another update that was rejected or skipped, and 0 otherwise. ``damping`` and
     ``gamma`` are kept where they adapt, ``draws`` (the counter of the random draws) where the
-    method draws, ``previous/<parameter>`` (the last update) where it is a direction, and
-    ``averages/<parameter>`` where iterates are averaged. ``watch`` and ``length`` are those of
-    :func:`watch_state`; the preconditioner adds its own.
+    method or the estimate of a diagonal draws, ``previous/<parameter>`` (the last update) where it
+    is a direction, and ``averages/<parameter>`` where iterates are averaged. ``watch`` and
+    ``length`` are those of :func:`watch_state`; the preconditioner adds its own.
     """
     method, dtype = settings.method, graph.loss.type.dtype
     number = np.asarray(0, dtype)  # until the first update sets it
     initial = {"count": np.asarray(np.int32(0)), "failed": np.asarray(np.int32(0))}
     initial |= watch_state(settings, dtype)
-    if method.random:
+    if method.random or (method.factored and graph.diagonal):
         initial["draws"] = np.asarray(np.uint32(settings.seed))
     if settings.damping.adaptive:
         initial["damping"] = number

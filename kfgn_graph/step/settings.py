@@ -63,7 +63,7 @@ class Settings:
         Whether an average of the parameters over the updates is kept, for
         :meth:`Update.averaged`.
     seed : int
-        Seed of the random draws of KFAC.
+        Seed of the random draws of KFAC, and of the signs that estimate diagonals.
 
     Raises
     ------

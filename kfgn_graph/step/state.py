@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytensor
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
-from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
 from kfgn_graph.layers.names import unique_names
 from kfgn_graph.printing import printable
 from kfgn_graph.shared_values import cell_of
@@ -39,7 +39,7 @@ class State:
             for name, value in initial.items()
         }
         self._names = parameter_names(graph)
-        self._keys = {_identity(layer): layer.key for layer in graph.layers}
+        self._keys = {_identity(each): each.key for each in [*graph.layers, *graph.diagonal]}
 
     def __getitem__(self, name: str) -> TensorSharedVariable:
         """Return the variable of a name, which must be there."""
@@ -55,7 +55,9 @@ class State:
             return []
         return [self.variables[f"{kind}/{name}"] for name in self._names]
 
-    def of_layer(self, kind: str, layer: Layer) -> dict[str, TensorSharedVariable]:
+    def of_layer(
+        self, kind: str, layer: Layer | DiagonalParameter
+    ) -> dict[str, TensorSharedVariable]:
         """Return a layer's variables of one kind, by part; empty where none are kept.
 
         A layer is known by its weight's storage, since a graph of static shapes has other
@@ -69,7 +71,7 @@ class State:
         }
 
 
-def _identity(layer: Layer) -> int:
+def _identity(layer: Layer | DiagonalParameter) -> int:
     """Return a number that layers have in common if their weights share a value."""
     return id(cell_of(layer.weight.container.storage))
 
@@ -88,8 +90,8 @@ def parameter_names(graph: LayerGraph) -> list[str]:
     return unique_names([p.name for p in graph.parameters])
 
 
-def block_shapes(layer: Layer, is_sum: bool) -> dict[str, int]:
-    """Return the size of each factor of a layer's block, by name.
+def block_shapes(layer: Layer, is_sum: bool) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each factor of a layer's block, by name.
 
     Parameters
     ----------
@@ -97,14 +99,27 @@ def block_shapes(layer: Layer, is_sum: bool) -> dict[str, int]:
     is_sum : bool
         Whether the block is a :class:`~kfgn_graph.KroneckerSum`.
     """
-    q, g = factor_sizes(layer)
-    sizes = {"Q": q, "G": g}
+    Q, G = factor_shapes(layer)
+    shapes = {"Q": Q, "G": G}
     if is_sum:
-        sizes |= {"Q_transposed": g, "G_transposed": layer.shape[0]}
-    return sizes
+        d = layer.shape[0]
+        shapes |= {"Q_transposed": G, "G_transposed": (d, d)}
+    return shapes
 
 
 def factor_sizes(layer: Layer) -> tuple[int, int]:
     """Return the sizes of Q and G, from the weight's current value."""
     d_in, d_out = layer.shape
     return d_in + (layer.bias is not None), d_out
+
+
+def factor_shapes(layer: Layer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of Q and G; the diagonal Q of a lookup is a vector."""
+    q, g = factor_sizes(layer)
+    return (q, q) if layer.index is None else (q,), (g, g)
+
+
+def largest_matrix(layers: Sequence[Layer]) -> int:
+    """Return the length of the largest factor that is a matrix."""
+    shapes = [shape for layer in layers for shape in factor_shapes(layer)]
+    return max((shape[0] for shape in shapes if len(shape) == 2), default=1)

@@ -120,7 +120,7 @@ class Rescaling(StepRule):
 
     def directions(self, graph: LayerGraph, proposed: Values, previous: Values) -> list[Values]:
         layers = graph.layers
-        n = min(self.groups, len(layers))
+        n = max(1, min(self.groups, len(layers)))
         group_of = {
             p: i * n // len(layers)
             for i, layer in enumerate(layers)

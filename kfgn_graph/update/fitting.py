@@ -73,7 +73,8 @@ def _unfit_layers(
     graph: LayerGraph, inputs: Sequence[Variable], arrays: Sequence[Any]
 ) -> Iterator[str]:
     """Return a sentence for each layer whose input has another width than its weight."""
-    for layer, a in [(side, use.input) for side in graph.sides for use in side.uses]:
+    sides = [side for side in graph.sides if side.index is None]
+    for layer, a in [(side, use.input) for side in sides for use in side.uses]:
         try:
             (found,) = Values(inputs, [length_of(a, a.type.ndim - 1)])(arrays)
         except Exception:  # the shape depends on what does not fit

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from kfgn_graph.curvature.methods import Auto, KroneckerMethod, Method
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.functions_of_sums import FACTOR
-from kfgn_graph.layers.graph import Layer, LayerGraph
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
 from kfgn_graph.layers.traversal import reads_batch
 from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
-from kfgn_graph.step.state import block_shapes, factor_sizes
+from kfgn_graph.step.state import block_shapes, factor_shapes
 
 BYTES = {"float64": 8, "float32": 4, "float16": 2}
 HEAD = ("layer", "weight", "bias", "Q", "G", "Gflop to factor and solve", "MiB of factors")
@@ -65,8 +66,8 @@ def _table(graph: LayerGraph, settings: Settings) -> tuple[list[Cells], list[str
     if found is not None:
         return found
     summed = [layer for layer in graph.layers if is_sum(settings.method, layer)]
-    rows = _layer_rows(graph.layers, summed, BYTES[graph.loss.type.dtype])
-    return [HEAD, *rows], _reused_weights(graph, summed)
+    rows = _layer_rows(graph.layers, summed, graph.diagonal, BYTES[graph.loss.type.dtype])
+    return [HEAD, *rows], _reused_weights(graph, summed) + _diagonals(graph)
 
 
 def _heading(graph: LayerGraph, settings: Settings, backend: str, choice: str) -> list[str]:
@@ -120,6 +121,15 @@ def is_sum(method: Method, layer: Layer) -> bool:
     return isinstance(method, KroneckerMethod) and method.is_sum(layer)
 
 
+def _diagonals(graph: LayerGraph) -> list[str]:
+    """Return a line for each parameter with the diagonal of the curvature."""
+    return [
+        f"{name_of(each.weight)}: diagonal of the Gauss-Newton matrix, estimated by random signs, "
+        f"since {each.reason}"
+        for each in graph.diagonal
+    ]
+
+
 def _reused_weights(graph: LayerGraph, summed: Sequence[Layer]) -> list[str]:
     """Return a line for each weight that several affine maps read."""
     lines = []
@@ -136,23 +146,45 @@ def _reused_weights(graph: LayerGraph, summed: Sequence[Layer]) -> list[str]:
     return lines
 
 
-def _layer_rows(layers: Sequence[Layer], summed: Sequence[Layer], item_bytes: int) -> list[Cells]:
-    """Return a row for each layer, and the totals."""
+def _layer_rows(
+    layers: Sequence[Layer],
+    summed: Sequence[Layer],
+    diagonal: Sequence[DiagonalParameter],
+    item_bytes: int,
+) -> list[Cells]:
+    """Return a row for each layer and each other parameter, and the totals."""
     rows: list[Cells] = []
     total_flops, total_bytes = 0.0, 0.0
     for layer in layers:
-        q, g = factor_sizes(layer)
+        shapes = factor_shapes(layer)
         # two eigendecompositions of 9 n^3 and three products for each basis of a sum
-        cube = 24.0 if layer in summed else 1 / 3
-        flops = cube * (q**3 + g**3) + 2.0 * q * g * (q + g)
-        sizes = block_shapes(layer, layer in summed).values()
-        size = item_bytes * sum(n * n for n in sizes)
+        flops = _work(*shapes, 24.0 if layer in summed else 1 / 3)
+        size = item_bytes * sum(map(prod, block_shapes(layer, layer in summed).values()))
         total_flops, total_bytes = total_flops + flops, total_bytes + size
-        shapes = (f"{q}x{q}", f"{g}x{g}", f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
+        cells = (*map(_described, shapes), f"{flops / 1e9:.3g}", f"{size / 2**20:.3g}")
         bias = "yes" if layer.bias is not None else "no"
-        rows.append((layer.name, name_of(layer.weight), bias, *shapes))
+        rows.append((layer.name, name_of(layer.weight), bias, *cells))
+    for each in diagonal:
+        entries = prod(value_shape(each.weight))
+        total_flops, total_bytes = total_flops + entries, total_bytes + item_bytes * entries
+        cells = (f"diag {entries}", "-", f"{entries / 1e9:.3g}")
+        memory = f"{item_bytes * entries / 2**20:.3g}"
+        rows.append((each.name, name_of(each.weight), "no", *cells, memory))
     totals = (f"{total_flops / 1e9:.3g}", f"{total_bytes / 2**20:.3g}")
     return [*rows, ("total", "", "", "", "", *totals)]
+
+
+def _described(shape: tuple[int, ...]) -> str:
+    """Return the shape of a factor as text; a vector is a diagonal."""
+    return f"diag {shape[0]}" if len(shape) == 1 else f"{shape[0]}x{shape[1]}"
+
+
+def _work(Q: tuple[int, ...], G: tuple[int, ...], cube: float) -> float:
+    """Return the flops to factor two factors, ``cube`` n^3 for a matrix, and to solve once."""
+    size = Q[0] * G[0]
+    return sum(
+        n[0] + size if len(n) == 1 else cube * n[0] ** 3 + 2.0 * size * n[0] for n in (Q, G)
+    )
 
 
 def schedule_of(settings: Settings) -> str:

@@ -205,12 +205,32 @@ def _refused(loss: Any, parameters: list[Any]) -> str:
 
 
 def test_what_cannot_be_copied_is_refused_with_the_reason() -> None:
-    W = pytensor.shared(np.zeros((3, LARGEST)), name="W")
-    large = ((x @ (W * np.tri(3, LARGEST))) ** 2).sum(axis=1).mean()
-    assert f"at most {LARGEST:,}" in _refused(large, [W])
     V, s = pytensor.shared(np.eye(3), name="V"), pytensor.shared(1.0, name="s")
     weighted = pt.exp(-s) * ((x @ V - x) ** 2).sum(axis=1).mean() + s
     assert "no example axis" in _refused(weighted, [V, s])
+
+
+def test_what_is_too_large_for_a_block_has_its_diagonal() -> None:
+    W = pytensor.shared(np.zeros((3, LARGEST)), name="W")
+    graph = kfgn.trace_layers(((x @ (W * np.tri(3, LARGEST))) ** 2).sum(axis=1).mean(), [W])
+    (each,) = graph.diagonal
+    assert each.weight is W and f"at most {LARGEST:,}" in each.reason and not graph.layers
+
+
+def test_a_repeated_parameter_is_copied(rng: np.random.Generator) -> None:
+    """A class token, of which every example reads one copy, has its exact block."""
+    token, V = (pytensor.shared(rng.normal(size=s), name=n) for n, s in (("t", 3), ("V", (3, 2))))
+    first = pt.alloc(token, images.shape[0], 1, 3)
+    z = pt.tanh(pt.tanh(pt.concatenate([first, images], axis=1)).sum(axis=1)) @ V
+    graph = kfgn.trace_layers(0.5 * ((z - y) ** 2).sum(axis=1).mean(), [token, V])
+    (layer,) = (each for each in graph.layers if each.copies)
+    found = [
+        kfgn.curvature_factors(graph, kfgn.KFLR())[layer].G,
+        pt.jacobian(z.flatten(), token, vectorize=True),
+    ]
+    compiled = pytensor.function([images, y], found, mode=PLAIN, on_unused_input="ignore")
+    G, J = compiled(rng.normal(size=(N, 4, 3)), np.zeros((N, 2)))
+    np.testing.assert_allclose(G, J.T @ J / N, atol=EXACT)
 
 
 def test_other_treatments_are_of_what_is_in_no_affine_map() -> None:

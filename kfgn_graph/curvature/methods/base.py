@@ -11,13 +11,15 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.curvature.diagonal import DiagonalBlock, estimated_diagonals
 from kfgn_graph.curvature.kronecker import ExactBlock, KroneckerFactors
 from kfgn_graph.curvature.kronecker_sum import KroneckerSum
+from kfgn_graph.curvature.lookups import lookup_factor
 from kfgn_graph.curvature.sweeps import PerLayer, PerUse
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head, find_head
 from kfgn_graph.jacobians.core import event_lengths
-from kfgn_graph.layers.graph import Layer, LayerGraph, Use
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, Use
 from kfgn_graph.layers.ir import as_rows
 from kfgn_graph.layers.rows import have_same_rows
 from kfgn_graph.linalg.accumulation import marked
@@ -55,6 +57,20 @@ class Method(ABC):
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> dict[Layer, KroneckerBlock] | dict[Layer, ExactBlock]:
         """Return the curvature block of every layer."""
+
+    def diagonals(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> dict[DiagonalParameter, DiagonalBlock]:
+        """Return the diagonal of the curvature of every parameter outside the layers.
+
+        By default it is an unbiased estimate from random signs.
+
+        Raises
+        ------
+        SpecError
+            If there are such parameters, but no random numbers.
+        """
+        return estimated_diagonals(graph, head, draws)
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,8 @@ class KroneckerMethod(Method):
     def blocks(
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> dict[Layer, KroneckerBlock]:
+        if not graph.layers:
+            return {}
         return self.with_inputs(graph, self.preactivation_factors(graph, head, draws))
 
     def with_inputs(self, graph: LayerGraph, factors: PerLayer) -> dict[Layer, KroneckerBlock]:
@@ -129,7 +147,9 @@ class KroneckerMethod(Method):
         return blocks
 
     def input_factor(self, graph: LayerGraph, layer: Layer) -> TensorVariable:
-        """Return the factor Q of a layer, Eq. (21)."""
+        """Return the factor Q of a layer, Eq. (21); its diagonal if the layer is a lookup."""
+        if layer.index is not None:
+            return lookup_factor(graph, layer, self.sharing)
         return equations.input_factor(self.flat_input(graph, layer), layer.bias is not None)
 
     def flat_input(self, graph: LayerGraph, layer: Layer) -> TensorVariable:

@@ -9,6 +9,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph import equations
+from kfgn_graph.curvature.diagonal import DiagonalBlock, exact_diagonals
 from kfgn_graph.curvature.kronecker import ExactBlock
 from kfgn_graph.curvature.methods.base import Method, positions_of
 from kfgn_graph.curvature.sweeps import (
@@ -18,11 +19,12 @@ from kfgn_graph.curvature.sweeps import (
     sweep_joint,
     sweep_square_root,
 )
-from kfgn_graph.errors import CurvatureRuleNotFound
+from kfgn_graph.errors import CurvatureRuleNotFound, SpecError
 from kfgn_graph.heads import Head
-from kfgn_graph.layers.graph import Layer, LayerGraph, preactivations
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, preactivations
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.random import Draws
+from kfgn_graph.printing import describe
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class BlockGaussNewton(Method):
             for layer in graph.layers
         }
 
+    def diagonals(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> dict[DiagonalParameter, DiagonalBlock]:
+        return exact_diagonals(graph, head)
+
 
 @dataclass(frozen=True)
 class BlockHessian(Method):
@@ -58,6 +65,11 @@ class BlockHessian(Method):
                     "BlockHessian has no second derivatives between the affine maps that read "
                     f"the weight of layer {layer.name}: use BlockGaussNewton, KFLR or KFAC."
                 )
+        if graph.diagonal:
+            raise SpecError(
+                f"BlockHessian has no block for {describe(graph.diagonal[0].weight)}, which no "
+                "layer holds: use BlockGaussNewton()."
+            )
         algebra = per_example_algebra(output_gradients(graph))
         curvature = sweep_joint(graph, head.hessians(), algebra)
         return {layer: _exact_block(graph, layer, *curvature[layer]) for layer in graph.layers}

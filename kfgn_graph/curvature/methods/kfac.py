@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kfgn_graph.arguments import positive_count
+from kfgn_graph.curvature.diagonal import DiagonalBlock, estimated_diagonals
 from kfgn_graph.curvature.methods.base import KroneckerMethod
 from kfgn_graph.curvature.sweeps import (
     PerLayer,
@@ -13,7 +14,7 @@ from kfgn_graph.curvature.sweeps import (
 )
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head
-from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.layers.graph import DiagonalParameter, LayerGraph
 from kfgn_graph.linalg.random import Draws
 
 
@@ -45,6 +46,11 @@ class KFAC(KroneckerMethod):
         self, graph: LayerGraph, head: Head, draws: Draws | None
     ) -> PerLayer:
         return self.from_columns(self.columns(graph, head, draws))
+
+    def diagonals(
+        self, graph: LayerGraph, head: Head, draws: Draws | None
+    ) -> dict[DiagonalParameter, DiagonalBlock]:
+        return estimated_diagonals(graph, head, draws, self.samples)
 
     def columns(self, graph: LayerGraph, head: Head, draws: Draws | None) -> PerUse:
         if draws is None:

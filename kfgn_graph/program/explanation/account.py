@@ -136,9 +136,18 @@ def account(task: Task, step: Step, graph: kfgn.LayerGraph | None) -> Account:
         layers,
         kept_by_layer(state, counter, itemsize),
         kept,
-        {} if graph is None else {str(p): why for p, why in graph.unmatched.items()},
+        {} if graph is None else _outside(graph),
         parts,
     )
+
+
+def _outside(graph: kfgn.LayerGraph) -> dict[str, str]:
+    """Return the reason for each parameter that belongs to no layer."""
+    diagonal = {
+        str(each.weight): f"diagonal of the Gauss-Newton matrix, since {each.reason}"
+        for each in graph.diagonal
+    }
+    return {str(p): why for p, why in graph.unmatched.items()} | diagonal
 
 
 def recognised(task: Task, step: Step) -> tuple[kfgn.LayerGraph | None, str]:

@@ -67,4 +67,5 @@ class HessianFreePreconditioner(Preconditioner):
         layers = [
             [p for p in (layer.weight, layer.bias) if p is not None] for layer in graph.layers
         ]
-        return layers + [[p] for p in graph.unmatched if p in gradient]
+        others = [*(each.weight for each in graph.diagonal), *graph.unmatched]
+        return layers + [[p] for p in others if p in gradient]

@@ -12,10 +12,12 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph import equations
 from kfgn_graph.curvature.kronecker import KroneckerFactors, corrected_eigenvalues
 from kfgn_graph.curvature.kronecker_sum import KroneckerSum
+from kfgn_graph.curvature.lookups import lookup_corrected_eigenvalues
 from kfgn_graph.curvature.methods.base import KroneckerBlock, KroneckerMethod
-from kfgn_graph.layers.graph import Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
 from kfgn_graph.linalg.conditional import choose
+from kfgn_graph.linalg.diagonals import average_of_vectors, is_vector
 from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, total
 from kfgn_graph.solve.base import BlockDamping, Inverse, KeptBlock, Parts
@@ -36,18 +38,22 @@ class KroneckerPreconditioner(Preconditioner):
         self.graph, self.settings = context.graph, context.settings
         self.state, self.count = context.state, context.count
         graph, head, settings, method = self.graph, context.head, self.settings, self._method
-        draws = Draws(self.state["draws"]) if method.random else None
+        random = method.random or bool(graph.diagonal)
+        draws = Draws(self.state["draws"]) if random else None
         self._weight = average_weight(
             self.count, settings.curvature_decay, settings.factors_every, graph.loss.type.dtype
         )
-        corrected = settings.strategy.corrected
+        corrected = settings.strategy.corrected and bool(graph.layers)
         self._columns = method.columns(graph, head, draws) if corrected else {}
         blocks = (
             method.with_inputs(graph, method.from_columns(self._columns))
             if corrected
             else method.factors(graph, draws, head)
         )
-        self.factors = self._averaged(blocks)
+        diagonals = method.diagonals(graph, head, draws)
+        self.factors = self._averaged(
+            blocks, {each: block.values for each, block in diagonals.items()}
+        )
         self._measure()
 
     @classmethod
@@ -58,12 +64,15 @@ class KroneckerPreconditioner(Preconditioner):
         check_sums(summed, settings.inverse, method)
         for layer in graph.layers:
             if settings.keeps_factors:
-                for name, n in block_shapes(layer, layer in summed).items():
-                    state[f"factors/{layer.key}/{name}"] = np.zeros((n, n), dtype)
+                for name, shape in block_shapes(layer, layer in summed).items():
+                    state[f"factors/{layer.key}/{name}"] = np.zeros(shape, dtype)
             if settings.keeps_inverses:
                 strategy = strategy_for(settings.strategy, layer in summed)
-                parts = strategy.initial(*factor_sizes(layer), dtype)
+                parts = _initial_parts(strategy, layer, dtype)
                 state |= {f"inverses/{layer.key}/{part}": v for part, v in parts.items()}
+        for each in graph.diagonal:
+            if settings.keeps_factors:
+                state[f"factors/{each.key}/diagonal"] = np.zeros(value_shape(each.weight), dtype)
         return state
 
     @classmethod
@@ -82,34 +91,42 @@ class KroneckerPreconditioner(Preconditioner):
     def _strategy(self, layer: Layer) -> Inverse:
         return strategy_for(self.settings.strategy, self._method.is_sum(layer))
 
-    def _averaged(self, blocks: dict[Layer, KroneckerBlock]) -> dict[Layer, Any]:
+    def _averaged(
+        self,
+        blocks: dict[Layer, KroneckerBlock],
+        diagonals: dict[DiagonalParameter, TensorVariable],
+    ) -> dict[Layer, Any]:
         """Return the moving averages of all factors, this batch included where due.
 
         One choice for all layers: what one layer's recursion hands to the next is then in the
-        branch as well.
+        branch as well. The averages of the diagonals are stored in ``self.diagonals``.
         """
         layers = list(reversed(self.graph.layers))
         fresh = {
-            (layer, name): pt.specify_shape(getattr(blocks[layer], name), (n, n))
+            (layer, name): pt.specify_shape(getattr(blocks[layer], name), shape)
             for layer in layers
-            for name, n in block_shapes(layer, self._method.is_sum(layer)).items()
+            for name, shape in block_shapes(layer, self._method.is_sum(layer)).items()
         }
+        fresh |= {(each, "diagonal"): values for each, values in diagonals.items()}
         old = {
             (layer, name): kept
-            for layer in layers
+            for layer in [*layers, *diagonals]
             for name, kept in self.state.of_layer("factors", layer).items()
         }
         if old:
             # from the output on, as they are found, so that no estimate waits to be averaged
             averages, sound = [], self.sound
             for key, kept in old.items():
-                average, sound = FactorAverage()(kept, fresh[key], self._weight, sound)
+                elementwise = key[1] == "diagonal" or is_vector(kept)
+                rule = average_of_vectors if elementwise else FactorAverage()
+                average, sound = rule(kept, fresh[key], self._weight, sound)
                 averages.append(average)
             *averages, self.sound = self._when_estimated(
                 [*averages, sound], [*old.values(), self.sound]
             )
             fresh = dict(zip(old, averages, strict=True))
             self.learnt |= dict(zip(old.values(), averages, strict=True))
+        self.diagonals = {each: fresh[each, "diagonal"] for each in diagonals}
         averaged: dict[Layer, Any] = {}
         for layer in self.graph.layers:
             block = blocks[layer]
@@ -133,9 +150,12 @@ class KroneckerPreconditioner(Preconditioner):
         traces = [f.trace() for f in self.factors.values()]
         sizes = [float(np.prod(factor_sizes(layer))) for layer in self.factors]
         dtype = self.graph.loss.type.dtype
-        self.mean_curvature = total(traces) / np.asarray(sum(sizes), dtype)
         means = [t / np.asarray(n, dtype) for t, n in zip(traces, sizes, strict=True)]
-        self.greatest_block = pt.max(pt.stack(means))
+        zero = pt.constant(np.asarray(0, dtype))
+        self.greatest_block = pt.max(pt.stack(means)) if means else zero
+        traces += [values.sum() for values in self.diagonals.values()]
+        sizes += [float(np.prod(value_shape(each.weight))) for each in self.diagonals]
+        self.mean_curvature = total(traces) / np.asarray(sum(sizes), dtype)
 
     def direction(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
         kept = {layer: self.state.of_layer("inverses", layer) for layer in self.factors}
@@ -143,7 +163,7 @@ class KroneckerPreconditioner(Preconditioner):
             return self.trial(gradient, shifts, gamma)
         dampings = self._dampings(shifts, gamma)
         parts = self._refreshed(dampings, kept)
-        steps = self._outside(gradient)
+        steps = self._outside(gradient, shifts)
         for layer, new in parts.items():
             if self.settings.strategy.corrected:
                 new["corrected"] = self._corrected(layer, new)
@@ -154,7 +174,7 @@ class KroneckerPreconditioner(Preconditioner):
 
     def trial(self, gradient: Values, shifts: Scalars, gamma: TensorVariable) -> Values:
         dampings = self._dampings(shifts, gamma)
-        steps = self._outside(gradient)
+        steps = self._outside(gradient, shifts)
         for layer, pair in self.factors.items():
             strategy = self._strategy(layer)
             damping, old = dampings[layer], dict(self.state.of_layer("inverses", layer))
@@ -163,9 +183,16 @@ class KroneckerPreconditioner(Preconditioner):
             steps |= separated(layer, -strategy.apply(parts, V, damping))
         return steps
 
-    def _outside(self, gradient: Values) -> Values:
-        """Return the step of the parameters that no layer holds: the negative gradient."""
-        return {p: -gradient[p] for p in self.graph.unmatched if p in gradient}
+    def _outside(self, gradient: Values, shifts: Scalars) -> Values:
+        """Return the step of the parameters that no layer holds.
+
+        It is the negative gradient, divided by the damped diagonal where there is one.
+        """
+        steps = {p: -gradient[p] for p in self.graph.unmatched if p in gradient}
+        for each, values in self.diagonals.items():
+            p = each.weight
+            steps[p] = -gradient[p] / (values + shifts[p])
+        return steps
 
     def _dampings(self, shifts: Scalars, gamma: TensorVariable) -> dict[Layer, BlockDamping]:
         """Return what damps each layer's block: a penalty on one layer damps that one more."""
@@ -205,10 +232,14 @@ class KroneckerPreconditioner(Preconditioner):
 
     def _corrected(self, layer: Layer, parts: Parts) -> TensorVariable:
         """Return the moving average of the block's second moments in the kept basis."""
-        method, Q, G = self._method, parts["Q/vectors"], parts["G/vectors"]
-        a = method.flat_input(self.graph, layer)
-        a = equations.with_unit(a) if layer.bias is not None else a
-        fresh = corrected_eigenvalues(a, method.flat_columns(self._columns[layer]), Q, G)
+        method, G = self._method, parts["G/vectors"]
+        C = method.flat_columns(self._columns[layer])
+        if layer.index is not None:
+            fresh = lookup_corrected_eigenvalues(self.graph, layer, method.sharing, C, G)
+        else:
+            a, Q = method.flat_input(self.graph, layer), parts["Q/vectors"]
+            a = equations.with_unit(a) if layer.bias is not None else a
+            fresh = corrected_eigenvalues(a, C, Q, G)
         if layer.reverse is not None:
             c = method.flat_input(self.graph, layer.reverse)
             C = method.flat_columns(self._columns[layer.reverse])
@@ -217,6 +248,14 @@ class KroneckerPreconditioner(Preconditioner):
         sound = self.sound & all_finite([fresh])  # a product may overflow where the factors do not
         average = pt.switch(sound, moving_average(old, fresh, self._weight), old)
         return self._when_estimated([average], [old])[0]
+
+
+def _initial_parts(strategy: Inverse, layer: Layer, dtype: str) -> dict[str, np.ndarray]:
+    """Return the parts of a layer's inverse before the first refresh."""
+    sizes = factor_sizes(layer)
+    if layer.index is not None:
+        return strategy.initial_with_vector(*sizes, dtype)
+    return strategy.initial(*sizes, dtype)
 
 
 def joined(layer: Layer, values: Values) -> TensorVariable:
