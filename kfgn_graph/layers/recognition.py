@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 
+import numpy as np
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.graph.traversal import ancestors, explicit_graph_inputs, toposort
@@ -23,6 +24,7 @@ from kfgn_graph.errors import (
 from kfgn_graph.layers.candidates import find_candidates
 from kfgn_graph.layers.checking import check_gradients, check_loss, check_parameters
 from kfgn_graph.layers.copies import (
+    LARGEST,
     NotCopied,
     most_axes,
     too_large,
@@ -139,7 +141,7 @@ def _with_several_uses(
     if data_loss is None or not find_unmatched(data_loss, parameters):
         return None
     possible = find_tied(data_loss, parameters)
-    tied = [p for p in possible if is_large(p)]
+    tied = [p for p in possible if np.size(p.get_value(borrow=True)) > LARGEST]
     reasons, diagonal = find_unmatched(data_loss, parameters), dict[TensorSharedVariable, str]()
     while True:
         try:
