@@ -8,12 +8,13 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.traversal import toposort
 from pytensor.scalar import Cast
 from pytensor.tensor.blockwise import Blockwise
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 from pytensor.tensor.shape import Shape, Shape_i, SpecifyShape
-from pytensor.tensor.subtensor import AdvancedSubtensor, indices_from_subtensor
+from pytensor.tensor.subtensor import AdvancedSubtensor, Subtensor, indices_from_subtensor
 
 from kfgn_graph.layers.dtypes import has_axes
+from kfgn_graph.layers.recurrence import Recurrence
 from kfgn_graph.layers.traversal import clients_of, value_roots
 
 Client = tuple[Apply, int]
@@ -41,6 +42,49 @@ def inputs_without_examples(
         for v in inputs
         if has_axes(v) and clients.get(v) and _without_examples(v, clients, set(inputs))
     }
+
+
+def inputs_with_time_first(
+    outputs: Sequence[Variable], inputs: Sequence[Variable]
+) -> set[Variable]:
+    """Return the inputs of shape (T, N, ...) of a loop, with the examples on the second axis.
+
+    Every use of such an input exchanges the two axes, or sums over the first, or reads its shape.
+
+    Parameters
+    ----------
+    outputs : sequence of Variable
+        The loss, in the intermediate representation.
+    inputs : sequence of Variable
+        The inputs.
+    """
+    nodes_of_loss = list(toposort(outputs))
+    if not any(isinstance(node.op, Recurrence) for node in nodes_of_loss):
+        return set()
+    clients = clients_of(nodes_of_loss)
+    found = {v: [node for node, _ in clients.get(v, [])] for v in inputs if has_axes(v)}
+    return {
+        v
+        for v, nodes in found.items()
+        if any(_exchanges(n) for n in nodes)
+        and all(_exchanges(n) or _sums_time(n) or _for_lengths(n, clients) for n in nodes)
+    }
+
+
+def _exchanges(node: Apply) -> bool:
+    return isinstance(node.op, DimShuffle) and node.op.new_order[:2] == (1, 0)
+
+
+def _for_lengths(node: Apply, clients: dict[Variable, list[Client]]) -> bool:
+    """Return whether a node is a shape, or a slice that only shapes read."""
+    if isinstance(node.op, Shape | Shape_i):
+        return True
+    readers = [client for client, _ in clients.get(node.outputs[0], [])]
+    return isinstance(node.op, Subtensor) and all(_for_lengths(n, clients) for n in readers)
+
+
+def _sums_time(node: Apply) -> bool:
+    return isinstance(node.op, CAReduce) and node.op.axis == (0,)
 
 
 def _without_examples(

@@ -13,7 +13,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.backends.base import Backend
 from kfgn_graph.errors import BatchError
-from kfgn_graph.layers.batch_inputs import inputs_without_examples
+from kfgn_graph.layers.batch_inputs import inputs_with_time_first, inputs_without_examples
 from kfgn_graph.layers.draws import Draw
 from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.update.batches import check_batch, check_batches, check_examples, plain_array
@@ -65,6 +65,7 @@ class BatchReader:
         self._minibatches = Values(inputs, list(minibatches))
         self._output, self._most_outputs = output, most_outputs
         tables = inputs_without_examples([loss], self._inputs)
+        tables |= inputs_with_time_first([loss], self._inputs)
         self.by_row = [v.type.ndim > 0 and v not in tables for v in self._inputs]
         self._indices = IndexChecks(loss, self._inputs, [*graph.parameters, *values.values()])
         by_xla = backend.static_batch
