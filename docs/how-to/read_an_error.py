@@ -48,7 +48,8 @@ assert [layer.name for layer in graph.layers] == ["W"] and graph.statistics
 
 # --- structure: an Op whose Jacobian KFRA does not know
 V = pytensor.shared(np.ones((2, 2)), name="V", shape=(2, 2))
-gated = pt.special.softmax(x @ W, axis=1) @ V
+h = x @ W
+gated = pt.special.softmax(h[:, :, None] * h[:, None, :], axis=2)[:, :, 0] @ V
 loss = pt.sqr(gated - y).sum(axis=1).mean()
 graph = kfgn.trace_layers(loss, [W, V])
 show(kfgn.CurvatureRuleNotFound, lambda: kfgn.curvature_factors(graph, kfgn.KFRA()))

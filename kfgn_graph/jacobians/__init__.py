@@ -13,8 +13,10 @@ from kfgn_graph.jacobians.core import (
 import kfgn_graph.jacobians.affine
 import kfgn_graph.jacobians.elementwise
 import kfgn_graph.jacobians.fallback
+import kfgn_graph.jacobians.maximum
 import kfgn_graph.jacobians.recurrence
-import kfgn_graph.jacobians.reindex  # noqa: F401
+import kfgn_graph.jacobians.reindex
+import kfgn_graph.jacobians.softmax  # noqa: F401
 # isort: on
 
 __all__ = [

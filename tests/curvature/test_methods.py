@@ -174,7 +174,10 @@ def test_auto_takes_the_method_that_fits_the_network() -> None:
     few, many = W.values()
     assert chosen(x @ few, few) == kfgn.KFLR()
     assert chosen(pt.tanh(x @ many), many) == kfgn.KFRA()
-    assert chosen(pt.special.softmax(x @ many, axis=1), many) == kfgn.KFAC()
+    h = x @ many
+    outer = pt.special.softmax(h[:, :, None] * h[:, None, :], axis=2)[:, :, 0]
+    assert chosen(outer, many) == kfgn.KFAC()
+    assert chosen(pt.special.softmax(x @ many, axis=1), many) == kfgn.KFRA()
     assert kfgn.Settings(method="kfac").method == kfgn.KFAC()  # type: ignore[arg-type]
     assert kfgn.Settings().method == kfgn.Auto()
     with pytest.raises(kfgn.SpecError, match="auto, kfra"):
