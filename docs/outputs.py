@@ -73,6 +73,12 @@ def convolution(folder: Path) -> Outputs:
     yield "convolution.txt", piped(f"python {script}", folder)
 
 
+def transformer(folder: Path) -> Outputs:
+    """A transformer on the text of these pages."""
+    script = DOCS / "how-to" / "train_a_transformer.py"
+    yield "transformer.txt", piped(f"python {script}", folder)
+
+
 def digits(folder: Path) -> Outputs:
     """Three runs on the digits, compared, and a checkpoint that is damaged."""
     yield "train.txt", piped("kfgn train digits", folder)
@@ -127,6 +133,7 @@ SESSIONS: dict[str, Callable[[Path], Outputs]] = {
     "errors": errors,
     "own-graph": own_graph,
     "convolution": convolution,
+    "transformer": transformer,
     "digits": digits,
     "explain": explain,
     "bench": bench,

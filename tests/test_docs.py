@@ -20,7 +20,10 @@ README = (ROOT / "README.md").read_text("utf-8")
 EQUATIONS = ROOT / "kfgn_graph" / "equations.py"
 SLOW_FILES = {"choose_damping", "choose_an_inverse", "compare_optimisers"}
 #: Files that are run for their outputs below.
-RUN_FOR_OUTPUTS = {"explain_own_graph", "read_an_error", "train_a_convolutional_net"}
+RUN_FOR_OUTPUTS = {
+    *("explain_own_graph", "read_an_error"),
+    *("train_a_convolutional_net", "train_a_transformer"),
+}
 HOW_TO_FILES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW_FILES else [])
     for path in sorted((DOCS / "how-to").glob("*.py"))
@@ -71,6 +74,7 @@ def test_the_landing_page_shows_what_its_example_prints(tmp_path):
         "errors",
         "own-graph",
         pytest.param("convolution", marks=pytest.mark.slow),
+        pytest.param("transformer", marks=pytest.mark.slow),
         pytest.param("digits", marks=pytest.mark.slow),
         pytest.param("explain", marks=[pytest.mark.slow, pytest.mark.needs_data]),
         pytest.param("bench", marks=[pytest.mark.slow, pytest.mark.needs_data]),

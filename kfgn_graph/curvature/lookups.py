@@ -77,6 +77,7 @@ def _weighted_rows(
     for a row that c of T positions read is (c / T)^2, hence c / T^2 for each of them.
     """
     index = layer.index
+    assert index is not None  # the layer is a lookup
     axes = graph.example_axes[layer.preactivation]
     static = index.type.shape[axes:]
     positions = prod(static) if None not in static else None

@@ -109,8 +109,8 @@ def _flattening(node: Apply, x: Variable) -> Unflattened | None:
     for lead in range(x.type.ndim - 1, 1, -1):
         if _same_number(x.type.shape[lead:], rest):
             same = x.type.shape[lead:] == tuple(rest)
-            lengths = (*(x.shape[k] for k in range(lead)), *rest)
-            return Unflattened(x if same else x.reshape(lengths), lead)
+            kept_axes = (*(x.shape[k] for k in range(lead)), *rest)
+            return Unflattened(x if same else x.reshape(kept_axes), lead)
     lengths, lead = lengths_of(x), x.type.ndim - len(rest)
     if lead < 2:
         return None
@@ -121,8 +121,10 @@ def _flattening(node: Apply, x: Variable) -> Unflattened | None:
 
 def _same_number(features: Sequence[int | None], rest: Sequence[Variable | int]) -> bool:
     """Return whether the features of a row are known to be as many before and after."""
-    known = None not in features and all(isinstance(n, int) for n in rest)
-    return known and prod(features) == prod(rest)
+    before = [n for n in features if n is not None]
+    after = [n for n in rest if isinstance(n, int)]
+    known = len(before) == len(features) and len(after) == len(rest)
+    return known and prod(before) == prod(after)
 
 
 def _specified(v: TensorVariable, like: Variable) -> TensorVariable:

@@ -39,7 +39,8 @@ class State:
             for name, value in initial.items()
         }
         self._names = parameter_names(graph)
-        self._keys = {_identity(each): each.key for each in [*graph.layers, *graph.diagonal]}
+        keyed: list[Layer | DiagonalParameter] = [*graph.layers, *graph.diagonal]
+        self._keys = {_identity(each): each.key for each in keyed}
 
     def __getitem__(self, name: str) -> TensorSharedVariable:
         """Return the variable of a name, which must be there."""

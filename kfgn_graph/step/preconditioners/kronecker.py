@@ -102,15 +102,16 @@ class KroneckerPreconditioner(Preconditioner):
         branch as well. The averages of the diagonals are stored in ``self.diagonals``.
         """
         layers = list(reversed(self.graph.layers))
-        fresh = {
+        fresh: dict[tuple[Layer | DiagonalParameter, str], TensorVariable] = {
             (layer, name): pt.specify_shape(getattr(blocks[layer], name), shape)
             for layer in layers
             for name, shape in block_shapes(layer, self._method.is_sum(layer)).items()
         }
         fresh |= {(each, "diagonal"): values for each, values in diagonals.items()}
+        keyed: list[Layer | DiagonalParameter] = [*layers, *diagonals]
         old = {
             (layer, name): kept
-            for layer in [*layers, *diagonals]
+            for layer in keyed
             for name, kept in self.state.of_layer("factors", layer).items()
         }
         if old:
