@@ -11,6 +11,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.special import LogSoftmax, Softmax
 from pytensor.tensor.variable import TensorVariable
 
+from kfgn_graph import equations
 from kfgn_graph.jacobians.core import (
     Blocks,
     LocalJacobian,
@@ -45,6 +46,15 @@ class SoftmaxJacobian(LocalJacobian):
         both = self._moment(self._p * weighted.sum(axis=1, keepdims=True))
         return [[G * self._moment(self._p) - crossed - crossed.T + both]]
 
+    def second_order(self, g: TensorVariable) -> Blocks:
+        r"""Return diag(w - s p) - w p^T - p w^T + 2 s p p^T, for w = g p and s its sum."""
+        p, w = self._p, g * self._p
+        s = w.sum(axis=1, keepdims=True)
+        mixed = w[:, :, None] * p[:, None, :]
+        outer = s[:, :, None] * p[:, :, None] * p[:, None, :]
+        crossed = mixed + mixed.dimshuffle(0, 2, 1)
+        return [[equations.diagonal_term(w - s * p) - crossed + outer + outer]]
+
 
 class LogSoftmaxJacobian(SoftmaxJacobian):
     """The Jacobian I - 1 p^T of each example."""
@@ -59,6 +69,12 @@ class LogSoftmaxJacobian(SoftmaxJacobian):
         p = self._p.mean(axis=0)
         crossed = p[:, None] * G.sum(axis=0, keepdims=True)
         return [[G - crossed - crossed.T + G.sum() * self._moment(self._p)]]
+
+    def second_order(self, g: TensorVariable) -> Blocks:
+        """Return -s (diag(p) - p p^T), for s the sum of g."""
+        p, s = self._p, g.sum(axis=1, keepdims=True)
+        outer = s[:, :, None] * p[:, :, None] * p[:, None, :]
+        return [[outer - equations.diagonal_term(s * p)]]
 
 
 @register_local_jacobian(Softmax, LogSoftmax)

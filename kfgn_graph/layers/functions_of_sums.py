@@ -3,7 +3,9 @@ r"""Losses that are a function of sums over the examples, such as a root mean sq
 Of :math:`F(s)` with sums :math:`s_i` over the examples, the derivatives :math:`c_i = \partial F /
 \partial s_i` are held at their current values: :math:`\sum_i c_i s_i + k` has the value of F, for
 :math:`k = F - \sum_i c_i s_i`, its gradient, and the curvature of the examples. The term
-:math:`F'' s' s'^T`, which couples the examples, is left out. Where F is linear nothing is.
+:math:`F'' s' s'^T`, which couples the examples, is left out. Where F is linear nothing is. A
+function of sums that are linear in the output of the network has no other curvature, and is
+refused.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ def with_held_factors(
     replaced = {}
     for v in _nonlinear(loss, after):
         reads = [s for s in sums if s in ancestors([v])]
+        if all(_is_linear_in(s, varying, layers) for s in reads):
+            return loss, {}  # held, it would have no curvature at all
         if v.type.ndim > 0 or not value_roots([v], sums).isdisjoint(parameters):
             return loss, {}
         replaced[v] = _linearised(v, reads, held)
@@ -106,6 +110,17 @@ def _is_plain(node: Apply, after: Collection[Variable]) -> bool:
     linear = isinstance(node.op.scalar_op, Add | Sub | Neg | Cast | Identity)
     linear |= isinstance(node.op.scalar_op, Mul) and sum(reads) == 1
     return linear or (isinstance(node.op.scalar_op, TrueDiv) and reads == [True, False])
+
+
+def _is_linear_in(
+    s: TensorVariable, varying: Collection[Variable], layers: Collection[Variable]
+) -> bool:
+    """Return whether a sum is a plain linear function of the layers' outputs."""
+    return all(
+        node.outputs[0] in layers or _is_plain(node, varying)
+        for node in toposort([s], blockers=list(layers))
+        if node.outputs[0] in varying
+    )
 
 
 def _nonlinear(loss: TensorVariable, after: dict[Variable, None]) -> list[TensorVariable]:

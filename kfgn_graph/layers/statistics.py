@@ -23,7 +23,7 @@ from kfgn_graph.errors import NotABatchLossError, SpecError
 from kfgn_graph.layers.dtypes import is_float
 from kfgn_graph.layers.entries import data_of
 from kfgn_graph.layers.traversal import dependents
-from kfgn_graph.printing import names
+from kfgn_graph.printing import describe
 
 STATISTICS_TREATMENTS = ("error", "hold")
 RESHAPES = (Reshape, JoinDims, SplitDims)
@@ -115,8 +115,9 @@ def refuse_statistics(loss: Variable, trained: Collection[Variable]) -> None:
     found = [v for v in batch_statistics_of(loss, trained) if v in moving]
     if found:
         raise NotABatchLossError(
-            f"the network combines each example with statistics of the batch, {names(found)}, as "
-            "batch normalisation does, so that the loss is no sum over examples. Pass "
+            "the network combines each example with a statistic of the batch, "
+            f"{describe(found[0])}, "
+            "as batch normalisation does, so that the loss is no sum over examples. Pass "
             "batch_statistics='hold': the curvature then holds the statistics constant, and the "
             "gradient differentiates through them. Or normalise over the features of each example."
         )

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.gauss_newton import GaussNewton, SampledGaussNewton
@@ -137,7 +137,7 @@ class StepBuilder:
             "gradient_norm": norm(gradient),
             "update_norm": norm(move.update),
             "clamped": clamped,
-            "flat": pt.lt(self._whole(preconditioner), self._number(ABSENT) * norm(gradient)),
+            "flat": self._is_flat(preconditioner, gradient),
         }
         step = self._guarded(move.update, preconditioner, known, statistics)
         failed = statistics["skipped"] | statistics["rejected"]
@@ -180,6 +180,12 @@ class StepBuilder:
         return first_damping(
             self.damping_rule, pt.trace(hessian), outputs, whole, norm(self.gradient)
         )
+
+    def _is_flat(self, preconditioner: Preconditioner, gradient: Values) -> TensorVariable:
+        """Return whether there is no curvature; false if a preconditioner does not estimate it."""
+        if isinstance(preconditioner.mean_curvature, Constant):
+            return pt.constant(False)
+        return pt.lt(self._whole(preconditioner), self._number(ABSENT) * norm(gradient))
 
     def _whole(self, preconditioner: Preconditioner) -> TensorVariable:
         """Return the trace of the curvature of all parameters in layers."""

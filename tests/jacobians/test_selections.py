@@ -61,8 +61,11 @@ def test_the_expected_curvature_is_the_mean_over_examples(
     graph = kfgn.trace_layers(loss, [W, V])
     first = graph.layers[0]
     found = [kfgn.curvature_factors(graph, m)[first].G for m in (kfgn.KFRA(), kfgn.KFLR())]
+    found.append(kfgn.curvature_factors(graph, kfgn.BlockHessian())[first].to_dense())
+    found.append(pytensor.gradient.jacobian(pytensor.grad(loss, W).ravel(), W))
     data = rng.normal(size=(N, D)), rng.normal(size=(N, K))
-    expected, exact = in_python([x, y], found)(*data)
+    expected, exact, block, hessian = in_python([x, y], found)(*data)
+    assert_close(block, hessian.reshape(D * M, D * M), EXACT)
     G = 2 * V.get_value() @ V.get_value().T
     nested = [J.T @ G @ J for J in map(jacobian, data[0] @ W.get_value())]
     assert_close(expected, np.mean(nested, axis=0), EXACT)

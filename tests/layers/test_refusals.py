@@ -57,9 +57,10 @@ def test_a_loss_of_products_across_examples(x, y, W) -> None:
         curvature_of((residual.sum(axis=0) ** 2).sum(), [W])
 
 
-def test_a_loss_that_takes_the_root_of_the_mean(x, y, W) -> None:
+def test_a_function_of_a_sum_that_is_linear_in_the_output(x, y, W) -> None:
+    """With its derivative held constant such a loss would have no curvature."""
     with pytest.raises(kfgn.NotABatchLossError, match="example"):
-        curvature_of(pt.sqrt(squared(x @ W, y)), [W])
+        curvature_of(squared(x @ W, y) + pt.exp((x @ W).mean()), [W])
 
 
 def test_a_net_with_batch_statistics(x, y, W) -> None:
