@@ -84,7 +84,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = {"plain", "encoder, mask, backwards"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NETWORKS],
+)
 def test_a_loop_is_exact(name: str) -> None:
     """The loss, J^T H J v, KFLR's factors and the exact blocks are those of brute force."""
     with pytensor.config.change_flags(cxx=""):
@@ -151,7 +157,11 @@ def test_a_step_that_mixes_examples_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("backend", "name"),
-    [("jax", "plain"), ("numba", "plain"), ("jax", "encoder, mask, backwards")],
+    [
+        ("jax", "plain"),
+        pytest.param("numba", "plain", marks=pytest.mark.slow),
+        pytest.param("jax", "encoder, mask, backwards", marks=pytest.mark.slow),
+    ],
 )
 def test_a_loop_trains(backend: str, name: str) -> None:
     """Also where the time is on the first axis of the data."""

@@ -49,6 +49,7 @@ def shared_values(rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict
     return values, {n: pytensor.shared(v, name=n, shape=v.shape) for n, v in values.items()}
 
 
+@pytest.mark.slow
 def test_each_residual_is_one_output(rng: np.random.Generator) -> None:
     values, shared = shared_values(rng)
     loss, inputs = heat(shared)

@@ -41,7 +41,7 @@ def drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(N, D)), rng.integers(K, size=N)
 
 
-@pytest.mark.parametrize("loss", [looked_up, broadcast])
+@pytest.mark.parametrize("loss", [looked_up, pytest.param(broadcast, marks=pytest.mark.slow)])
 def test_class_weights_are_an_input(loss: Loss, rng: np.random.Generator) -> None:
     x, y = drawn(rng)
     ours, theirs = compiled(loss, pt.vector("w")), compiled(loss, None)
