@@ -164,7 +164,7 @@ def _is(node: Apply | None, op: type) -> bool:
 
 
 def squared_modulus(node: Apply) -> Variable | None:
-    """Return v of |v|**2, which is v**2, else None."""
+    """Return v of ``|v|**2``, which is v**2, else None."""
     base, *others = node.inputs
     same = _is(node, ps.Mul) and len(others) == 1 and others[0] is base
     squared = _is(node, ps.Pow) and _constant(others[0]) == 2.0
