@@ -101,9 +101,13 @@ def _recognised_by_rows(
     output: TensorVariable | None,
     unmatched: str,
 ) -> LayerGraph:
-    """Recognise a loss; if its rows are not shown to be examples, with flattened axes restored."""
+    """Recognise a loss; restore flattened axes if it is needed, or joins biases to weights.
+
+    Whether an axis has to be restored can depend on which lengths are known. The layers must not.
+    """
     try:
-        return _recognised(rewritten, params, output, unmatched)
+        graph = _recognised(rewritten, params, output, unmatched)
+        return _with_fewer_layers(graph, rewritten, output) or graph
     except NotABatchLossError:
         restored = with_unflattened_rows(rewritten, params)
         if restored is None:
@@ -111,6 +115,21 @@ def _recognised_by_rows(
         with suppress(KfgnError):
             return _recognised(restored, params, output, unmatched)
         raise
+
+
+def _with_fewer_layers(
+    graph: LayerGraph, rewritten: TensorVariable, output: TensorVariable | None
+) -> LayerGraph | None:
+    """Return the graph with flattened axes restored if it has fewer layers, else None."""
+    if not any(layer.copies for layer in graph.layers):
+        return None
+    restored = with_unflattened_rows(rewritten, graph.parameters)
+    if restored is None:
+        return None
+    with suppress(KfgnError):
+        other = _recognised(restored, graph.parameters, output, graph.unmatched_treatment)
+        return other if len(other.layers) < len(graph.layers) else None
+    return None
 
 
 def _recognised(

@@ -8,9 +8,10 @@ import numpy as np
 import pytensor
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
+from kfgn_graph.errors import CurvatureRuleNotFound
 from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
 from kfgn_graph.layers.names import unique_names
-from kfgn_graph.printing import printable
+from kfgn_graph.printing import name_of, printable
 from kfgn_graph.shared_values import cell_of
 
 
@@ -64,7 +65,14 @@ class State:
         A layer is known by its weight's storage, since a graph of static shapes has other
         variables with the same storage.
         """
-        prefix = f"{kind}/{self._keys[_identity(layer)]}/"
+        key = self._keys.get(_identity(layer))
+        if key is None:
+            raise CurvatureRuleNotFound(
+                f"{name_of(layer.weight)} has a block alone for a batch of these shapes, but not "
+                "for inputs of unknown shapes: declare the lengths of the inputs' axes that are "
+                "always the same, as in pt.tensor('x', shape=(None, 3, 4))."
+            )
+        prefix = f"{kind}/{key}/"
         return {
             name.removeprefix(prefix): v
             for name, v in self.variables.items()

@@ -115,3 +115,16 @@ def test_rows_that_are_examples_to_the_loss_stay_rows(rng: np.random.Generator) 
     loss = ((pt.tanh(flat(x) @ W) @ V - rows) ** 2).sum(axis=1).mean()
     graph = kfgn.trace_layers(loss, [W, V])
     assert [layer.preactivation.type.ndim for layer in graph.layers] == [2, 2]
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (6, 3, 3)])
+def test_the_layers_do_not_depend_on_which_lengths_are_known(
+    shape: tuple[int | None, ...], rng: np.random.Generator
+) -> None:
+    shapes = {"W": (3, 4), "b": (4,), "V": (4, 2), "c": (2,)}
+    W, b, V, c = (pytensor.shared(rng.normal(size=s), name=n) for n, s in shapes.items())
+    x = pt.tensor("x", shape=shape)
+    h = pt.tanh(pt.einsum("ntd,de->nte", x, W) + b)
+    loss = ((pt.einsum("nte,ef->ntf", h, V) + c) ** 2).mean()
+    layers = kfgn.trace_layers(loss, [W, b, V, c]).layers
+    assert [(layer.weight, layer.bias) for layer in layers] == [(W, b), (V, c)]
