@@ -115,3 +115,8 @@ def cell_of(storage: list[Any]) -> list[Any]:
 def stored_value(variable: SharedVariable) -> Any:
     """Return a shared variable's value where it lies, without a copy."""
     return cell_of(variable.container.storage)[0]
+
+
+def value_shape(variable: SharedVariable) -> tuple[int, ...]:
+    """Return the current shape of a shared variable's value, without copying it."""
+    return tuple(np.shape(stored_value(variable)))

@@ -20,10 +20,11 @@ from pytensor.tensor.variable import TensorVariable
 from kfgn_graph.curvature.gauss_newton import GaussNewton
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import Head
-from kfgn_graph.layers.graph import DiagonalParameter, LayerGraph, value_shape
+from kfgn_graph.layers.graph import DiagonalParameter, LayerGraph
 from kfgn_graph.linalg.accumulation import marked
 from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Values
+from kfgn_graph.shared_values import value_shape
 
 MOST_COLUMNS = 32
 """The number of columns of the exact square root up to which all of them are combined."""

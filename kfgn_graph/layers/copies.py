@@ -30,6 +30,7 @@ from kfgn_graph.layers.rows import ONE_ROW_EACH, keeps_rows
 from kfgn_graph.layers.statistics import held_within
 from kfgn_graph.layers.traversal import value_roots
 from kfgn_graph.printing import describe
+from kfgn_graph.shared_values import value_shape
 
 LARGEST = 2048
 """The number of entries up to which a parameter's block is kept as one dense matrix."""
@@ -69,7 +70,7 @@ def _checked_entries(
 
 def too_large(parameter: TensorSharedVariable) -> str:
     """Return that a parameter has too many entries for a dense block."""
-    size = np.size(parameter.get_value(borrow=True))
+    size = int(np.prod(value_shape(parameter)))
     return f"it has {size:,} entries, and a dense block at most {LARGEST:,}"
 
 
@@ -175,7 +176,7 @@ def length_along(found: Sequence[Entry], axis: int) -> TensorVariable | int:
 
 def copy_of(parameter: TensorSharedVariable, sizes: Sequence[TensorVariable | int]) -> Variable:
     """Return one copy of a parameter for each example, of shape (*sizes, *parameter.shape)."""
-    shape = np.shape(parameter.get_value(borrow=True))
+    shape = value_shape(parameter)
     unit = pt.ones((*sizes, 1), dtype=parameter.type.dtype)
     row = parameter.dimshuffle("x", *range(parameter.type.ndim)).reshape((1, int(np.prod(shape))))
     copies = affine(unit, row)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from pytensor.graph.basic import Variable
 from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.sharedvar import TensorSharedVariable
@@ -22,7 +21,7 @@ from kfgn_graph.layers.ir import Lookup
 from kfgn_graph.layers.views import replayed, shapes_of, steps_of, undone
 from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
-from kfgn_graph.shared_values import stored_value
+from kfgn_graph.shared_values import value_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,8 +254,3 @@ def check_graph(graph: object) -> None:
         raise SpecError(
             f"graph={graph!r} is no LayerGraph: pass what trace_layers(loss, params) returned."
         )
-
-
-def value_shape(parameter: TensorSharedVariable) -> tuple[int, ...]:
-    """Return the current shape of a shared variable's value, without copying it."""
-    return tuple(np.shape(stored_value(parameter)))

@@ -9,13 +9,14 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
 from kfgn_graph.errors import ParameterError
-from kfgn_graph.layers.graph import Layer, Use, value_shape
+from kfgn_graph.layers.graph import Layer, Use
 from kfgn_graph.layers.ir import Lookup
 from kfgn_graph.layers.lookups import one_hot
 from kfgn_graph.layers.names import unique_keys, unique_names
 from kfgn_graph.layers.tied import Tied
 from kfgn_graph.layers.views import underlying_parameter
 from kfgn_graph.printing import describe
+from kfgn_graph.shared_values import value_shape
 
 
 def layers_of(

@@ -12,6 +12,7 @@ from pytensor.tensor.shape import Reshape
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.dtypes import has_axes
+from kfgn_graph.shared_values import value_shape
 
 type Size = Variable | int
 
@@ -38,7 +39,7 @@ def known_length(size: Size) -> int | None:
 def _rewritten(length: Variable) -> Variable | np.int64:
     """Return a length as a function of the shapes of the inputs; a number if it is constant."""
     known = {
-        v: TensorType(v.type.dtype, np.shape(v.get_value(borrow=True)))()
+        v: TensorType(v.type.dtype, value_shape(v))()
         for v in graph_inputs([length])
         if isinstance(v, SharedVariable) and has_axes(v)
     }

@@ -28,11 +28,12 @@ from kfgn_graph.layers.ir import lookup
 from kfgn_graph.layers.patterns import replaced
 from kfgn_graph.layers.traversal import value_roots
 from kfgn_graph.layers.views import underlying_parameter
+from kfgn_graph.shared_values import value_shape
 
 
 def is_large(parameter: TensorSharedVariable) -> bool:
     """Return whether a parameter has more entries than a dense block is kept for."""
-    return int(np.size(parameter.get_value(borrow=True))) > LARGEST
+    return int(np.prod(value_shape(parameter))) > LARGEST
 
 
 def with_lookups(
@@ -151,7 +152,7 @@ def _selected_rows(
         return None
     table = node.inputs[0]
     if table in added:
-        return table, pt.arange(len(table.get_value(borrow=True)))
+        return table, pt.arange(value_shape(table)[0])
     node = table.owner
     if node is None or node.inputs[0] not in added:
         return None
@@ -164,7 +165,7 @@ def _selected_rows(
     first, *rest = indices_from_subtensor(node.inputs[1:], node.op.idx_list)
     if not isinstance(first, slice) or any(index != slice(None) for index in rest):
         return None
-    return table, pt.arange(len(table.get_value(borrow=True)))[first]
+    return table, pt.arange(value_shape(table)[0])[first]
 
 
 def one_hot(index: TensorVariable, matrix: TensorVariable) -> TensorVariable:

@@ -26,6 +26,7 @@ from pytensor.tensor.special import LogSoftmax, LogSumExp, Softmax
 from kfgn_graph.layers.ir import Affine, NetworkOutput, affine
 from kfgn_graph.layers.padding import gathered_padding
 from kfgn_graph.layers.views import underlying_parameter
+from kfgn_graph.shared_values import value_shape
 
 #: Ops that are not inlined, because loss heads and rules match them.
 NOT_INLINED = (Affine, NetworkOutput, Softmax, LogSoftmax, LogSumExp)
@@ -203,7 +204,7 @@ def _has_entry_for_each_output(bias: Variable, product: Variable) -> bool:
 def _static_shape(matrix: Variable) -> tuple[int | None, ...]:
     """Return the shape of a parameter or of its transpose, by its value where not declared."""
     if isinstance(matrix, SharedVariable):
-        return tuple(np.shape(matrix.get_value(borrow=True)))
+        return value_shape(matrix)
     node = matrix.owner
     if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
         return _static_shape(node.inputs[0])[::-1]

@@ -57,6 +57,7 @@ from kfgn_graph.layers.tied import covered, find_tied, with_separate_biases
 from kfgn_graph.layers.traversal import dependents, value_nodes, value_roots
 from kfgn_graph.layers.verification import check_movable, find_unmatched, raise_unmatched
 from kfgn_graph.printing import describe, names
+from kfgn_graph.shared_values import value_shape
 
 UNMATCHED_TREATMENTS = ("error", "gradient", "freeze")
 
@@ -160,7 +161,7 @@ def _with_several_uses(
     if data_loss is None or not find_unmatched(data_loss, parameters):
         return None
     possible = find_tied(data_loss, parameters)
-    tied = [p for p in possible if np.size(p.get_value(borrow=True)) > LARGEST]
+    tied = [p for p in possible if np.prod(value_shape(p)) > LARGEST]
     reasons, diagonal = find_unmatched(data_loss, parameters), dict[TensorSharedVariable, str]()
     while True:
         try:

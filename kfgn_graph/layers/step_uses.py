@@ -27,6 +27,7 @@ from kfgn_graph.layers.traversal import clients_of
 from kfgn_graph.layers.verification import unmatched_path
 from kfgn_graph.layers.views import shapes_of, steps_of, underlying_parameter
 from kfgn_graph.printing import describe
+from kfgn_graph.shared_values import value_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +207,7 @@ class _Step:
         p = underlying_parameter(outer, self._trained)
         if p is None:
             raise NotOpened(f"{describe(view)} is no view of a parameter")
-        return shapes_of(steps_of(outer, p), np.shape(p.get_value(borrow=True)))[-1]
+        return shapes_of(steps_of(outer, p), value_shape(p))[-1]
 
     def _separate_biases(self, copied: list[Variable]) -> None:
         """Add biases apart from products, where the product or the bias is of copies."""

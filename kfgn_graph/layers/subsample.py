@@ -20,6 +20,7 @@ from kfgn_graph.layers.ir import Affine, NetworkOutput
 from kfgn_graph.layers.recognition import recognise, split_jointly
 from kfgn_graph.layers.rows import rows_are_examples
 from kfgn_graph.layers.traversal import dependents, nodes_between
+from kfgn_graph.shared_values import value_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +115,7 @@ def _is_row_by_row(v: TensorVariable, batch: Collection[Variable]) -> bool:
 def _length(v: Variable) -> int:
     """Return the leading length of a shared variable's or constant's value, or 0."""
     if isinstance(v, SharedVariable):
-        shape = np.shape(v.get_value(borrow=True))
+        shape = value_shape(v)
     else:
         shape = np.shape(v.data) if isinstance(v, Constant) else ()
     return int(shape[0]) if shape else 0

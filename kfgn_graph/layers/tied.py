@@ -22,6 +22,7 @@ from kfgn_graph.layers.patterns import replaced
 from kfgn_graph.layers.traversal import clients_of, value_nodes
 from kfgn_graph.layers.verification import Clients, affine_uses, unmatched_path
 from kfgn_graph.layers.views import underlying_parameter
+from kfgn_graph.shared_values import value_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def find_tied(loss: Variable, parameters: Sequence[Variable]) -> dict[Variable, 
             sides = _sides([node for node, _ in uses])
             if sides is not None:
                 shared = [_shared_bias(nodes, parameters, clients) for nodes in sides]
-                sizes = [0 if b is None else np.size(b.get_value(borrow=True)) for b in shared]
+                sizes = [0 if b is None else np.prod(value_shape(b)) for b in shared]
                 k = int(np.argmax(sizes))
                 found[p] = Tied(tuple(sides[k]), tuple(sides[1 - k]), shared[k])
     return found

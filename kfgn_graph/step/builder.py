@@ -15,12 +15,13 @@ from kfgn_graph.curvature.penalty import penalty_curvature
 from kfgn_graph.errors import SpecError
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.derivatives import grads
-from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.layers.subsample import Leading
 from kfgn_graph.layers.substitution import substituted
 from kfgn_graph.linalg.averages import iterate_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, combined, inner, norm
+from kfgn_graph.shared_values import value_shape
 from kfgn_graph.step.current_damping import ABSENT, CurrentDamping, applied_damping, first_damping
 from kfgn_graph.step.damping import factored_gamma
 from kfgn_graph.step.preconditioners import Context, Preconditioner, preconditioner_of

@@ -9,10 +9,10 @@ import pytensor
 from pytensor.tensor.sharedvar import TensorSharedVariable
 
 from kfgn_graph.errors import CurvatureRuleNotFound
-from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph
 from kfgn_graph.layers.names import unique_names
 from kfgn_graph.printing import name_of, printable
-from kfgn_graph.shared_values import cell_of
+from kfgn_graph.shared_values import cell_of, value_shape
 
 
 class State:

@@ -14,10 +14,9 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
 from kfgn_graph.layers.draws import is_generator
-from kfgn_graph.layers.graph import value_shape
 from kfgn_graph.overlapping import Overlapping
 from kfgn_graph.printing import printable
-from kfgn_graph.shared_values import cell_of
+from kfgn_graph.shared_values import cell_of, value_shape
 
 
 @contextmanager

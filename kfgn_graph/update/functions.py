@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
 import pytensor
 from pytensor.compile.executor import Function
 from pytensor.compile.sharedvalue import SharedVariable
@@ -17,9 +16,9 @@ from pytensor.tensor.type import TensorType
 
 from kfgn_graph.backends.base import Backend, mode_for
 from kfgn_graph.errors import ParameterError
-from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.printing import describe, printable
-from kfgn_graph.shared_values import HostCell, stored_value
+from kfgn_graph.shared_values import HostCell, value_shape
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import State
 from kfgn_graph.step.updates import step_of
@@ -120,7 +119,7 @@ class Functions:
     def check_parameters(self) -> None:
         """Raise :class:`ParameterError` if a parameter has been given another shape."""
         for parameter, shape in self._shapes.items():
-            now = np.shape(stored_value(parameter))
+            now = value_shape(parameter)
             if now != shape:
                 raise ParameterError(
                     f"parameter {describe(parameter)} has been given the shape {now}, but had "

@@ -30,8 +30,8 @@ from pytensor.tensor.subtensor import (
 )
 
 from kfgn_graph.errors import BackendError, BatchError
-from kfgn_graph.layers.graph import value_shape
 from kfgn_graph.printing import describe, name_of, names
+from kfgn_graph.shared_values import value_shape
 from kfgn_graph.update.scan_indices import Loop
 from kfgn_graph.update.values import Values, length_of, reads
 

@@ -9,10 +9,11 @@ from math import prod
 from kfgn_graph.curvature.methods import Auto, KroneckerMethod, Method
 from kfgn_graph.heads import find_head
 from kfgn_graph.layers.functions_of_sums import FACTOR
-from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph
 from kfgn_graph.layers.traversal import reads_batch
 from kfgn_graph.notebook import html_table
 from kfgn_graph.printing import name_of
+from kfgn_graph.shared_values import value_shape
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings
 from kfgn_graph.step.state import block_shapes, factor_shapes

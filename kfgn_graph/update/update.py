@@ -20,8 +20,8 @@ from kfgn_graph.backends.transactions import put
 from kfgn_graph.errors import BatchError, CheckpointError, SpecError
 from kfgn_graph.layers.checking import listed
 from kfgn_graph.layers.draws import is_generator
-from kfgn_graph.layers.graph import LayerGraph, value_shape
-from kfgn_graph.shared_values import read_on_host, stored_value
+from kfgn_graph.layers.graph import LayerGraph
+from kfgn_graph.shared_values import read_on_host, stored_value, value_shape
 from kfgn_graph.step.initial_state import new_state
 from kfgn_graph.step.preconditioners import preconditioner_of
 from kfgn_graph.step.settings import Settings

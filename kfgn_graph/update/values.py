@@ -19,7 +19,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorVariable
 
-from kfgn_graph.layers.graph import value_shape
+from kfgn_graph.shared_values import value_shape
 
 
 class Values:

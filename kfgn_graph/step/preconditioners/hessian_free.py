@@ -7,9 +7,10 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from kfgn_graph.curvature.gauss_newton import GaussNewton
-from kfgn_graph.layers.graph import LayerGraph, value_shape
+from kfgn_graph.layers.graph import LayerGraph
 from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Scalars, Values, dot
+from kfgn_graph.shared_values import value_shape
 from kfgn_graph.step.hessian_free import HessianFree
 from kfgn_graph.step.preconditioners.base import Context, Preconditioner, register_preconditioner
 from kfgn_graph.step.settings import Settings

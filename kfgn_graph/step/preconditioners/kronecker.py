@@ -14,12 +14,13 @@ from kfgn_graph.curvature.kronecker import KroneckerFactors, corrected_eigenvalu
 from kfgn_graph.curvature.kronecker_sum import KroneckerSum
 from kfgn_graph.curvature.lookups import lookup_corrected_eigenvalues
 from kfgn_graph.curvature.methods.base import KroneckerBlock, KroneckerMethod
-from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph, value_shape
+from kfgn_graph.layers.graph import DiagonalParameter, Layer, LayerGraph
 from kfgn_graph.linalg.averages import FactorAverage, moving_average
 from kfgn_graph.linalg.conditional import choose
 from kfgn_graph.linalg.diagonals import average_of_vectors, is_vector
 from kfgn_graph.linalg.random import Draws
 from kfgn_graph.linalg.vectors import Scalars, Values, all_finite, total
+from kfgn_graph.shared_values import value_shape
 from kfgn_graph.solve.base import BlockDamping, Inverse, KeptBlock, Parts
 from kfgn_graph.solve.sums import check_sums, strategy_for
 from kfgn_graph.step.damping import factored_gamma
